@@ -1,0 +1,134 @@
+//! What was looked at, what was seen, what was wanted: the list behind every verdict.
+
+use crate::reason::Reason;
+
+/// How one check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Seen as wanted.
+    Passed,
+    /// Not as wanted; the evidence is refused for this reason.
+    Failed(Reason),
+    /// Nothing to compare with was given. Evidence with such a check is never accepted as a device.
+    NotChecked,
+}
+
+/// One check with its facts. `seen` and `wanted` are for people: they come from the evidence and
+/// from configuration, never from a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// Stable name, `snake_case`, e.g. `root_of_trust` or `challenge`.
+    pub name: &'static str,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What the evidence says.
+    pub seen: String,
+    /// What would have been accepted.
+    pub wanted: String,
+    /// The certificate concerned, 0 for the leaf, where one is.
+    pub certificate_index: Option<usize>,
+}
+
+/// Why evidence was refused: the first check that failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}: {name}: saw {seen}, wanted {wanted}")]
+pub struct Rejection {
+    /// The stable reason.
+    pub reason: Reason,
+    /// The check that failed.
+    pub name: &'static str,
+    /// The certificate concerned, 0 for the leaf, where one is.
+    pub certificate_index: Option<usize>,
+    /// What the evidence says.
+    pub seen: String,
+    /// What would have been accepted.
+    pub wanted: String,
+}
+
+/// The checks made so far, in order. Checks that do not depend on a failed one still run, so that a
+/// person sees everything that is wrong at once; the first failure gives the reason.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Checks(Vec<Check>);
+
+impl Checks {
+    /// Notes a check and tells whether it passed.
+    pub fn note(
+        &mut self,
+        name: &'static str,
+        index: impl Into<Option<usize>>,
+        passed: Result<(), Reason>,
+        facts: (impl Into<String>, impl Into<String>),
+    ) -> bool {
+        let outcome = passed.map_or_else(Outcome::Failed, |()| Outcome::Passed);
+        self.0.push(Check {
+            name,
+            outcome,
+            seen: facts.0.into(),
+            wanted: facts.1.into(),
+            certificate_index: index.into(),
+        });
+        passed.is_ok()
+    }
+
+    /// Notes that there was nothing to compare `seen` with.
+    pub fn not_checked(&mut self, name: &'static str, seen: impl Into<String>) {
+        self.0.push(Check {
+            name,
+            outcome: Outcome::NotChecked,
+            seen: seen.into(),
+            wanted: String::new(),
+            certificate_index: None,
+        });
+    }
+
+    /// Appends the checks of a later stage.
+    pub fn extend(&mut self, later: Self) {
+        self.0.extend(later.0);
+    }
+
+    /// All checks, in the order they were made.
+    #[must_use]
+    pub fn as_slice(&self) -> &[Check] {
+        &self.0
+    }
+
+    /// The first failure, if any.
+    #[must_use]
+    pub fn rejection(&self) -> Option<Rejection> {
+        self.0.iter().find_map(|check| match check.outcome {
+            Outcome::Failed(reason) => Some(Rejection {
+                reason,
+                name: check.name,
+                certificate_index: check.certificate_index,
+                seen: check.seen.clone(),
+                wanted: check.wanted.clone(),
+            }),
+            Outcome::Passed | Outcome::NotChecked => None,
+        })
+    }
+
+    /// The refusal for evidence of which something could not be compared.
+    #[must_use]
+    pub fn incomplete(&self) -> Rejection {
+        let missing = self
+            .0
+            .iter()
+            .find(|check| check.outcome == Outcome::NotChecked);
+        Rejection {
+            reason: match missing.map(|check| check.name) {
+                Some("status_list") => Reason::TrustListStale,
+                _ => Reason::EvidenceMalformed,
+            },
+            name: missing.map_or("evidence", |check| check.name),
+            certificate_index: None,
+            seen: "not checked".to_owned(),
+            wanted: "every check made".to_owned(),
+        }
+    }
+
+    /// Whether everything was compared and nothing failed.
+    #[must_use]
+    pub fn all_passed(&self) -> bool {
+        !self.0.is_empty() && self.0.iter().all(|check| check.outcome == Outcome::Passed)
+    }
+}

@@ -1,0 +1,13 @@
+//! Assay tells real phones from fakes and gives each real one sessions only it can use.
+
+// words
+pub mod id;
+pub mod key;
+pub mod reason;
+pub mod secret;
+pub mod time;
+// core
+pub mod attestation;
+pub mod policy;
+// port
+pub mod store;

@@ -1,0 +1,262 @@
+//! The port to the state store, and what both stores promise.
+//!
+//! The store knows nothing of devices or sessions: it keeps opaque values under names, each with a
+//! version, and offers three things: load with claims ([`Store::admit`]), compare-and-set of several
+//! records of one bucket together with claims and outbox events ([`Store::commit`]), and reading the
+//! outbox ([`Store::follow`]). All rules are decided above, in Rust, once.
+//!
+//! **Versions.** A record's version is the id of the operation that wrote it: 16 random bytes. So a
+//! deleted and re-created record never looks like the old one, and a commit that is sent twice (a
+//! client library or a network may do that) is recognised as done.
+//!
+//! **Time to live** is garbage collection, never a check: records carry their own expiry. Only a
+//! claim is forgotten when its time is over, and whoever makes one asks for long enough.
+//!
+//! **A lost answer** ([`StoreError::OutcomeUnknown`]) means the commit may or may not have happened;
+//! the caller finds out by reading, or says so, and never assumes.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::id::Bucket;
+
+/// Id of the operation that wrote a record: its version. Fresh random bytes for every commit.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OperationId(pub [u8; 16]);
+
+impl fmt::Debug for OperationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&data_encoding::HEXLOWER.encode(&self.0))
+    }
+}
+
+/// The name of a record or claim: `{bN}:` and a kind-prefixed name, printable ASCII.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    bucket: Bucket,
+    name: String,
+}
+
+impl Key {
+    /// A name within a bucket, e.g. `s:0a1b…`.
+    #[must_use]
+    pub const fn new(bucket: Bucket, name: String) -> Self {
+        Self { bucket, name }
+    }
+
+    /// Its bucket.
+    #[must_use]
+    pub const fn bucket(&self) -> Bucket {
+        self.bucket
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{{b{}}}:{}", self.bucket.number(), self.name)
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A stored value with its version.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The operation that wrote it.
+    pub version: OperationId,
+    /// Opaque bytes.
+    pub value: Vec<u8>,
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Record({:?}, {} bytes)", self.version, self.value.len())
+    }
+}
+
+/// A mark that at most one owner can make: a challenge used, a `jti` seen, a key's one owner.
+/// Making it again with the same `owner` is granted, so a request sent twice is not a replay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Its name.
+    pub key: Key,
+    /// Who makes it.
+    pub owner: Vec<u8>,
+    /// For how long; `None`: for ever.
+    pub live_for: Option<Duration>,
+}
+
+/// How a claim ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claimed {
+    /// It is ours, now or since before.
+    Granted,
+    /// Another owner has it.
+    Taken {
+        /// That owner.
+        by: Vec<u8>,
+    },
+}
+
+/// What one trip of [`Store::admit`] asks for. Keys may lie in several buckets.
+#[derive(Debug, Clone, Default)]
+pub struct Admission {
+    /// Records to load.
+    pub load: Vec<Key>,
+    /// Claims to make, each for itself.
+    pub claim: Vec<Claim>,
+}
+
+/// The answer to an [`Admission`], in its order.
+#[derive(Debug, Clone, Default)]
+pub struct Admitted {
+    /// The records; `None` where there is none.
+    pub records: Vec<Option<Record>>,
+    /// How the claims ended.
+    pub claims: Vec<Claimed>,
+}
+
+/// What to make of one record.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Only check that its version is still the expected one.
+    Keep,
+    /// Write this value.
+    Put {
+        /// Opaque bytes.
+        value: Vec<u8>,
+        /// When it may be collected, from now; `None`: never.
+        live_for: Option<Duration>,
+    },
+    /// Remove it.
+    Delete,
+}
+
+impl fmt::Debug for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Keep => f.write_str("Keep"),
+            Self::Put { value, live_for } => {
+                write!(f, "Put({} bytes, {live_for:?})", value.len())
+            }
+            Self::Delete => f.write_str("Delete"),
+        }
+    }
+}
+
+/// One record of a [`ChangeSet`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// Its name.
+    pub key: Key,
+    /// The version it was loaded with; `None`: it did not exist.
+    pub expected: Option<OperationId>,
+    /// What to make of it.
+    pub change: Change,
+}
+
+/// How far a commit has to be before it is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// As the store is configured.
+    #[default]
+    Local,
+    /// On this many replicas as well, waited for at most this long.
+    Replicated {
+        /// How many.
+        replicas: u32,
+        /// How long to wait.
+        within: Duration,
+    },
+}
+
+/// All or nothing: every item has the expected version and every claim is granted, or nothing
+/// happens. All keys lie in one bucket.
+#[derive(Debug, Clone)]
+pub struct ChangeSet {
+    /// The id of this operation: the version of everything it writes.
+    pub operation: OperationId,
+    /// The bucket of all keys and of the outbox.
+    pub bucket: Bucket,
+    /// Records checked and changed.
+    pub items: Vec<Item>,
+    /// Claims made with it.
+    pub claims: Vec<Claim>,
+    /// Appended to the bucket's outbox in the same step; opaque.
+    pub events: Vec<Vec<u8>>,
+    /// How far it has to be.
+    pub durability: Durability,
+}
+
+/// How a commit ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Committed {
+    /// Done, now or when the same operation was sent before.
+    Done {
+        /// Replicas that acknowledged; 0 when none were asked.
+        replicas_acked: u32,
+    },
+    /// A record has another version than expected; nothing was changed.
+    Conflict,
+    /// A claim has another owner; nothing was changed.
+    ClaimTaken {
+        /// Its place in [`ChangeSet::claims`].
+        index: usize,
+    },
+}
+
+/// A place in a bucket's outbox; ordered; printable ASCII. The beginning is the empty text.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Cursor(pub String);
+
+/// Why the store could not answer. It carries no key and no value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// Nothing was changed: the store was not reached or refused.
+    #[error("the state store is unavailable: {0}")]
+    Unavailable(String),
+    /// The answer was lost: a change may or may not have happened.
+    #[error("the outcome of the operation is unknown: {0}")]
+    OutcomeUnknown(String),
+}
+
+/// The state store. Implementations pass one list of behaviours (`tests/it/store.rs`).
+#[async_trait]
+pub trait Store: fmt::Debug + Send + Sync + 'static {
+    /// Loads records and makes claims, in one trip. Claims and loads are each atomic for themselves.
+    ///
+    /// # Errors
+    /// [`StoreError::OutcomeUnknown`] when claims were asked for and the answer was lost; asking
+    /// again with the same owner is safe.
+    async fn admit(&self, ask: Admission) -> Result<Admitted, StoreError>;
+
+    /// Applies a change set, in one trip.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]: nothing changed. [`StoreError::OutcomeUnknown`]: sending the very
+    /// same change set again is safe.
+    async fn commit(&self, change: ChangeSet) -> Result<Committed, StoreError>;
+
+    /// Up to `limit` events of a bucket's outbox behind `after`, in order.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]
+    async fn follow(
+        &self,
+        bucket: Bucket,
+        after: &Cursor,
+        limit: usize,
+    ) -> Result<Vec<(Cursor, Vec<u8>)>, StoreError>;
+
+    /// Whether the store answers and takes writes; the error says in plain words what is wrong.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]
+    async fn ping(&self) -> Result<(), StoreError>;
+}
