@@ -2,6 +2,12 @@
 //!
 //! Policy is data; [`evaluate`] is pure.
 
+mod evaluate;
+mod posture;
+
+pub use evaluate::{Assurance, device_key_checks, evaluate, posture_checks};
+pub use posture::{AndroidPosture, ApplePosture, Posture};
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

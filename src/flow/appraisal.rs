@@ -1,0 +1,85 @@
+//! What AppraiseEvidence and RegisterDevice share: evidence in, verdict with every check out.
+
+use super::{App, Engine};
+use crate::attestation::client_data::ClientData;
+use crate::attestation::{
+    AttestedKey, Checks, Evidence, Facts, Given, Rejection, Trust, android, apple, examine,
+};
+use crate::id::AppId;
+use crate::key::{Thumbprint, sha256};
+use crate::policy::{self, Assurance};
+use crate::time::Timestamp;
+
+/// Evidence as a phone sends it, within its bounds.
+#[derive(Debug, Clone)]
+pub enum EvidenceInput {
+    /// Android Key Attestation.
+    Android(android::Chain),
+    /// Apple App Attest.
+    Apple {
+        /// Object and key id.
+        attestation: apple::Attestation,
+        /// The bytes whose SHA-256 was the `clientDataHash`.
+        client_data: Vec<u8>,
+    },
+}
+
+/// What was found in a piece of evidence.
+#[derive(Debug, Clone)]
+pub struct Appraisal {
+    /// Every check, in order.
+    pub checks: Checks,
+    /// What the evidence says; not to be believed unless the verdict is good.
+    pub facts: Option<Facts>,
+    /// The attested key, where it could be read.
+    pub key: Option<AttestedKey>,
+    /// The verdict.
+    pub verdict: Result<Accepted, Box<Rejection>>,
+}
+
+/// Evidence that passed attestation and policy.
+#[derive(Debug, Clone)]
+pub struct Accepted {
+    /// What policy made of it.
+    pub assurance: Assurance,
+    /// The key that will sign proofs.
+    pub session_key: Thumbprint,
+}
+
+/// Appraises evidence for an app and a challenge. The checks go on where they can, so that a person
+/// sees everything that is wrong; the first that failed gives the reason.
+pub(super) fn appraise(
+    engine: &Engine,
+    (id, app): (&AppId, &App),
+    evidence: EvidenceInput,
+    challenge: &[u8],
+    now: Timestamp,
+) -> Appraisal {
+    let mut said = Checks::default();
+    let (evidence, binding, vouched) = match evidence {
+        EvidenceInput::Android(chain) => (Evidence::Android(chain), challenge.to_vec(), None),
+        EvidenceInput::Apple { attestation, client_data } => {
+            let parsed = ClientData::parse(&client_data);
+            let vouched = ClientData::check(parsed, challenge, id, &mut said);
+            (Evidence::Apple(attestation), sha256(&client_data).to_vec(), vouched)
+        }
+    };
+    let given = Given { binding: Some(&binding), app: Some(&app.identity) };
+    let trust = Trust { roots: &engine.roots, status_list: engine.status_list.as_ref() };
+    let examination = examine(&evidence, given, trust, now);
+    let (key, facts) = (examination.key.clone(), examination.facts.clone());
+    let mut checks = examination.checks.clone();
+    let verdict = examination.into_attested().and_then(|attested| {
+        if let Some(rejection) = said.rejection() {
+            return Err(Box::new(rejection));
+        }
+        let (made, verdict) = policy::evaluate(&attested, &app.policy);
+        said.extend(made);
+        verdict.map(|assurance| {
+            let session_key = vouched.unwrap_or_else(|| assurance.key().thumbprint());
+            Accepted { assurance, session_key }
+        })
+    });
+    checks.extend(said);
+    Appraisal { checks, facts, key, verdict }
+}

@@ -1,0 +1,51 @@
+//! EndSession: logout. It answers the same whatever it found (RFC 7009, 2.2).
+
+use super::state::{keep_for, settle};
+use super::{Engine, Failure};
+use crate::id::SessionId;
+use crate::secret::Secret;
+use crate::session::{EndReason, Session, end};
+use crate::store::{Durability, keys};
+use crate::token::refresh::UnverifiedRefresh;
+
+/// The request.
+#[derive(Debug, Clone)]
+pub enum EndSession {
+    /// By refresh token, current or not.
+    Token(Secret<String>),
+    /// By id.
+    Id(SessionId),
+}
+
+/// Ends a session. Two trips to the store.
+///
+/// # Errors
+/// `CONFLICT`, `STATE_STORE_UNAVAILABLE`. A token or id that leads nowhere is no error.
+pub async fn run(engine: &Engine, request: EndSession) -> Result<(), Failure> {
+    let now = engine.clock.now();
+    let (id, token) = match &request {
+        EndSession::Id(id) => (*id, None),
+        EndSession::Token(text) => match UnverifiedRefresh::parse(text.expose()) {
+            Ok(token) => (token.claimed_session(), Some(token)),
+            Err(_) => return Ok(()),
+        },
+    };
+    settle(async || {
+        let loaded = engine.load_one::<Session>(keys::session(&id)).await?;
+        let Some(session) = &loaded.value else { return Ok(Some(())) };
+        // Whoever logs out need not hold the key, but the token has to be one we made for it.
+        if let Some(token) = &token
+            && token.clone().verify(&engine.keyring, &session.session_key, now).is_err()
+        {
+            return Ok(Some(()));
+        }
+        let ended = end(session, EndReason::LoggedOut, now);
+        if ended == *session {
+            return Ok(Some(()));
+        }
+        let items = vec![loaded.put(engine, &ended, Some(keep_for(&ended, now)))?];
+        let done = engine.commit(id.bucket(), (items, Vec::new()), Durability::Local).await?;
+        Ok(done.map(|_| ()))
+    })
+    .await
+}

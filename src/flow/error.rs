@@ -1,0 +1,95 @@
+//! Why a flow could not answer.
+
+use crate::attestation::Rejection;
+use crate::reason::Reason;
+use crate::secret::NoRandomness;
+use crate::session::Refusal;
+use crate::store::StoreError;
+use crate::store::record::RecordError;
+
+/// One field of the request that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldViolation {
+    /// Path of the field, e.g. `evidence.android.certificate_chain`.
+    pub field: String,
+    /// What would be right. It never repeats the value.
+    pub description: String,
+}
+
+/// Why a flow could not answer: the reason goes to the caller, the detail to the log.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Failure {
+    /// The stable reason.
+    pub reason: Reason,
+    /// The fields that are wrong, with [`Reason::MalformedRequest`].
+    pub violations: Vec<FieldViolation>,
+    /// For the log: facts that help the operator, no secret, no subject.
+    pub detail: Option<String>,
+}
+
+impl Failure {
+    /// A request with wrong fields.
+    #[must_use]
+    pub const fn malformed(violations: Vec<FieldViolation>) -> Self {
+        Self { reason: Reason::MalformedRequest, violations, detail: None }
+    }
+
+    /// A request with one wrong field.
+    #[must_use]
+    pub fn field(field: &str, description: &str) -> Self {
+        let (field, description) = (field.to_owned(), description.to_owned());
+        Self::malformed(vec![FieldViolation { field, description }])
+    }
+
+    /// Whether this is a "no" about what was presented, rather than a failure to find out: the two
+    /// must never be mixed up, or a broken store would end sessions.
+    #[must_use]
+    pub fn is_verdict(&self) -> bool {
+        !matches!(
+            self.reason,
+            Reason::StateStoreUnavailable | Reason::Conflict | Reason::Internal | Reason::MalformedRequest
+        )
+    }
+
+    fn detailed(reason: Reason, detail: String) -> Self {
+        Self { reason, violations: Vec::new(), detail: Some(detail) }
+    }
+}
+
+impl From<Reason> for Failure {
+    fn from(reason: Reason) -> Self {
+        Self { reason, violations: Vec::new(), detail: None }
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        refusal.0.into()
+    }
+}
+
+impl From<Rejection> for Failure {
+    fn from(rejection: Rejection) -> Self {
+        let at = rejection.certificate_index.map_or(String::new(), |i| format!(" (certificate {i})"));
+        Self::detailed(rejection.reason, format!("{}{at}", rejection.name))
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::detailed(Reason::StateStoreUnavailable, error.to_string())
+    }
+}
+
+impl From<RecordError> for Failure {
+    fn from(error: RecordError) -> Self {
+        Self::detailed(Reason::Internal, error.to_string())
+    }
+}
+
+impl From<NoRandomness> for Failure {
+    fn from(error: NoRandomness) -> Self {
+        Self::detailed(Reason::Internal, error.to_string())
+    }
+}

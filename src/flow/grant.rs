@@ -1,0 +1,90 @@
+//! From a session to the tokens its holder gets.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::{App, Engine, Failure};
+use crate::policy::{Posture, TrustLevel};
+use crate::secret::{Secret, random};
+use crate::session::{Device, Session};
+use crate::time::Timestamp;
+use crate::token::access::{self, AccessClaims, Platform};
+use crate::token::refresh::{self, RefreshClaims};
+use crate::token::KeyTag;
+
+/// The tokens of a session.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    /// The session.
+    pub session: Session,
+    /// Access token.
+    pub access_token: Secret<String>,
+    /// Life of the access token.
+    pub access_expires_in: Duration,
+    /// When it expires.
+    pub access_expires_at: Timestamp,
+    /// Refresh token.
+    pub refresh_token: Secret<String>,
+    /// The session ends when it is not refreshed for this long.
+    pub idle_for: Duration,
+    /// Scopes of the access token.
+    pub scopes: BTreeSet<String>,
+    /// How far the device is trusted.
+    pub trust_level: TrustLevel,
+}
+
+/// Mints the tokens of a session's current generation. The refresh token is derived, so the same
+/// generation under the same key gives the same token again.
+pub(super) fn mint(
+    engine: &Engine,
+    app: &App,
+    (session, device): (Session, &Device),
+    scopes: BTreeSet<String>,
+    (refresh_key, now): (KeyTag, Timestamp),
+) -> Result<Grant, Failure> {
+    let lifetimes = &app.policy.lifetimes;
+    // An access token never outlives its session.
+    let access_expires_at = now.after(lifetimes.access_for).min(session.expires_at);
+    let claims = AccessClaims {
+        issuer: engine.issuer.clone(),
+        audience: session.audience.clone(),
+        subject: session.subject.clone(),
+        client: session.app.clone(),
+        token_id: random()?,
+        issued_at: now,
+        expires_at: access_expires_at,
+        auth_time: session.auth_time,
+        acr: session.acr.clone(),
+        amr: session.amr.clone(),
+        scopes: scopes.clone(),
+        roles: session.roles.clone(),
+        session_key: session.session_key,
+        session: session.id,
+        device: session.device,
+        trust_level: device.trust_level,
+        platform: match device.posture {
+            Posture::Android(_) => Platform::Android,
+            Posture::Apple(_) => Platform::Apple,
+        },
+    };
+    let access_token = access::mint(&engine.keyring, &claims)?;
+    let refresh_claims = RefreshClaims {
+        session: session.id,
+        device: session.device,
+        subject: engine.keyring.subject_tag(&session.subject),
+        generation: session.generation,
+        expires_at: session.expires_at,
+    };
+    let refresh_token =
+        refresh::mint(&engine.keyring, &refresh_claims, &session.session_key, refresh_key)?;
+    Ok(Grant {
+        access_token,
+        access_expires_in: access_expires_at.since(now),
+        access_expires_at,
+        refresh_token,
+        idle_for: session.idle_expires_at.since(now),
+        scopes,
+        trust_level: device.trust_level,
+        session,
+    })
+}

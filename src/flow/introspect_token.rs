@@ -1,0 +1,41 @@
+//! IntrospectToken: what an access token is, now (RFC 7662).
+
+use super::state::Place;
+use super::{Engine, Failure};
+use crate::reason::Reason;
+use crate::secret::Secret;
+use crate::session::{Requirements, Surroundings, admit};
+use crate::token::access::{self, VerifiedClaims};
+
+/// Looks at an access token. One trip to the store, none for a forged token. `None`: inactive, for
+/// whatever reason; the caller is not told which.
+///
+/// # Errors
+/// `STATE_STORE_UNAVAILABLE` and faults of ours; never "active" in their place.
+pub async fn run(
+    engine: &Engine,
+    token: &Secret<String>,
+) -> Result<Option<VerifiedClaims>, Failure> {
+    match check(engine, token).await {
+        Ok(claims) => Ok(Some(claims)),
+        Err(failure) if failure.is_verdict() => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
+async fn check(engine: &Engine, token: &Secret<String>) -> Result<VerifiedClaims, Failure> {
+    let now = engine.clock.now();
+    let claims = access::verify(&engine.keyring, token.expose(), &engine.issuer, now)?;
+    let subject = engine.keyring.subject_tag(claims.subject());
+    let place = Place { device: claims.device(), subject };
+    let (state, record, _) = engine.load(place, Some(claims.session()), Vec::new()).await?;
+    let record = record.and_then(|record| record.value).ok_or(Reason::SessionRevoked)?;
+    let surroundings = Surroundings {
+        app: engine.standing(claims.client()),
+        device: state.device.value.as_ref(),
+        subject: state.subject.value.as_ref(),
+        fleet: state.fleet.value.as_ref(),
+    };
+    admit(&claims, &record, surroundings, &Requirements::default(), now)?;
+    Ok(claims)
+}

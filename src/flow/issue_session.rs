@@ -1,0 +1,139 @@
+//! IssueSession: the holder of a registered device's key gets a session.
+
+use std::collections::BTreeSet;
+
+use super::grant::{Grant, mint};
+use super::list_sessions::live_sessions;
+use super::state::{Loaded, Place, State, keep_for, proof_claim, settle};
+use super::{App, Engine, Failure};
+use crate::id::{DeviceId, SessionId, Subject};
+use crate::proof::{NonceContext, ProofExpectation, UnverifiedProof, VerifiedProof};
+use crate::reason::Reason;
+use crate::secret::random;
+use crate::session::{Device, Opening, Session, SubjectRecord, open};
+use crate::store::{Durability, keys};
+use crate::time::Timestamp;
+use crate::token::Purpose;
+
+/// The request.
+#[derive(Debug, Clone)]
+pub struct IssueSession {
+    /// Whom it is for.
+    pub subject: Subject,
+    /// The device.
+    pub device: DeviceId,
+    /// The proof.
+    pub proof: String,
+    /// Wanted scopes.
+    pub scopes: BTreeSet<String>,
+    /// Wanted audience; `None`: the app's first.
+    pub audience: Option<String>,
+    /// The user's roles.
+    pub roles: Vec<String>,
+    /// Authentication context class; may be empty.
+    pub acr: String,
+    /// Authentication methods.
+    pub amr: Vec<String>,
+    /// When the user was authenticated; `None`: now.
+    pub auth_time: Option<Timestamp>,
+}
+
+/// The path a proof for this RPC is aimed at.
+const METHOD: &str = "assay.v1.SessionService/IssueSession";
+
+/// Opens a session. Two trips to the store, and two more when the subject is at its limit.
+///
+/// # Errors
+/// `DEVICE_KEY_UNKNOWN` when there is no such device of this subject, `APP_DISABLED`, every reason of
+/// a proof, `DEVICE_REVOKED`, `REATTESTATION_REQUIRED`, `SCOPE_NOT_ALLOWED`, `SESSION_LIMIT`,
+/// `CONFLICT`, `STATE_STORE_UNAVAILABLE`.
+pub async fn run(engine: &Engine, request: IssueSession) -> Result<Grant, Failure> {
+    let now = engine.clock.now();
+    let proof = UnverifiedProof::parse(&request.proof)?;
+    let id = SessionId::new(request.device.bucket(), random()?);
+    let tag = engine.keyring.subject_tag(&request.subject);
+    let place = Place { device: request.device, subject: tag };
+    settle(async || {
+        let (state, _, _) = engine.load(place, None, Vec::new()).await?;
+        let device = known_device(&state, &request.subject)?;
+        let app = engine.app(&device.app)?;
+        let proof = check_proof(engine, app, proof.clone(), device, now)?;
+        let (session, subject) = decide(engine, &state, app, (&request, id), &proof, now).await?;
+        let record = Loaded::<Session>::absent(keys::session(&id));
+        let items = vec![
+            record.put(engine, &session, Some(keep_for(&session, now)))?,
+            state.subject.put(engine, &subject, None)?,
+            state.device.keep(),
+            state.fleet.keep(),
+        ];
+        let claim = proof_claim(&proof, device.id.bucket(), now)?;
+        let bucket = device.id.bucket();
+        let Some(_) = engine.commit(bucket, (items, vec![claim]), Durability::Local).await? else {
+            return Ok(None);
+        };
+        let scopes = session.scopes.clone();
+        let refresh_key = engine.keyring.secret(Purpose::RefreshToken).0;
+        mint(engine, app, (session, device), scopes, (refresh_key, now)).map(Some)
+    })
+    .await
+}
+
+/// A device that does not exist and one of another subject look the same.
+fn known_device<'a>(state: &'a State, subject: &Subject) -> Result<&'a Device, Failure> {
+    let device = state.device.value.as_ref().filter(|device| device.subject == *subject);
+    device.ok_or_else(|| Reason::DeviceKeyUnknown.into())
+}
+
+fn check_proof(
+    engine: &Engine,
+    app: &App,
+    proof: UnverifiedProof,
+    device: &Device,
+    now: Timestamp,
+) -> Result<VerifiedProof, Failure> {
+    let uris = engine.proof_uris(app, METHOD);
+    let expected = ProofExpectation {
+        method: "POST",
+        uris: &uris,
+        key: Some(device.session_key),
+        access_token: None,
+        body_sha256: None,
+        nonce: NonceContext { rule: app.policy.proof.nonce, keyring: &engine.keyring },
+        iat_window: app.policy.proof.iat_window,
+    };
+    Ok(proof.verify(&expected, now)?)
+}
+
+async fn decide(
+    engine: &Engine,
+    state: &State,
+    app: &App,
+    (request, id): (&IssueSession, SessionId),
+    proof: &VerifiedProof,
+    now: Timestamp,
+) -> Result<(Session, SubjectRecord), Failure> {
+    let device = known_device(state, &request.subject)?;
+    let subject = state.subject.value.as_ref().ok_or(Reason::DeviceKeyUnknown)?;
+    let open = |dead: &BTreeSet<SessionId>| {
+        let opening = Opening {
+            id,
+            scopes: request.scopes.clone(),
+            audience: request.audience.clone(),
+            roles: request.roles.clone(),
+            acr: request.acr.clone(),
+            amr: request.amr.clone(),
+            auth_time: request.auth_time.unwrap_or(now).min(now),
+        };
+        open(opening, proof, (app.standing, &app.policy), (device, subject, dead), now)
+    };
+    match open(&BTreeSet::new()) {
+        Err(refusal) if refusal.0 == Reason::SessionLimit => {
+            let fleet = state.fleet.value.as_ref();
+            let live = live_sessions(engine, subject, fleet, now).await?;
+            let mut dead: BTreeSet<_> = subject.sessions.iter().map(|entry| entry.id).collect();
+            live.iter().for_each(|session| drop(dead.remove(&session.id)));
+            Ok(open(&dead)?)
+        }
+        decided => Ok(decided?),
+    }
+}

@@ -1,0 +1,107 @@
+//! One file per RPC: its whole story, from the request in our own words to the answer.
+//!
+//! Every flow is *load → decide → commit → answer*. Deciding is done by the pure core; loading and
+//! committing are one trip to the store each. A commit names the version of everything that was
+//! looked at, so a change that came in between makes it start again, a bounded number of times.
+
+mod appraisal;
+pub mod appraise_evidence;
+pub mod create_challenge;
+pub mod end_session;
+mod error;
+pub mod get_device;
+mod grant;
+pub mod introspect_token;
+pub mod issue_session;
+pub mod list_devices;
+pub mod list_sessions;
+mod page;
+pub mod refresh_session;
+pub mod register_device;
+pub mod revoke_device;
+mod state;
+pub mod verify_request;
+
+pub use appraisal::{Appraisal, EvidenceInput};
+pub use error::{Failure, FieldViolation};
+pub use grant::Grant;
+pub use page::{Page, PageRequest};
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::attestation::AppIdentity;
+use crate::attestation::roots::Roots;
+use crate::attestation::status_list::StatusList;
+use crate::id::AppId;
+use crate::policy::AppPolicy;
+use crate::proof::nonce;
+use crate::reason::Reason;
+use crate::session::Standing;
+use crate::store::{Durability, Store};
+use crate::time::Clock;
+use crate::token::Keyring;
+
+/// A configured app.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// What it is called on its platforms.
+    pub identity: AppIdentity,
+    /// What its devices must be and get.
+    pub policy: AppPolicy,
+    /// Whether it may be used.
+    pub standing: Standing,
+}
+
+/// Everything the flows work with.
+#[derive(Debug)]
+pub struct Engine {
+    /// The configured apps.
+    pub apps: BTreeMap<AppId, App>,
+    /// The keys.
+    pub keyring: Keyring,
+    /// The state.
+    pub store: Arc<dyn Store>,
+    /// The time.
+    pub clock: Clock,
+    /// The roots evidence may lead to.
+    pub roots: Roots,
+    /// Google's status list; without one Android evidence is refused.
+    pub status_list: Option<StatusList>,
+    /// `iss` of the access tokens.
+    pub issuer: String,
+    /// Where phones aim the proofs for our own RPCs: `htu` is this, a slash and the RPC's path.
+    pub public_url: String,
+    /// How far revocations have to be before they are answered.
+    pub revocation_durability: Durability,
+}
+
+impl Engine {
+    /// The app of a request.
+    ///
+    /// # Errors
+    /// [`Reason::AppDisabled`]
+    fn app(&self, id: &AppId) -> Result<&App, Failure> {
+        match self.apps.get(id) {
+            Some(app) if app.standing == Standing::Enabled => Ok(app),
+            _ => Err(Reason::AppDisabled.into()),
+        }
+    }
+
+    /// Whether the app of a stored record may be used.
+    fn standing(&self, id: &AppId) -> Standing {
+        self.apps.get(id).map_or(Standing::Disabled, |app| app.standing)
+    }
+
+    /// A nonce for the caller's next proof.
+    #[must_use]
+    pub fn next_nonce(&self) -> String {
+        nonce::mint(&self.keyring, self.clock.now())
+    }
+
+    /// The URIs a proof for one of our own RPCs may be aimed at.
+    fn proof_uris(&self, app: &App, method: &str) -> Vec<String> {
+        let own = format!("{}/{method}", self.public_url.trim_end_matches('/'));
+        std::iter::once(own).chain(app.policy.proof.accepted_uris.iter().cloned()).collect()
+    }
+}

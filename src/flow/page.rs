@@ -1,0 +1,80 @@
+//! Pages of a subject's index.
+//!
+//! The index is small and ordered by age; a page token is the last id that was given, so a page goes
+//! on at the right place whatever was added or removed in between.
+
+use super::Failure;
+
+/// Entries in a page when the caller does not say.
+pub const PAGE_SIZE_DEFAULT: usize = 20;
+/// Most entries in a page.
+pub const PAGE_SIZE_MAX: usize = 100;
+
+/// Which page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageRequest<Id> {
+    /// Most entries.
+    pub size: usize,
+    /// The last id of the page before.
+    pub after: Option<Id>,
+}
+
+/// One page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T, Id> {
+    /// The entries.
+    pub entries: Vec<T>,
+    /// Where the next page begins; `None` at the end.
+    pub next: Option<Id>,
+}
+
+impl<Id> PageRequest<Id> {
+    /// From the fields of a request.
+    ///
+    /// # Errors
+    /// `MALFORMED_REQUEST`
+    pub fn parse(size: i32, after: Option<Id>) -> Result<Self, Failure> {
+        let size = match usize::try_from(size) {
+            Ok(0) => PAGE_SIZE_DEFAULT,
+            Ok(size) if size <= PAGE_SIZE_MAX => size,
+            _ => return Err(Failure::field("page_size", "0 to 100")),
+        };
+        Ok(Self { size, after })
+    }
+}
+
+impl<Id: Copy + PartialEq> PageRequest<Id> {
+    /// Cuts this page out of `ids`, newest first as they are given. An id that is gone meanwhile
+    /// gives an empty last page rather than the first one again.
+    pub(super) fn cut(&self, newest_first: impl Iterator<Item = Id>) -> (Vec<Id>, Option<Id>) {
+        let mut ids: Vec<Id> = match self.after {
+            None => newest_first.collect(),
+            Some(after) => newest_first.skip_while(|id| *id != after).skip(1).collect(),
+        };
+        let more = ids.len() > self.size;
+        ids.truncate(self.size);
+        let next = if more { ids.last().copied() } else { None };
+        (ids, next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_join_into_the_whole() {
+        let (first, next) = PageRequest { size: 2, after: None }.cut([5, 4, 3].into_iter());
+        assert_eq!((first, next), (vec![5, 4], Some(4)));
+        let (second, next) = PageRequest { size: 2, after: next }.cut([6, 5, 4, 3].into_iter());
+        assert_eq!((second, next), (vec![3], None));
+    }
+
+    #[test]
+    fn the_size_is_bounded() {
+        for bad in [-1, 101, i32::MAX, i32::MIN] {
+            assert!(PageRequest::<u8>::parse(bad, None).is_err());
+        }
+        assert_eq!(PageRequest::<u8>::parse(0, None).unwrap().size, PAGE_SIZE_DEFAULT);
+    }
+}

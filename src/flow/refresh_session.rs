@@ -1,0 +1,129 @@
+//! RefreshSession: a refresh token and a proof by its key become the next ones.
+
+use std::collections::BTreeSet;
+
+use super::grant::{Grant, mint};
+use super::state::{Place, check_unused, keep_for, proof_claim, settle};
+use super::{App, Engine, Failure};
+use crate::proof::{NonceContext, ProofExpectation, UnverifiedProof, VerifiedProof};
+use crate::reason::Reason;
+use crate::secret::Secret;
+use crate::session::{RefreshOutcome, Rotation, Surroundings, rotate};
+use crate::store::{Claim, Durability};
+use crate::time::Timestamp;
+use crate::token::refresh::{UnverifiedRefresh, VerifiedRefresh};
+
+/// The path a proof for this RPC is aimed at.
+const METHOD: &str = "assay.v1.SessionService/RefreshSession";
+
+/// The request.
+#[derive(Debug, Clone)]
+pub struct RefreshSession {
+    /// The refresh token.
+    pub refresh_token: Secret<String>,
+    /// The proof.
+    pub proof: String,
+    /// Scopes of the new access token; empty: all of the session's.
+    pub scopes: BTreeSet<String>,
+}
+
+/// The answer.
+#[derive(Debug, Clone)]
+pub struct Refreshed {
+    /// The tokens.
+    pub grant: Grant,
+    /// How it ended.
+    pub outcome: RefreshOutcome,
+}
+
+/// Refreshes a session. Two trips to the store, one for a retry, none for a forged token or proof.
+///
+/// The key comes before any penalty: a token without the key it is bound to fails its MAC, so a
+/// thief never reaches the rule that ends a session whose token was used twice.
+///
+/// # Errors
+/// `TOKEN_INVALID`, `SESSION_EXPIRED_ABSOLUTE`, `APP_DISABLED`, every reason of a proof,
+/// `PROOF_REPLAYED`, every reason a session is not live, `REATTESTATION_REQUIRED`,
+/// `REFRESH_TOKEN_REUSED`, `SCOPE_NOT_ALLOWED`, `CONFLICT`, `STATE_STORE_UNAVAILABLE`.
+pub async fn run(engine: &Engine, request: RefreshSession) -> Result<Refreshed, Failure> {
+    let now = engine.clock.now();
+    let token = UnverifiedRefresh::parse(request.refresh_token.expose())?;
+    let proof = UnverifiedProof::parse(&request.proof)?;
+    let token = token.verify(&engine.keyring, &proof.claimed_jkt(), now)?;
+    let app = engine.app(token.app())?;
+    let proof = check_proof(engine, app, proof, now)?;
+    let claim = proof_claim(&proof, token.session().bucket(), now)?;
+    settle(async || attempt(engine, app, (&token, &claim), &request.scopes, now).await).await
+}
+
+fn check_proof(
+    engine: &Engine,
+    app: &App,
+    proof: UnverifiedProof,
+    now: Timestamp,
+) -> Result<VerifiedProof, Failure> {
+    let uris = engine.proof_uris(app, METHOD);
+    let expected = ProofExpectation {
+        method: "POST",
+        uris: &uris,
+        // The token's MAC covers the key.
+        key: None,
+        access_token: None,
+        body_sha256: None,
+        nonce: NonceContext { rule: app.policy.proof.nonce, keyring: &engine.keyring },
+        iat_window: app.policy.proof.iat_window,
+    };
+    Ok(proof.verify(&expected, now)?)
+}
+
+async fn attempt(
+    engine: &Engine,
+    app: &App,
+    (token, claim): (&VerifiedRefresh, &Claim),
+    scopes: &BTreeSet<String>,
+    now: Timestamp,
+) -> Result<Option<Refreshed>, Failure> {
+    let place = Place { device: token.device(), subject: *token.subject() };
+    let (state, record, claimed) =
+        engine.load(place, Some(token.session()), vec![claim.clone()]).await?;
+    check_unused(&claimed)?;
+    let record = record.ok_or(Reason::Internal)?;
+    // A session that is not found is dead: lost state never opens a door.
+    let session = record.value.as_ref().ok_or(Reason::SessionRevoked)?;
+    let surroundings = Surroundings {
+        app: app.standing,
+        device: state.device.value.as_ref(),
+        subject: state.subject.value.as_ref(),
+        fleet: state.fleet.value.as_ref(),
+    };
+    let rotation = rotate(session, token.generation(), surroundings, &app.policy, now)?;
+    let (outcome, write, answer) = match rotation {
+        Rotation::Granted { outcome: RefreshOutcome::Retry, session } => {
+            (RefreshOutcome::Retry, None, Some(session))
+        }
+        Rotation::Granted { outcome, session } => (outcome, Some(session.clone()), Some(session)),
+        Rotation::Reused { ended } => (RefreshOutcome::Retry, ended, None),
+    };
+    // Scopes are checked before the commit: a refused request uses nothing up.
+    let granted = match &answer {
+        Some(session) => session.narrow(scopes)?,
+        None => BTreeSet::new(),
+    };
+    if let Some(session) = write {
+        let items = vec![
+            record.put(engine, &session, Some(keep_for(&session, now)))?,
+            state.device.keep(),
+            state.subject.keep(),
+            state.fleet.keep(),
+        ];
+        let bucket = token.session().bucket();
+        if engine.commit(bucket, (items, Vec::new()), Durability::Local).await?.is_none() {
+            return Ok(None);
+        }
+    }
+    let session = answer.ok_or(Reason::RefreshTokenReused)?;
+    let device = state.device.value.as_ref().ok_or(Reason::DeviceRevoked)?;
+    let keys = (token.key_tag(), now);
+    let grant = mint(engine, app, (session, device), granted, keys)?;
+    Ok(Some(Refreshed { grant, outcome }))
+}

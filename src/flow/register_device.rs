@@ -1,0 +1,163 @@
+//! RegisterDevice: evidence for a challenge becomes a device of a subject.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::appraisal::{Accepted, Appraisal, EvidenceInput, appraise};
+use super::state::{Place, State, settle};
+use super::{App, Engine, Failure};
+use crate::id::{AppId, DeviceId, Subject};
+use crate::reason::Reason;
+use crate::session::{Candidate, Device, DeviceState, Registration, register};
+use crate::store::{Claim, Claimed, Durability, keys};
+use crate::time::Timestamp;
+use crate::token::challenge::{self, ChallengePurpose, VerifiedChallenge};
+
+/// A used challenge is remembered this much longer than it could be used, for clocks that differ
+/// between our instances.
+const CHALLENGE_SLACK: Duration = Duration::from_secs(300);
+
+/// The request.
+#[derive(Debug, Clone)]
+pub struct RegisterDevice {
+    /// Whom the device shall belong to.
+    pub subject: Subject,
+    /// The app.
+    pub app: AppId,
+    /// The challenge the evidence was made for.
+    pub challenge: Vec<u8>,
+    /// The evidence.
+    pub evidence: EvidenceInput,
+    /// Check everything, store nothing.
+    pub validate_only: bool,
+}
+
+/// The answer.
+#[derive(Debug, Clone)]
+pub struct Registered {
+    /// The device.
+    pub device: Device,
+    /// What was found in the evidence.
+    pub appraisal: Appraisal,
+}
+
+/// Registers a device. Two trips to the store, and one more when the subject is at its limit.
+///
+/// The attested key and the challenge are claimed for this device while its records are loaded: both
+/// have at most one owner in the whole store, whatever bucket their subjects live in. The claims name
+/// the device, and the device's id follows from app, subject and key, so the same registration again
+/// finds its own claims. A claim is made only for evidence that verified.
+///
+/// # Errors
+/// `APP_DISABLED`, `CHALLENGE_INVALID`, every reason of attestation and policy,
+/// `CHALLENGE_ALREADY_USED`, `DEVICE_EXISTS`, `DEVICE_KEY_BANNED`, `DEVICE_LIMIT`, `CONFLICT`,
+/// `STATE_STORE_UNAVAILABLE`.
+pub async fn run(engine: &Engine, request: RegisterDevice) -> Result<Registered, Failure> {
+    let now = engine.clock.now();
+    let app = engine.app(&request.app)?;
+    let used = challenge::verify(
+        &engine.keyring,
+        &request.challenge,
+        (ChallengePurpose::Register, &request.app, &request.subject),
+        now,
+    )
+    .map_err(Failure::from)?;
+    let evidence = request.evidence.clone();
+    let appraisal = appraise(engine, (&request.app, app), evidence, &request.challenge, now);
+    let accepted = match &appraisal.verdict {
+        Ok(accepted) => accepted.clone(),
+        Err(rejection) => return Err((**rejection).clone().into()),
+    };
+    let candidate = candidate(engine, &request, &accepted);
+    let device = settle(async || {
+        attempt(engine, (app, &used), &candidate, request.validate_only, now).await
+    })
+    .await?;
+    Ok(Registered { device, appraisal })
+}
+
+fn candidate(engine: &Engine, request: &RegisterDevice, accepted: &Accepted) -> Candidate {
+    let key = accepted.assurance.key().thumbprint();
+    Candidate {
+        id: engine.keyring.device_id(&request.app, &request.subject, &key),
+        app: request.app.clone(),
+        subject: request.subject.clone(),
+        key,
+        session_key: accepted.session_key,
+        trust_level: accepted.assurance.trust_level(),
+        posture: accepted.assurance.posture().clone(),
+        chain_serials: accepted.assurance.chain_serials().to_vec(),
+    }
+}
+
+async fn attempt(
+    engine: &Engine,
+    (app, used): (&App, &VerifiedChallenge),
+    candidate: &Candidate,
+    validate_only: bool,
+    now: Timestamp,
+) -> Result<Option<Device>, Failure> {
+    let subject = engine.keyring.subject_tag(&candidate.subject);
+    let place = Place { device: candidate.id, subject };
+    let claims = if validate_only { Vec::new() } else { claims(used, candidate, now) };
+    let (state, _, claimed) = engine.load(place, None, claims).await?;
+    let refusals = [Reason::ChallengeAlreadyUsed, Reason::DeviceExists];
+    for (claim, refusal) in claimed.iter().zip(refusals) {
+        if let Claimed::Taken { .. } = claim {
+            return Err(refusal.into());
+        }
+    }
+    let Registration { device, subject } = decide(engine, &state, candidate, app, now).await?;
+    if validate_only {
+        return Ok(Some(device));
+    }
+    let items = vec![
+        state.device.put(engine, &device, None)?,
+        state.subject.put(engine, &subject, None)?,
+        state.fleet.keep(),
+    ];
+    let done = engine.commit(device.id.bucket(), (items, Vec::new()), Durability::Local).await?;
+    Ok(done.map(|_| device))
+}
+
+/// Challenge first, key second: the order of the refusals.
+fn claims(used: &VerifiedChallenge, candidate: &Candidate, now: Timestamp) -> Vec<Claim> {
+    let owner = candidate.id.as_bytes().to_vec();
+    vec![
+        Claim {
+            key: keys::challenge(used.id()),
+            owner: owner.clone(),
+            live_for: Some(used.expires_at().since(now) + CHALLENGE_SLACK),
+        },
+        Claim { key: keys::key_owner(&candidate.key), owner, live_for: None },
+    ]
+}
+
+async fn decide(
+    engine: &Engine,
+    state: &State,
+    candidate: &Candidate,
+    app: &App,
+    now: Timestamp,
+) -> Result<Registration, Failure> {
+    let register = |revoked: &BTreeSet<DeviceId>| {
+        let subject = (state.subject.value.as_ref(), revoked);
+        register(candidate.clone(), state.device.value.as_ref(), subject, &app.policy, now)
+    };
+    match register(&BTreeSet::new()) {
+        Err(refusal) if refusal.0 == Reason::DeviceLimit => {
+            Ok(register(&revoked_devices(engine, state).await?)?)
+        }
+        decided => Ok(decided?),
+    }
+}
+
+/// Which of the subject's devices do not count against its limit.
+async fn revoked_devices(engine: &Engine, state: &State) -> Result<BTreeSet<DeviceId>, Failure> {
+    let ids = state.subject.value.iter().flat_map(|subject| &subject.devices);
+    let devices = engine.load_all::<Device>(ids.map(keys::device).collect()).await?;
+    let revoked = devices.into_iter().filter_map(|device| device.value).filter_map(|device| {
+        matches!(device.state, DeviceState::Revoked { .. }).then_some(device.id)
+    });
+    Ok(revoked.collect())
+}

@@ -1,0 +1,202 @@
+//! Records as flows see them: opened, with the version to commit against.
+
+use std::time::Duration;
+
+use super::{Engine, Failure};
+use crate::id::{Bucket, DeviceId, SessionId};
+use crate::proof::VerifiedProof;
+use crate::reason::Reason;
+use crate::secret::random;
+use crate::session::{Device, Fleet, Session, SubjectRecord};
+use crate::store::record::{Stored, seal, unseal};
+use crate::store::{
+    Admission, Change, ChangeSet, Claim, Claimed, Committed, Durability, Item, Key, OperationId,
+    Record, StoreError, keys,
+};
+use crate::time::Timestamp;
+
+/// How often a flow starts again when other changes keep coming in between. Each time at least one
+/// other change went through, so this many losses in a row mean a crowd on one subject.
+const ATTEMPTS_MAX: usize = 8;
+
+/// A record as loaded: its name, its version and, where it exists, itself.
+#[derive(Debug, Clone)]
+pub(super) struct Loaded<T> {
+    key: Key,
+    version: Option<OperationId>,
+    pub(super) value: Option<T>,
+}
+
+impl<T: Stored> Loaded<T> {
+    fn open(engine: &Engine, key: Key, record: Option<Record>) -> Result<Self, Failure> {
+        let version = record.as_ref().map(|record| record.version);
+        let value = record.map(|record| unseal(&engine.keyring, &key, &record)).transpose()?;
+        Ok(Self { key, version, value })
+    }
+
+    /// A record that is known not to exist yet, because its name was just drawn.
+    pub(super) const fn absent(key: Key) -> Self {
+        Self { key, version: None, value: None }
+    }
+
+    /// An item that only checks that the record is still the one that was looked at.
+    pub(super) fn keep(&self) -> Item {
+        Item { key: self.key.clone(), expected: self.version, change: Change::Keep }
+    }
+
+    /// An item that replaces the record.
+    pub(super) fn put(
+        &self,
+        engine: &Engine,
+        value: &T,
+        live_for: Option<Duration>,
+    ) -> Result<Item, Failure> {
+        let value = seal(&engine.keyring, &self.key, value)?;
+        let change = Change::Put { value, live_for };
+        Ok(Item { key: self.key.clone(), expected: self.version, change })
+    }
+}
+
+/// What most flows look at, all in one bucket.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) device: Loaded<Device>,
+    pub(super) subject: Loaded<SubjectRecord>,
+    pub(super) fleet: Loaded<Fleet>,
+}
+
+/// Where a flow's records are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) device: DeviceId,
+    pub(super) subject: [u8; 32],
+}
+
+impl Engine {
+    /// One trip: device, subject and fleet, the session where one is named, and the claims.
+    pub(super) async fn load(
+        &self,
+        place: Place,
+        session: Option<SessionId>,
+        claim: Vec<Claim>,
+    ) -> Result<(State, Option<Loaded<Session>>, Vec<Claimed>), Failure> {
+        let device = keys::device(&place.device);
+        let subject = keys::subject(&place.subject);
+        let fleet = keys::fleet(device.bucket());
+        let session = session.map(|id| keys::session(&id));
+        let mut load = vec![device.clone(), subject.clone(), fleet.clone()];
+        load.extend(session.clone());
+        let admitted = self.store.admit(Admission { load, claim }).await?;
+        let mut records = admitted.records.into_iter();
+        let mut next = || records.next().flatten();
+        let state = State {
+            device: Loaded::open(self, device, next())?,
+            subject: Loaded::open(self, subject, next())?,
+            fleet: Loaded::open(self, fleet, next())?,
+        };
+        let session = session.map(|key| Loaded::open(self, key, next())).transpose()?;
+        Ok((state, session, admitted.claims))
+    }
+
+    /// One trip: records of one kind.
+    pub(super) async fn load_all<T: Stored>(
+        &self,
+        keys: Vec<Key>,
+    ) -> Result<Vec<Loaded<T>>, Failure> {
+        let ask = Admission { load: keys.clone(), claim: Vec::new() };
+        let records = self.store.admit(ask).await?.records;
+        keys.into_iter().zip(records).map(|(key, record)| Loaded::open(self, key, record)).collect()
+    }
+
+    /// One trip: one record.
+    pub(super) async fn load_one<T: Stored>(&self, key: Key) -> Result<Loaded<T>, Failure> {
+        let record = self.load_all(vec![key]).await?.pop();
+        record.ok_or_else(|| Reason::Internal.into())
+    }
+
+    /// Commits. `None`: something else came in between, nothing changed, start again.
+    ///
+    /// When the answer is lost the very same change set is sent once more, which is safe; lost again,
+    /// the caller is told that the store is unavailable, and finds out by asking.
+    ///
+    /// # Errors
+    /// [`Reason::ProofReplayed`] when a claim has another owner: the claims of commits are proofs.
+    pub(super) async fn commit(
+        &self,
+        bucket: Bucket,
+        (items, claims): (Vec<Item>, Vec<Claim>),
+        durability: Durability,
+    ) -> Result<Option<Done>, Failure> {
+        let operation = OperationId(random()?);
+        let events = Vec::new();
+        let change = ChangeSet { operation, bucket, items, claims, events, durability };
+        let answer = match self.store.commit(change.clone()).await {
+            Err(StoreError::OutcomeUnknown(_)) => self.store.commit(change).await?,
+            answer => answer?,
+        };
+        match answer {
+            Committed::Done { replicas_acked } => Ok(Some(Done { operation, replicas_acked })),
+            Committed::Conflict => Ok(None),
+            Committed::ClaimTaken { .. } => Err(Reason::ProofReplayed.into()),
+        }
+    }
+}
+
+/// A commit that is done.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Done {
+    pub(super) operation: OperationId,
+    pub(super) replicas_acked: u32,
+}
+
+/// Tries until nothing comes in between: `attempt` loads, decides and commits, and answers `None`
+/// when its commit met another change.
+///
+/// # Errors
+/// [`Reason::Conflict`] after [`ATTEMPTS_MAX`] attempts.
+pub(super) async fn settle<T>(
+    mut attempt: impl AsyncFnMut() -> Result<Option<T>, Failure>,
+) -> Result<T, Failure> {
+    for _ in 0..ATTEMPTS_MAX {
+        if let Some(answer) = attempt().await? {
+            return Ok(answer);
+        }
+    }
+    Err(Reason::Conflict.into())
+}
+
+/// A session's record is kept this much longer than it lives, so that its holder is told how it
+/// ended rather than that it never was.
+const SESSION_SLACK: Duration = Duration::from_secs(24 * 3600);
+
+/// How long a session's record is kept.
+pub(super) fn keep_for(session: &Session, now: Timestamp) -> Duration {
+    session.expires_at.since(now) + SESSION_SLACK
+}
+
+/// A used proof is remembered this much longer than it could be used, for clocks that differ between
+/// our instances and the store.
+const PROOF_SLACK: Duration = Duration::from_secs(30);
+
+/// The claim that a proof is used for the first time. Its owner is this attempt alone: only a
+/// re-sent store call finds the claim its own.
+pub(super) fn proof_claim(
+    proof: &VerifiedProof,
+    bucket: Bucket,
+    now: Timestamp,
+) -> Result<Claim, Failure> {
+    Ok(Claim {
+        key: keys::proof(bucket, &proof.jkt(), proof.jti()),
+        owner: random::<16>()?.to_vec(),
+        live_for: Some(proof.acceptable_until().since(now) + PROOF_SLACK),
+    })
+}
+
+/// Whether a proof's claim says that it was used before.
+pub(super) fn check_unused(claimed: &[Claimed]) -> Result<(), Failure> {
+    if claimed.iter().all(|claim| *claim == Claimed::Granted) {
+        Ok(())
+    } else {
+        Err(Reason::ProofReplayed.into())
+    }
+}

@@ -1,0 +1,16 @@
+//! The messages and services of `proto/assay/v1`, as generated.
+
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    elided_lifetimes_in_paths,
+    unnameable_types,
+    clippy::all,
+    clippy::wildcard_enum_match_arm,
+    clippy::allow_attributes_without_reason,
+    clippy::use_self,
+    reason = "generated code"
+)]
+
+tonic::include_proto!("assay.v1");

@@ -1,0 +1,10 @@
+//! The only place where proto messages become our own words and the other way round.
+//!
+//! Parsing collects every wrong field of a request, so that the caller learns of all at once, and
+//! never repeats a value.
+
+mod parse;
+mod render;
+
+pub(super) use parse::*;
+pub(super) use render::*;

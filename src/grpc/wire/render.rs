@@ -1,0 +1,357 @@
+//! Answers: domain to proto.
+
+use std::time::Duration;
+
+use data_encoding::HEXLOWER;
+
+use crate::attestation::{AttestedKey, Outcome};
+use crate::flow::create_challenge::Challenge;
+use crate::flow::refresh_session::Refreshed;
+use crate::flow::register_device::Registered;
+use crate::flow::revoke_device::{Receipt, Revoked};
+use crate::flow::verify_request::Decision;
+use crate::flow::{Appraisal, Grant, Page};
+use crate::grpc::proto;
+use crate::id::{DeviceId, SessionId};
+use crate::policy::{Posture, TrustLevel};
+use crate::reason::Reason;
+use crate::session::{Device, DeviceState, RefreshOutcome, RevocationReason, Session};
+use crate::time::Timestamp;
+use crate::token::access::VerifiedClaims;
+
+fn timestamp(at: Timestamp) -> prost_types::Timestamp {
+    let nanos = i32::try_from(at.as_millis().rem_euclid(1000)).unwrap_or(0).saturating_mul(1_000_000);
+    prost_types::Timestamp { seconds: at.as_secs(), nanos }
+}
+
+fn duration(span: Duration) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: i64::try_from(span.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(span.subsec_nanos()).unwrap_or(0),
+    }
+}
+
+const fn trust_level(level: TrustLevel) -> proto::TrustLevel {
+    match level {
+        TrustLevel::Provisional => proto::TrustLevel::Provisional,
+        TrustLevel::AppAttest => proto::TrustLevel::AppAttest,
+        TrustLevel::Tee => proto::TrustLevel::Tee,
+        TrustLevel::StrongBox => proto::TrustLevel::Strongbox,
+    }
+}
+
+fn index(index: Option<usize>) -> Option<u32> {
+    index.and_then(|index| u32::try_from(index).ok())
+}
+
+pub(crate) fn challenge(
+    challenge: Challenge,
+    next_nonce: String,
+) -> proto::CreateChallengeResponse {
+    proto::CreateChallengeResponse {
+        challenge: challenge.bytes,
+        expire_time: Some(timestamp(challenge.expires_at)),
+        expires_in: Some(duration(challenge.expires_in)),
+        next_nonce,
+    }
+}
+
+pub(crate) fn appraisal(appraisal: &Appraisal) -> proto::Appraisal {
+    let checks = appraisal.checks.as_slice().iter().map(|check| proto::Check {
+        name: check.name.to_owned(),
+        outcome: match check.outcome {
+            Outcome::Passed => proto::CheckOutcome::Passed,
+            Outcome::Failed(_) => proto::CheckOutcome::Failed,
+            Outcome::NotChecked => proto::CheckOutcome::NotChecked,
+        }
+        .into(),
+        seen: check.seen.clone(),
+        wanted: check.wanted.clone(),
+        certificate_index: index(check.certificate_index),
+        reason: match check.outcome {
+            Outcome::Failed(reason) => reason.as_str().to_owned(),
+            Outcome::Passed | Outcome::NotChecked => String::new(),
+        },
+    });
+    let rejection = appraisal.verdict.as_ref().err();
+    let accepted = appraisal.verdict.as_ref().ok();
+    let seen = appraisal.facts.as_ref().map(Posture::of);
+    let level = accepted.map(|accepted| trust_level(accepted.assurance.trust_level()));
+    proto::Appraisal {
+        accepted: accepted.is_some(),
+        reason: rejection.map_or(String::new(), |rejection| rejection.reason.to_string()),
+        certificate_index: rejection.and_then(|rejection| index(rejection.certificate_index)),
+        checks: checks.collect(),
+        platform: seen.as_ref().map_or(proto::Platform::Unspecified, platform).into(),
+        trust_level: level.unwrap_or(proto::TrustLevel::Unspecified).into(),
+        key_thumbprint: match &appraisal.key {
+            Some(AttestedKey::P256(key)) => key.thumbprint().to_string(),
+            Some(AttestedKey::Other(_)) | None => String::new(),
+        },
+        posture: seen.as_ref().map(posture),
+    }
+}
+
+const fn platform(posture: &Posture) -> proto::Platform {
+    match posture {
+        Posture::Android(_) => proto::Platform::Android,
+        Posture::Apple(_) => proto::Platform::Apple,
+    }
+}
+
+fn posture(posture: &Posture) -> proto::Posture {
+    let kind = match posture {
+        Posture::Android(seen) => proto::posture::Kind::Android(proto::AndroidPosture {
+            attestation_version: seen.attestation_version,
+            security_level: if seen.strongbox { "StrongBox" } else { "TrustedEnvironment" }.to_owned(),
+            os_version: seen.os_version,
+            os_patch_level: seen.os_patch_level,
+            vendor_patch_level: seen.vendor_patch_level,
+            boot_patch_level: seen.boot_patch_level,
+            verified_boot_state: if seen.self_signed_boot { "SelfSigned" } else { "Verified" }.to_owned(),
+            remotely_provisioned: seen.remotely_provisioned,
+        }),
+        Posture::Apple(seen) => proto::posture::Kind::Apple(proto::ApplePosture {
+            environment: if seen.development { "development" } else { "production" }.to_owned(),
+            os_version: seen.os_version.clone().unwrap_or_default(),
+            os_build: seen.os_build.clone().unwrap_or_default(),
+            validation_category: seen.validation_category,
+            bundle_version: seen.bundle_version.clone().unwrap_or_default(),
+        }),
+    };
+    proto::Posture { kind: Some(kind) }
+}
+
+pub(crate) fn device(device: &Device) -> proto::Device {
+    use proto::RevocationReason as Why;
+    let (state, revoked) = match device.state {
+        DeviceState::Active => (proto::DeviceState::Active, None),
+        DeviceState::Revoked { at, why } => (proto::DeviceState::Revoked, Some((at, why))),
+    };
+    let why = revoked.map_or(Why::Unspecified, |(_, why)| match why {
+        RevocationReason::Lost => Why::Lost,
+        RevocationReason::Stolen => Why::Stolen,
+        RevocationReason::Compromised => Why::Compromised,
+        RevocationReason::UserRequest => Why::UserRequest,
+        RevocationReason::Administrative => Why::Administrative,
+    });
+    proto::Device {
+        device_id: device.id.to_string(),
+        app_id: device.app.to_string(),
+        subject: device.subject.expose().to_owned(),
+        platform: platform(&device.posture).into(),
+        state: state.into(),
+        trust_level: trust_level(device.trust_level).into(),
+        key_thumbprint: device.key.to_string(),
+        session_key_thumbprint: device.session_key.to_string(),
+        create_time: Some(timestamp(device.registered_at)),
+        attest_time: Some(timestamp(device.attested_at)),
+        revoke_time: revoked.map(|(at, _)| timestamp(at)),
+        revocation_reason: why.into(),
+        posture: Some(posture(&device.posture)),
+    }
+}
+
+pub(crate) fn registered(
+    registered: &Registered,
+    next_nonce: String,
+) -> proto::RegisterDeviceResponse {
+    proto::RegisterDeviceResponse {
+        device: Some(device(&registered.device)),
+        appraisal: Some(appraisal(&registered.appraisal)),
+        next_nonce,
+    }
+}
+
+pub(crate) fn devices(page: &Page<Device, DeviceId>) -> proto::ListDevicesResponse {
+    proto::ListDevicesResponse {
+        devices: page.entries.iter().map(device).collect(),
+        next_page_token: page.next.map_or(String::new(), |id| id.to_string()),
+    }
+}
+
+pub(crate) fn revoked(revoked: &Revoked) -> proto::RevokeDeviceResponse {
+    proto::RevokeDeviceResponse {
+        device: Some(device(&revoked.device)),
+        receipt: Some(receipt(&revoked.receipt)),
+    }
+}
+
+fn receipt(receipt: &Receipt) -> proto::RevocationReceipt {
+    proto::RevocationReceipt {
+        revision: receipt.revision.map_or(String::new(), |id| HEXLOWER.encode(&id.0)),
+        effective_time: Some(timestamp(receipt.effective_at)),
+        replicas_acked: receipt.replicas_acked,
+        replicas_wanted: receipt.replicas_wanted,
+        max_residual_access: Some(duration(receipt.residual_access_for)),
+    }
+}
+
+fn session(session: &Session) -> proto::Session {
+    proto::Session {
+        session_id: session.id.to_string(),
+        device_id: session.device.to_string(),
+        app_id: session.app.to_string(),
+        scopes: session.scopes.iter().cloned().collect(),
+        audience: session.audience.clone(),
+        acr: session.acr.clone(),
+        auth_time: Some(timestamp(session.auth_time)),
+        create_time: Some(timestamp(session.opened_at)),
+        refresh_time: Some(timestamp(session.rotated_at)),
+        idle_expire_time: Some(timestamp(session.idle_expires_at)),
+        expire_time: Some(timestamp(session.expires_at)),
+    }
+}
+
+pub(crate) fn sessions(page: &Page<Session, SessionId>) -> proto::ListSessionsResponse {
+    proto::ListSessionsResponse {
+        sessions: page.entries.iter().map(session).collect(),
+        next_page_token: page.next.map_or(String::new(), |id| id.to_string()),
+    }
+}
+
+pub(crate) fn grant(grant: &Grant, next_nonce: String) -> proto::Grant {
+    proto::Grant {
+        session: Some(session(&grant.session)),
+        access_token: grant.access_token.expose().clone(),
+        access_expires_in: Some(duration(grant.access_expires_in)),
+        access_expire_time: Some(timestamp(grant.access_expires_at)),
+        refresh_token: grant.refresh_token.expose().clone(),
+        refresh_expire_time: Some(timestamp(grant.session.idle_expires_at)),
+        idle_for: Some(duration(grant.idle_for)),
+        next_nonce,
+        scopes: grant.scopes.iter().cloned().collect(),
+        trust_level: trust_level(grant.trust_level).into(),
+    }
+}
+
+pub(crate) fn refreshed(refreshed: &Refreshed, next_nonce: String) -> proto::RefreshSessionResponse {
+    let outcome = match refreshed.outcome {
+        RefreshOutcome::Rotated => proto::RefreshOutcome::Rotated,
+        RefreshOutcome::Retry => proto::RefreshOutcome::Retry,
+        RefreshOutcome::Healed => proto::RefreshOutcome::Healed,
+    };
+    proto::RefreshSessionResponse {
+        grant: Some(grant(&refreshed.grant, next_nonce)),
+        outcome: outcome.into(),
+    }
+}
+
+pub(crate) fn decision(
+    decision: &Decision,
+    (required_scopes, acr_values, max_age): (&[String], &[String], Option<Duration>),
+    next_nonce: String,
+) -> proto::Decision {
+    let as_of = Some(timestamp(decision.as_of));
+    let verdict = match &decision.verdict {
+        Ok(verified) => verified,
+        Err(reason) => {
+            return proto::Decision {
+                allow: false,
+                reason: reason.to_string(),
+                action: reason.action().as_str().to_owned(),
+                www_authenticate: www_authenticate(*reason, required_scopes, acr_values, max_age),
+                as_of,
+                next_nonce,
+                ..proto::Decision::default()
+            };
+        }
+    };
+    let claims = verdict.claims();
+    proto::Decision {
+        allow: true,
+        reason: String::new(),
+        action: String::new(),
+        subject: claims.subject.expose().to_owned(),
+        session_id: claims.session.to_string(),
+        device_id: claims.device.to_string(),
+        app_id: claims.client.to_string(),
+        scopes: claims.scopes.iter().cloned().collect(),
+        roles: claims.roles.clone(),
+        acr: claims.acr.clone(),
+        auth_time: Some(timestamp(claims.auth_time)),
+        trust_level: trust_level(claims.trust_level).into(),
+        expire_time: Some(timestamp(claims.expires_at)),
+        as_of,
+        next_nonce,
+        www_authenticate: String::new(),
+    }
+}
+
+/// The challenge of a refused call (RFC 6750, 3; RFC 9449, 7.1 and 8; RFC 9470, 3). The values are
+/// words of the caller's own request, checked to be free of control characters; quotes are escaped.
+fn www_authenticate(
+    reason: Reason,
+    scopes: &[String],
+    acr_values: &[String],
+    max_age: Option<Duration>,
+) -> String {
+    let error = www_error(reason);
+    let mut header = format!("DPoP error=\"{error}\", error_description=\"{reason}\"");
+    if reason == Reason::ScopeNotAllowed && !scopes.is_empty() {
+        header.push_str(&format!(", scope=\"{}\"", quoted(&scopes.join(" "))));
+    }
+    if reason == Reason::StepUpRequired {
+        if !acr_values.is_empty() {
+            header.push_str(&format!(", acr_values=\"{}\"", quoted(&acr_values.join(" "))));
+        }
+        if let Some(span) = max_age {
+            header.push_str(&format!(", max_age=\"{}\"", span.as_secs()));
+        }
+    }
+    header.push_str(", algs=\"ES256\"");
+    header
+}
+
+fn quoted(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"")
+}
+
+/// The `error` code of a refused call.
+fn www_error(reason: Reason) -> &'static str {
+    let proof = [
+        Reason::ProofInvalid,
+        Reason::ProofKeyMismatch,
+        Reason::ProofTargetMismatch,
+        Reason::ProofStale,
+        Reason::ProofReplayed,
+    ];
+    let nonce = [Reason::ProofNonceRequired, Reason::ProofNonceStale];
+    if nonce.contains(&reason) {
+        "use_dpop_nonce"
+    } else if proof.contains(&reason) {
+        "invalid_dpop_proof"
+    } else if matches!(reason, Reason::ScopeNotAllowed) {
+        "insufficient_scope"
+    } else if matches!(reason, Reason::StepUpRequired | Reason::TrustLevelTooLow) {
+        "insufficient_user_authentication"
+    } else {
+        "invalid_token"
+    }
+}
+
+pub(crate) fn introspection(
+    verified: Option<&VerifiedClaims>,
+    issuer: &str,
+) -> proto::IntrospectTokenResponse {
+    let Some(verified) = verified else { return proto::IntrospectTokenResponse::default() };
+    let claims = verified.claims();
+    let scopes: Vec<&str> = claims.scopes.iter().map(String::as_str).collect();
+    proto::IntrospectTokenResponse {
+        active: true,
+        scope: scopes.join(" "),
+        client_id: claims.client.to_string(),
+        token_type: "DPoP".to_owned(),
+        exp: claims.expires_at.as_secs(),
+        iat: claims.issued_at.as_secs(),
+        sub: claims.subject.expose().to_owned(),
+        aud: claims.audience.clone(),
+        iss: issuer.to_owned(),
+        jti: claims.token_id.clone(),
+        sid: claims.session.to_string(),
+        did: claims.device.to_string(),
+        cnf_jkt: claims.session_key.to_string(),
+        acr: claims.acr.clone(),
+        auth_time: claims.auth_time.as_secs(),
+    }
+}

@@ -1,0 +1,67 @@
+//! Whether an access token still opens doors.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::{Refusal, Session, Surroundings};
+use crate::policy::TrustLevel;
+use crate::reason::Reason;
+use crate::time::Timestamp;
+use crate::token::access::VerifiedClaims;
+
+/// What a call needs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Requirements {
+    /// All of these scopes.
+    pub scopes: BTreeSet<String>,
+    /// One of these authentication context classes; empty: any.
+    pub acr_values: Vec<String>,
+    /// The user's sign-in may be this old at most.
+    pub max_age: Option<Duration>,
+    /// At least this trust level.
+    pub trust_level_min: Option<TrustLevel>,
+    /// This audience.
+    pub audience: Option<String>,
+}
+
+/// Admits the holder of an access token whose signature, expiry and proof were verified.
+///
+/// # Errors
+/// Every reason a session is not live; [`Reason::TokenInvalid`] when the token is not this session's
+/// or not for the audience; [`Reason::ScopeNotAllowed`]; [`Reason::StepUpRequired`] (RFC 9470);
+/// [`Reason::TrustLevelTooLow`].
+pub fn admit(
+    claims: &VerifiedClaims,
+    session: &Session,
+    surroundings: Surroundings<'_>,
+    required: &Requirements,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    let same = claims.session() == session.id
+        && claims.device() == session.device
+        && claims.session_key() == session.session_key
+        && *claims.client() == session.app
+        && *claims.subject() == session.subject;
+    if !same {
+        return Err(Reason::TokenInvalid.into());
+    }
+    surroundings.check(session, now)?;
+    if required.audience.as_ref().is_some_and(|audience| audience != claims.audience()) {
+        return Err(Reason::TokenInvalid.into());
+    }
+    if !required.scopes.is_subset(claims.scopes()) {
+        return Err(Reason::ScopeNotAllowed.into());
+    }
+    let acr_fits = required.acr_values.is_empty()
+        || required.acr_values.iter().any(|acr| acr == claims.acr());
+    let fresh = required.max_age.is_none_or(|span| now.since(claims.auth_time()) <= span);
+    if !acr_fits || !fresh {
+        return Err(Reason::StepUpRequired.into());
+    }
+    // The device's level now, not as it was when the token was minted.
+    let level = surroundings.device.map(|device| device.trust_level);
+    if level < required.trust_level_min {
+        return Err(Reason::TrustLevelTooLow.into());
+    }
+    Ok(())
+}

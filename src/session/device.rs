@@ -1,0 +1,110 @@
+//! Registration and revocation of devices.
+
+use std::collections::BTreeSet;
+
+use super::{Device, DeviceState, Refusal, RevocationReason, SubjectRecord};
+use crate::id::{AppId, DeviceId, Subject};
+use crate::key::Thumbprint;
+use crate::policy::{AppPolicy, Posture, TrustLevel};
+use crate::reason::Reason;
+use crate::time::Timestamp;
+
+/// Most entries in a subject's device index, active and revoked: it bounds the record. The oldest
+/// revoked ones leave first; the device's own record stays.
+pub const DEVICE_ENTRIES_MAX: usize = 128;
+
+/// A device that passed attestation and policy and asks to be registered.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    /// The id derived from app, subject and key.
+    pub id: DeviceId,
+    /// The app.
+    pub app: AppId,
+    /// The subject.
+    pub subject: Subject,
+    /// The attested key.
+    pub key: Thumbprint,
+    /// The key that will sign proofs.
+    pub session_key: Thumbprint,
+    /// What policy made of the evidence.
+    pub trust_level: TrustLevel,
+    /// What the evidence said.
+    pub posture: Posture,
+    /// Serials of the chain, leaf first.
+    pub chain_serials: Vec<String>,
+}
+
+/// How a registration ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registration {
+    /// The device's record as it has to be written.
+    pub device: Device,
+    /// The subject's record as it has to be written.
+    pub subject: SubjectRecord,
+}
+
+/// Registers a device, or takes note that one registered in the same way was verified once more.
+///
+/// `revoked` are those of the subject's devices that are known to be revoked; they do not count
+/// against the limit. Which they are has to be looked up only when this answers
+/// [`Reason::DeviceLimit`].
+///
+/// # Errors
+/// [`Reason::DeviceKeyBanned`] when this key was revoked; [`Reason::DeviceExists`] when it is
+/// registered with another session key; [`Reason::DeviceLimit`].
+pub fn register(
+    candidate: Candidate,
+    existing: Option<&Device>,
+    (subject, revoked): (Option<&SubjectRecord>, &BTreeSet<DeviceId>),
+    policy: &AppPolicy,
+    now: Timestamp,
+) -> Result<Registration, Refusal> {
+    let mut subject = subject.cloned().unwrap_or_default();
+    if let Some(device) = existing {
+        if let DeviceState::Revoked { .. } = device.state {
+            return Err(Reason::DeviceKeyBanned.into());
+        }
+        if device.session_key != candidate.session_key {
+            return Err(Reason::DeviceExists.into());
+        }
+    }
+    // The index is mended even for a known device: it must never lack one that exists.
+    if !subject.devices.contains(&candidate.id) {
+        let active = subject.devices.iter().filter(|id| !revoked.contains(id)).count();
+        if active >= policy.devices_per_subject_max.min(DEVICE_ENTRIES_MAX) {
+            return Err(Reason::DeviceLimit.into());
+        }
+        while subject.devices.len() >= DEVICE_ENTRIES_MAX {
+            let oldest = subject.devices.iter().position(|id| revoked.contains(id));
+            subject.devices.remove(oldest.ok_or(Reason::DeviceLimit)?);
+        }
+        subject.devices.push(candidate.id);
+    }
+    let device = Device {
+        id: candidate.id,
+        app: candidate.app,
+        subject: candidate.subject,
+        key: candidate.key,
+        session_key: candidate.session_key,
+        state: DeviceState::Active,
+        epoch: existing.map_or(0, |device| device.epoch),
+        trust_level: candidate.trust_level,
+        registered_at: existing.map_or(now, |device| device.registered_at),
+        attested_at: now,
+        posture: candidate.posture,
+        chain_serials: candidate.chain_serials,
+    };
+    Ok(Registration { device, subject })
+}
+
+/// Revokes a device and, by its epoch, cuts its sessions. A revoked device stays as it was first
+/// revoked.
+#[must_use]
+pub fn revoke(device: &Device, why: RevocationReason, now: Timestamp) -> Device {
+    let mut device = device.clone();
+    if device.state == DeviceState::Active {
+        device.state = DeviceState::Revoked { at: now, why };
+        device.epoch = device.epoch.saturating_add(1);
+    }
+    device
+}

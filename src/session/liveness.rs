@@ -1,0 +1,84 @@
+//! Whether a session may be used: asked before every answer that helps its holder.
+
+use super::{Device, DeviceState, Fleet, Refusal, Session, SessionState, SubjectRecord};
+use crate::reason::Reason;
+use crate::time::Timestamp;
+
+/// Whether an app may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Configured and enabled.
+    Enabled,
+    /// Not configured, or switched off.
+    Disabled,
+}
+
+/// All that a session depends on, as loaded. What is missing counts as revoked: lost state never
+/// opens a door.
+#[derive(Debug, Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// The session's app.
+    pub app: Standing,
+    /// The session's device.
+    pub device: Option<&'a Device>,
+    /// The session's subject.
+    pub subject: Option<&'a SubjectRecord>,
+    /// The fleet; absent: nothing was ever cut fleet-wide.
+    pub fleet: Option<&'a Fleet>,
+}
+
+impl Surroundings<'_> {
+    /// Checks a session against everything that can have cut it. Any level cuts.
+    ///
+    /// # Errors
+    /// The reason of the widest level that cut it.
+    pub fn check(&self, session: &Session, now: Timestamp) -> Result<(), Refusal> {
+        if self.app == Standing::Disabled {
+            return Err(Reason::AppDisabled.into());
+        }
+        if self.fleet.is_some_and(|fleet| fleet.cuts(session)) {
+            return Err(Reason::SessionRevoked.into());
+        }
+        match self.subject {
+            Some(subject) if subject.epoch == session.subject_epoch => {}
+            _ => return Err(Reason::SubjectRevoked.into()),
+        }
+        let device = self.device.ok_or(Reason::DeviceRevoked)?;
+        device.check_active()?;
+        if device.epoch != session.device_epoch || device.session_key != session.session_key {
+            return Err(Reason::SessionRevoked.into());
+        }
+        if let SessionState::Ended { .. } = session.state {
+            return Err(Reason::SessionRevoked.into());
+        }
+        if session.expires_at <= now {
+            return Err(Reason::SessionExpiredAbsolute.into());
+        }
+        if session.idle_expires_at <= now {
+            return Err(Reason::SessionExpiredIdle.into());
+        }
+        Ok(())
+    }
+}
+
+impl Fleet {
+    /// Whether a session was opened before one of the instants that concern it. A session opened in
+    /// the very millisecond of the cut is cut.
+    fn cuts(&self, session: &Session) -> bool {
+        let cut = |at: Timestamp| session.opened_at <= at;
+        self.not_before.is_some_and(cut) || self.apps.get(&session.app).copied().is_some_and(cut)
+    }
+}
+
+impl Device {
+    /// Checks that the device may have sessions.
+    ///
+    /// # Errors
+    /// [`Reason::DeviceRevoked`]
+    pub const fn check_active(&self) -> Result<(), Refusal> {
+        match self.state {
+            DeviceState::Active => Ok(()),
+            DeviceState::Revoked { .. } => Err(Refusal(Reason::DeviceRevoked)),
+        }
+    }
+}

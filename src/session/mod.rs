@@ -1,0 +1,198 @@
+//! Devices, sessions and subjects, and every transition between their states.
+//!
+//! Pure: a transition takes the records as they were loaded and the one `now` of the request, and
+//! gives the records as they have to be written, or a [`Refusal`]. Committing them with the versions
+//! they were loaded with is the shell's work, so a change that came in between is never overwritten.
+
+mod admit;
+mod device;
+mod liveness;
+mod open;
+mod rotate;
+
+pub use admit::{Requirements, admit};
+pub use device::{Candidate, Registration, register, revoke};
+pub use liveness::{Standing, Surroundings};
+pub use open::{Opening, end, open};
+pub use rotate::{RefreshOutcome, Rotation, rotate};
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::id::{AppId, DeviceId, SessionId, Subject};
+use crate::key::Thumbprint;
+use crate::policy::{Posture, TrustLevel};
+use crate::reason::Reason;
+use crate::time::Timestamp;
+
+/// A rule said no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Refusal(pub Reason);
+
+impl From<Reason> for Refusal {
+    fn from(reason: Reason) -> Self {
+        Self(reason)
+    }
+}
+
+/// A registered device key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Its id: derived from app, subject and key, so the same registration finds the same record.
+    pub id: DeviceId,
+    /// The app it belongs to.
+    pub app: AppId,
+    /// Whom it belongs to.
+    pub subject: Subject,
+    /// The attested key.
+    pub key: Thumbprint,
+    /// The key that signs proofs: the attested key on Android, the key it vouches for on Apple's
+    /// systems.
+    pub session_key: Thumbprint,
+    /// Its state.
+    pub state: DeviceState,
+    /// Counts the events that cut every session opened before them.
+    pub epoch: u64,
+    /// How far it is trusted.
+    pub trust_level: TrustLevel,
+    /// When it was registered.
+    pub registered_at: Timestamp,
+    /// When its evidence was last verified.
+    pub attested_at: Timestamp,
+    /// What the evidence said of it.
+    pub posture: Posture,
+    /// Serials of its certificate chain, leaf first, so that a later entry in a status list finds
+    /// the device.
+    pub chain_serials: Vec<String>,
+}
+
+/// What state a device is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceState {
+    /// It may have sessions.
+    Active,
+    /// It is out, for ever.
+    Revoked {
+        /// Since when.
+        at: Timestamp,
+        /// Why.
+        why: RevocationReason,
+    },
+}
+
+/// Why a device was revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RevocationReason {
+    /// The owner lost it.
+    Lost,
+    /// It was stolen.
+    Stolen,
+    /// Its key or system is believed to be in other hands.
+    Compromised,
+    /// The user removed it.
+    UserRequest,
+    /// Decided by the operator.
+    Administrative,
+}
+
+/// A device-bound session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// Its id.
+    pub id: SessionId,
+    /// The device it is bound to.
+    pub device: DeviceId,
+    /// The app.
+    pub app: AppId,
+    /// Whose it is.
+    pub subject: Subject,
+    /// The key every proof has to be made with.
+    pub session_key: Thumbprint,
+    /// Its state.
+    pub state: SessionState,
+    /// The generation of the current refresh token.
+    pub generation: u32,
+    /// When the current generation was made.
+    pub rotated_at: Timestamp,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// When it ends unless it is refreshed.
+    pub idle_expires_at: Timestamp,
+    /// When it ends whatever happens.
+    pub expires_at: Timestamp,
+    /// The device's epoch when it was opened; equality is required ever after.
+    pub device_epoch: u64,
+    /// The subject's epoch when it was opened; equality is required ever after.
+    pub subject_epoch: u64,
+    /// Granted scopes.
+    pub scopes: BTreeSet<String>,
+    /// The audience of its access tokens.
+    pub audience: String,
+    /// The user's roles.
+    pub roles: Vec<String>,
+    /// Authentication context class; may be empty.
+    pub acr: String,
+    /// Authentication methods.
+    pub amr: Vec<String>,
+    /// When the user was authenticated.
+    pub auth_time: Timestamp,
+}
+
+/// What state a session is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionState {
+    /// It may be used until it expires.
+    Live,
+    /// It is over.
+    Ended {
+        /// Since when.
+        at: Timestamp,
+        /// Why.
+        why: EndReason,
+    },
+}
+
+/// Why a session ended before its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndReason {
+    /// Logout.
+    LoggedOut,
+    /// A refresh token was used twice.
+    RefreshTokenReused,
+}
+
+/// What is kept of a subject: its epoch and the index of what it has. The index only says what may
+/// exist; the truth about a device or session is its own record alone, so that revoking or ending
+/// one writes one record.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SubjectRecord {
+    /// Counts the events that cut every session of the subject opened before them.
+    pub epoch: u64,
+    /// Its devices, oldest first, revoked ones included for as long as there is room.
+    pub devices: Vec<DeviceId>,
+    /// Its sessions, oldest first.
+    pub sessions: Vec<SessionEntry>,
+}
+
+/// One session in the index of a subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionEntry {
+    /// Which.
+    pub id: SessionId,
+    /// On which device.
+    pub device: DeviceId,
+    /// When it ends whatever happens.
+    pub expires_at: Timestamp,
+}
+
+/// What holds for everything: sessions opened before these instants are dead.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Fleet {
+    /// For every app.
+    pub not_before: Option<Timestamp>,
+    /// For one app.
+    pub apps: BTreeMap<AppId, Timestamp>,
+}
+
+#[cfg(test)]
+mod tests;

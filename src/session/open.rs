@@ -1,0 +1,144 @@
+//! Opening and ending sessions.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Device, EndReason, Refusal, Session, SessionEntry, SessionState, Standing, SubjectRecord,
+};
+use crate::id::SessionId;
+use crate::policy::{AppPolicy, TrustLevel};
+use crate::proof::VerifiedProof;
+use crate::reason::Reason;
+use crate::time::Timestamp;
+
+/// What a new session shall be.
+#[derive(Debug, Clone)]
+pub struct Opening {
+    /// A fresh id in the subject's bucket.
+    pub id: SessionId,
+    /// Wanted scopes.
+    pub scopes: BTreeSet<String>,
+    /// Wanted audience; `None`: the app's first.
+    pub audience: Option<String>,
+    /// The user's roles.
+    pub roles: Vec<String>,
+    /// Authentication context class; may be empty.
+    pub acr: String,
+    /// Authentication methods.
+    pub amr: Vec<String>,
+    /// When the user was authenticated.
+    pub auth_time: Timestamp,
+}
+
+/// Opens a session on a device for the holder of its session key.
+///
+/// `dead` are those of the subject's sessions that are known to be over though their time is not;
+/// they leave the index. Which they are has to be looked up only when this answers
+/// [`Reason::SessionLimit`].
+///
+/// # Errors
+/// [`Reason::AppDisabled`], [`Reason::ProofKeyMismatch`], [`Reason::DeviceRevoked`],
+/// [`Reason::ReattestationRequired`], [`Reason::ScopeNotAllowed`], [`Reason::SessionLimit`].
+pub fn open(
+    opening: Opening,
+    proof: &VerifiedProof,
+    (app, policy): (Standing, &AppPolicy),
+    (device, subject, dead): (&Device, &SubjectRecord, &BTreeSet<SessionId>),
+    now: Timestamp,
+) -> Result<(Session, SubjectRecord), Refusal> {
+    if app == Standing::Disabled {
+        return Err(Reason::AppDisabled.into());
+    }
+    if proof.jkt() != device.session_key {
+        return Err(Reason::ProofKeyMismatch.into());
+    }
+    device.check_active()?;
+    check_attestation_age(device, policy, now)?;
+    check_scopes(&opening.scopes, device.trust_level, policy)?;
+    let audience = choose_audience(opening.audience, policy)?;
+
+    let mut subject = subject.clone();
+    subject.sessions.retain(|entry| entry.expires_at > now && !dead.contains(&entry.id));
+    let on_device = subject.sessions.iter().filter(|entry| entry.device == device.id).count();
+    if subject.sessions.len() >= policy.sessions_per_subject_max
+        || on_device >= policy.sessions_per_device_max
+    {
+        return Err(Reason::SessionLimit.into());
+    }
+    let expires_at = now.after(policy.lifetimes.absolute_for);
+    subject.sessions.push(SessionEntry { id: opening.id, device: device.id, expires_at });
+    let session = Session {
+        id: opening.id,
+        device: device.id,
+        app: device.app.clone(),
+        subject: device.subject.clone(),
+        session_key: device.session_key,
+        state: SessionState::Live,
+        generation: 0,
+        rotated_at: now,
+        opened_at: now,
+        idle_expires_at: now.after(policy.lifetimes.idle_for).min(expires_at),
+        expires_at,
+        device_epoch: device.epoch,
+        subject_epoch: subject.epoch,
+        scopes: opening.scopes,
+        audience,
+        roles: opening.roles,
+        acr: opening.acr,
+        amr: opening.amr,
+        auth_time: opening.auth_time,
+    };
+    Ok((session, subject))
+}
+
+/// A device whose evidence is older than the policy wants has to attest again first.
+pub(super) fn check_attestation_age(
+    device: &Device,
+    policy: &AppPolicy,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    match policy.lifetimes.reattest_after {
+        Some(span) if device.attested_at.after(span) <= now => {
+            Err(Reason::ReattestationRequired.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Each scope has to be allowed by some rule the device's trust level reaches.
+pub(super) fn check_scopes(
+    scopes: &BTreeSet<String>,
+    trust_level: TrustLevel,
+    policy: &AppPolicy,
+) -> Result<(), Refusal> {
+    let allowed = |scope: &String| {
+        policy
+            .scopes
+            .iter()
+            .any(|rule| rule.trust_level_min <= trust_level && rule.scopes.contains(scope))
+    };
+    if !scopes.is_empty() && scopes.iter().all(allowed) {
+        Ok(())
+    } else {
+        Err(Reason::ScopeNotAllowed.into())
+    }
+}
+
+fn choose_audience(wanted: Option<String>, policy: &AppPolicy) -> Result<String, Refusal> {
+    let mut audiences = policy.audiences.iter();
+    match wanted {
+        None => audiences.next().cloned(),
+        Some(wanted) => audiences.find(|audience| **audience == wanted).cloned(),
+    }
+    .ok_or(Refusal(Reason::ScopeNotAllowed))
+}
+
+/// Ends a session. One that is over stays as it first ended.
+#[must_use]
+pub fn end(session: &Session, why: EndReason, now: Timestamp) -> Session {
+    let mut session = session.clone();
+    if session.state == SessionState::Live {
+        session.state = SessionState::Ended { at: now, why };
+    }
+    session
+}

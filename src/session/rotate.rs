@@ -1,0 +1,123 @@
+//! The refresh state machine.
+//!
+//! A refresh token names a generation of its session. The record keeps only the current generation
+//! `g` and when it was made:
+//!
+//! | presented | condition | outcome |
+//! |---|---|---|
+//! | `g` | | rotate to `g + 1` |
+//! | `g - 1` | within grace | the same `g` again, nothing written |
+//! | `g - 1` | later | reused |
+//! | less | | reused |
+//! | more | we issued it, so the store lost a rotation | go on from there |
+//!
+//! The first use of `g` is the sign that it was delivered: it moves the record to `g + 1`, and from
+//! then on `g - 1` is used up.
+//!
+//! Rotation that cannot be retried logs honest phones out whenever an answer is lost (FAPI 2.0
+//! Security Profile, 5.3.2.1, forbids it); retry that is not bound to the key would let a thief in.
+
+use std::collections::BTreeSet;
+
+use super::{EndReason, Refusal, Session, Surroundings, end, open};
+use crate::policy::{AppPolicy, ReuseRule};
+use crate::reason::Reason;
+use crate::time::Timestamp;
+
+/// How a refresh ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefreshOutcome {
+    /// The token was used for the first time.
+    Rotated,
+    /// It was used before, and this is the same successor again.
+    Retry,
+    /// The store had lost a rotation; it goes on from the token that was presented.
+    Healed,
+}
+
+/// What has to happen after a refresh token was presented.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rotation {
+    /// Give the token of `session.generation`; write the session unless it was a retry.
+    Granted {
+        /// How it ended.
+        outcome: RefreshOutcome,
+        /// The session as it has to be.
+        session: Session,
+    },
+    /// Refuse with [`Reason::RefreshTokenReused`] and, where policy ends the session, write this.
+    Reused {
+        /// The ended session.
+        ended: Option<Session>,
+    },
+}
+
+/// Presents generation `presented` of a session's refresh token. The caller has verified the token's
+/// MAC and the proof by the key the MAC covers.
+///
+/// # Errors
+/// The reason the session is not live, or [`Reason::ReattestationRequired`]. Liveness comes before
+/// everything, a retry included.
+pub fn rotate(
+    session: &Session,
+    presented: u32,
+    surroundings: Surroundings<'_>,
+    policy: &AppPolicy,
+    now: Timestamp,
+) -> Result<Rotation, Refusal> {
+    surroundings.check(session, now)?;
+    if let Some(device) = surroundings.device {
+        open::check_attestation_age(device, policy, now)?;
+    }
+    let current = session.generation;
+    let successor = presented.checked_add(1).ok_or(Reason::SessionExpiredAbsolute)?;
+    if presented == current {
+        return Ok(granted(RefreshOutcome::Rotated, session, successor, policy, now));
+    }
+    if presented > current {
+        return Ok(granted(RefreshOutcome::Healed, session, successor, policy, now));
+    }
+    let in_grace = now <= session.rotated_at.after(policy.lifetimes.refresh_grace_for);
+    if successor == current && in_grace {
+        let session = session.clone();
+        return Ok(Rotation::Granted { outcome: RefreshOutcome::Retry, session });
+    }
+    let ended = match policy.on_refresh_reuse {
+        ReuseRule::RevokeSession => Some(end(session, EndReason::RefreshTokenReused, now)),
+        ReuseRule::Report => None,
+    };
+    Ok(Rotation::Reused { ended })
+}
+
+fn granted(
+    outcome: RefreshOutcome,
+    session: &Session,
+    generation: u32,
+    policy: &AppPolicy,
+    now: Timestamp,
+) -> Rotation {
+    let idle_expires_at = now.after(policy.lifetimes.idle_for).min(session.expires_at);
+    let session = Session {
+        generation,
+        rotated_at: now,
+        idle_expires_at,
+        ..session.clone()
+    };
+    Rotation::Granted { outcome, session }
+}
+
+impl Session {
+    /// Narrows the session's scopes to a subset for one access token; empty: all of them.
+    ///
+    /// # Errors
+    /// [`Reason::ScopeNotAllowed`] when a scope is not the session's.
+    pub fn narrow(&self, wanted: &BTreeSet<String>) -> Result<BTreeSet<String>, Refusal> {
+        if wanted.is_empty() {
+            Ok(self.scopes.clone())
+        } else if wanted.is_subset(&self.scopes) {
+            Ok(wanted.clone())
+        } else {
+            Err(Reason::ScopeNotAllowed.into())
+        }
+    }
+}

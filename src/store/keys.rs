@@ -1,0 +1,55 @@
+//! The names of records and claims: one table, so that no two kinds can meet.
+
+use data_encoding::HEXLOWER;
+
+use super::Key;
+use crate::id::{Bucket, DeviceId, SessionId};
+use crate::key::{Thumbprint, sha256};
+
+/// `{bN}:d:<id>`: a device.
+#[must_use]
+pub fn device(id: &DeviceId) -> Key {
+    Key::new(id.bucket(), format!("d:{}", HEXLOWER.encode(id.as_bytes())))
+}
+
+/// `{bN}:s:<id>`: a session.
+#[must_use]
+pub fn session(id: &SessionId) -> Key {
+    Key::new(id.bucket(), format!("s:{}", HEXLOWER.encode(id.as_bytes())))
+}
+
+/// `{bN}:u:<tag>`: a subject, by its tag; the subject itself is only inside sealed records.
+#[must_use]
+pub fn subject(tag: &[u8; 32]) -> Key {
+    Key::new(Bucket::of_digest(tag), format!("u:{}", HEXLOWER.encode(tag)))
+}
+
+/// `{bN}:f`: what holds for the whole fleet, once in every bucket.
+#[must_use]
+pub fn fleet(bucket: Bucket) -> Key {
+    Key::new(bucket, "f".to_owned())
+}
+
+/// `{bN}:c:k:<digest>`: the one owner of an attested key, in the bucket of the key.
+#[must_use]
+pub fn key_owner(key: &Thumbprint) -> Key {
+    claim('k', &sha256(key.as_bytes()))
+}
+
+/// `{bN}:c:h:<digest>`: a challenge that was used, in the bucket of the challenge.
+#[must_use]
+pub fn challenge(id: &[u8; 32]) -> Key {
+    claim('h', id)
+}
+
+/// `{bN}:c:j:<digest>`: a proof that was used, in the bucket of the session or device it is for.
+#[must_use]
+pub fn proof(bucket: Bucket, key: &Thumbprint, jti: &str) -> Key {
+    let mut unique = key.as_bytes().to_vec();
+    unique.extend_from_slice(jti.as_bytes());
+    Key::new(bucket, format!("c:j:{}", HEXLOWER.encode(&sha256(&unique))))
+}
+
+fn claim(kind: char, digest: &[u8; 32]) -> Key {
+    Key::new(Bucket::of_digest(digest), format!("c:{kind}:{}", HEXLOWER.encode(digest)))
+}
