@@ -9,5 +9,9 @@ pub mod time;
 // core
 pub mod attestation;
 pub mod policy;
+pub mod proof;
+pub mod token;
 // port
 pub mod store;
+// edges
+pub mod cli;

@@ -49,6 +49,15 @@ pub fn random<const N: usize>() -> Result<[u8; N], NoRandomness> {
     Ok(bytes)
 }
 
+/// The generator that signing functions ask for. The library draws an ECDSA nonce itself, from this
+/// generator's source and the key, so a signature is no reason for a core function to take random
+/// bytes as an argument.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "the one place that rolls dice")]
+pub fn signing_rng() -> aws_lc_rs::rand::SystemRandom {
+    aws_lc_rs::rand::SystemRandom::new()
+}
+
 /// The operating system's generator failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the system's random number generator failed")]

@@ -1,0 +1,1 @@
+//! Keys, tokens and proofs, attacked from outside.
