@@ -22,6 +22,16 @@ use async_trait::async_trait;
 
 use crate::id::Bucket;
 
+pub mod embedded;
+pub mod redis;
+mod rules;
+mod scripts;
+
+pub use rules::{
+    CLAIMS_MAX, EVENT_KEPT_FOR, EVENTS_MAX, FOLLOW_MAX, ITEMS_MAX, LOADS_MAX, NAME_BYTES_MAX,
+    OWNER_BYTES_MAX, VALUE_BYTES_MAX,
+};
+
 /// Id of the operation that wrote a record: its version. Fresh random bytes for every commit.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OperationId(pub [u8; 16]);
@@ -32,7 +42,9 @@ impl fmt::Debug for OperationId {
     }
 }
 
-/// The name of a record or claim: `{bN}:` and a kind-prefixed name, printable ASCII.
+/// The name of a record or claim: `{bN}:` and a kind-prefixed name, printable ASCII without spaces.
+/// One name is for a record or for a claim, never for both. The name `o` and names beginning with
+/// `m:` are the store's own.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
     bucket: Bucket,
@@ -50,6 +62,12 @@ impl Key {
     #[must_use]
     pub const fn bucket(&self) -> Bucket {
         self.bucket
+    }
+
+    /// Its name within the bucket.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 }
 
@@ -81,7 +99,8 @@ impl fmt::Debug for Record {
 }
 
 /// A mark that at most one owner can make: a challenge used, a `jti` seen, a key's one owner.
-/// Making it again with the same `owner` is granted, so a request sent twice is not a replay.
+/// Making it again with the same `owner` is granted, so a request sent twice is not a replay; it
+/// changes nothing, and the claim's life still counts from the first time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     /// Its name.
@@ -177,7 +196,7 @@ pub enum Durability {
 }
 
 /// All or nothing: every item has the expected version and every claim is granted, or nothing
-/// happens. All keys lie in one bucket.
+/// happens. All keys lie in one bucket, and none is named twice.
 #[derive(Debug, Clone)]
 pub struct ChangeSet {
     /// The id of this operation: the version of everything it writes.
@@ -188,7 +207,7 @@ pub struct ChangeSet {
     pub items: Vec<Item>,
     /// Claims made with it.
     pub claims: Vec<Claim>,
-    /// Appended to the bucket's outbox in the same step; opaque.
+    /// Appended to the bucket's outbox in the same step; opaque. Readable for [`EVENT_KEPT_FOR`].
     pub events: Vec<Vec<u8>>,
     /// How far it has to be.
     pub durability: Durability,
@@ -224,6 +243,9 @@ pub enum StoreError {
     /// The answer was lost: a change may or may not have happened.
     #[error("the outcome of the operation is unknown: {0}")]
     OutcomeUnknown(String),
+    /// The request breaks the rules of the port, a bug of the caller: nothing was sent or changed.
+    #[error("the request to the state store is invalid: {0}")]
+    Invalid(&'static str),
 }
 
 /// The state store. Implementations pass one list of behaviours (`tests/it/store.rs`).

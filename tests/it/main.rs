@@ -1,2 +1,5 @@
 //! Integration tests.
 mod tokens;
+
+mod store;
+mod support;

@@ -1,0 +1,358 @@
+//! The tables and what is done to them within one transaction.
+
+use redb::{
+    Database, ReadOnlyTable, ReadTransaction, ReadableTable, StorageError, Table, TableDefinition,
+    TableError, WriteTransaction,
+};
+
+use super::super::rules::{
+    EVENT_KEPT_FOR, MARK_KEPT_FOR, Place, decode_record, encode_record, life_millis, mark_key,
+    needs_mark, stored_version,
+};
+use super::super::{
+    Admission, Admitted, Change, ChangeSet, Claim, Claimed, Committed, Cursor, Key, Record,
+    StoreError,
+};
+use super::{OpenError, open_error};
+use crate::id::Bucket;
+use crate::time::Timestamp;
+
+/// Records, claims and marks by key: when they expire (milliseconds) and their bytes.
+const ENTRIES: TableDefinition<'static, &'static str, (i64, &'static [u8])> =
+    TableDefinition::new("entries");
+
+/// Which entries expire when.
+const EXPIRY: TableDefinition<'static, (i64, &'static str), ()> = TableDefinition::new("expiry");
+
+/// Events by bucket, millisecond and number.
+const OUTBOX: TableDefinition<'static, (u16, u64, u64), &'static [u8]> =
+    TableDefinition::new("outbox");
+
+/// Facts about the file itself.
+const META: TableDefinition<'static, &'static str, u64> = TableDefinition::new("meta");
+
+const LAYOUT_NAME: &str = "layout";
+
+/// Raised with every change of a table's form.
+const LAYOUT: u64 = 1;
+
+/// When an entry expires that does not.
+const NEVER: i64 = i64::MAX;
+
+/// Old events taken out of a bucket's outbox with every event appended to it.
+const TRIMMED_PER_EVENT: usize = 4;
+
+/// Makes the tables of a new file, and checks the layout of an old one.
+pub(super) fn prepare(database: &Database) -> Result<(), OpenError> {
+    let damaged =
+        |error: redb::Error| open_error(StorageError::Corrupted(error.to_string()).into());
+    let transaction = database.begin_write().map_err(|e| damaged(e.into()))?;
+    {
+        let mut meta = transaction
+            .open_table(META)
+            .map_err(|e| damaged(e.into()))?;
+        let found = meta
+            .get(LAYOUT_NAME)
+            .map_err(|e| damaged(e.into()))?
+            .map(|layout| layout.value());
+        if let Some(found) = found
+            && found != LAYOUT
+        {
+            return Err(OpenError::Layout {
+                found,
+                known: LAYOUT,
+            });
+        }
+        meta.insert(LAYOUT_NAME, LAYOUT)
+            .map_err(|e| damaged(e.into()))?;
+    }
+    drop(Tables::of(&transaction, Timestamp::EPOCH).map_err(|e| damaged(e.into()))?);
+    transaction.commit().map_err(|e| damaged(e.into()))
+}
+
+/// The last committed state, for reading.
+pub(super) struct Snapshot {
+    entries: ReadOnlyTable<&'static str, (i64, &'static [u8])>,
+    outbox: ReadOnlyTable<(u16, u64, u64), &'static [u8]>,
+    now: Timestamp,
+}
+
+impl Snapshot {
+    pub(super) fn of(transaction: &ReadTransaction, now: Timestamp) -> Result<Self, TableError> {
+        Ok(Self {
+            entries: transaction.open_table(ENTRIES)?,
+            outbox: transaction.open_table(OUTBOX)?,
+            now,
+        })
+    }
+
+    pub(super) fn load(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, StoreError> {
+        load(&self.entries, keys, self.now).map_err(super::unavailable)?
+    }
+
+    pub(super) fn events(
+        &self,
+        bucket: Bucket,
+        after: Option<Place>,
+        limit: usize,
+    ) -> Result<Vec<(Cursor, Vec<u8>)>, StorageError> {
+        let first = after.map_or((0, 0), |place| {
+            (place.millis, place.number.saturating_add(1))
+        });
+        let range = (bucket.number(), first.0, first.1)..=(bucket.number(), u64::MAX, u64::MAX);
+        let mut events = Vec::new();
+        for entry in self.outbox.range(range)?.take(limit) {
+            let (key, event) = entry?;
+            let (_, millis, number) = key.value();
+            events.push((Place { millis, number }.cursor(), event.value().to_vec()));
+        }
+        Ok(events)
+    }
+}
+
+/// The tables within a write transaction. A [`StorageError`] ends the whole transaction, whoever else
+/// is in it; everything else is an answer to one request.
+pub(super) struct Tables<'t> {
+    entries: Table<'t, &'static str, (i64, &'static [u8])>,
+    expiry: Table<'t, (i64, &'static str), ()>,
+    outbox: Table<'t, (u16, u64, u64), &'static [u8]>,
+    meta: Table<'t, &'static str, u64>,
+    now: Timestamp,
+    changed: bool,
+}
+
+impl<'t> Tables<'t> {
+    pub(super) fn of(
+        transaction: &'t WriteTransaction,
+        now: Timestamp,
+    ) -> Result<Self, TableError> {
+        Ok(Self {
+            entries: transaction.open_table(ENTRIES)?,
+            expiry: transaction.open_table(EXPIRY)?,
+            outbox: transaction.open_table(OUTBOX)?,
+            meta: transaction.open_table(META)?,
+            now,
+            changed: false,
+        })
+    }
+
+    /// Whether anything was written.
+    pub(super) const fn changed(&self) -> bool {
+        self.changed
+    }
+
+    pub(super) fn admit(
+        &mut self,
+        ask: &Admission,
+    ) -> Result<Result<Admitted, StoreError>, StorageError> {
+        let records = match load(&self.entries, &ask.load, self.now)? {
+            Ok(records) => records,
+            Err(damaged) => return Ok(Err(damaged)),
+        };
+        let mut claims = Vec::with_capacity(ask.claim.len());
+        for claim in &ask.claim {
+            let ended = self.claimed(claim)?;
+            self.keep_claim(claim, &ended)?;
+            claims.push(ended.unwrap_or(Claimed::Granted));
+        }
+        Ok(Ok(Admitted { records, claims }))
+    }
+
+    /// Checks everything, then writes.
+    pub(super) fn commit(
+        &mut self,
+        change: &ChangeSet,
+    ) -> Result<Result<Committed, StoreError>, StorageError> {
+        const DONE: Committed = Committed::Done { replicas_acked: 0 };
+        let mark = needs_mark(change).then(|| mark_key(change).to_string());
+        if let Some(mark) = &mark
+            && self.get(mark)?.is_some()
+        {
+            return Ok(Ok(DONE));
+        }
+        let mut conflict = false;
+        for item in &change.items {
+            let stored = self.get(&item.key.to_string())?;
+            let version = stored.as_deref().and_then(stored_version);
+            let writes = matches!(item.change, Change::Put { .. });
+            if writes && version == Some(change.operation) {
+                return Ok(Ok(DONE));
+            }
+            // What is stored under the name of a record but is none never has the right version.
+            conflict |= version != item.expected || version.is_none() && stored.is_some();
+        }
+        if conflict {
+            return Ok(Ok(Committed::Conflict));
+        }
+        let mut ended = Vec::with_capacity(change.claims.len());
+        for (index, claim) in change.claims.iter().enumerate() {
+            let claimed = self.claimed(claim)?;
+            if let Some(Claimed::Taken { .. }) = claimed {
+                return Ok(Ok(Committed::ClaimTaken { index }));
+            }
+            ended.push(claimed);
+        }
+        self.write(change, &ended)?;
+        if let Some(mark) = mark {
+            self.put(&mark, b"", Some(MARK_KEPT_FOR))?;
+        }
+        Ok(Ok(DONE))
+    }
+
+    fn write(&mut self, change: &ChangeSet, ended: &[Option<Claimed>]) -> Result<(), StorageError> {
+        for item in &change.items {
+            let key = item.key.to_string();
+            match &item.change {
+                Change::Keep => {}
+                Change::Put { value, live_for } => {
+                    self.put(&key, &encode_record(change.operation, value), *live_for)?;
+                }
+                Change::Delete => self.remove(&key)?,
+            }
+        }
+        for (claim, ended) in change.claims.iter().zip(ended) {
+            self.keep_claim(claim, ended)?;
+        }
+        for event in &change.events {
+            self.append(change.bucket, event)?;
+        }
+        Ok(())
+    }
+
+    /// Shows that a write gets through to the disk.
+    pub(super) fn touch(&mut self) -> Result<(), StorageError> {
+        self.changed = true;
+        self.meta.insert(LAYOUT_NAME, LAYOUT)?;
+        Ok(())
+    }
+
+    /// Takes out up to `limit` expired entries.
+    pub(super) fn sweep(&mut self, limit: usize) -> Result<(), StorageError> {
+        let mut expired = Vec::new();
+        let until = (self.now.as_millis().saturating_add(1), "");
+        for entry in self.expiry.range(..until)?.take(limit) {
+            expired.push(entry?.0.value().1.to_owned());
+        }
+        for key in expired {
+            self.remove(&key)?;
+        }
+        Ok(())
+    }
+
+    /// How a claim stands; `None`: free.
+    fn claimed(&self, claim: &Claim) -> Result<Option<Claimed>, StorageError> {
+        let owner = self.get(&claim.key.to_string())?;
+        Ok(owner.map(|by| {
+            if by == claim.owner {
+                Claimed::Granted
+            } else {
+                Claimed::Taken { by }
+            }
+        }))
+    }
+
+    fn keep_claim(&mut self, claim: &Claim, ended: &Option<Claimed>) -> Result<(), StorageError> {
+        if ended.is_none() {
+            self.put(&claim.key.to_string(), &claim.owner, claim.live_for)?;
+        }
+        Ok(())
+    }
+
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StorageError> {
+        live(&self.entries, key, self.now)
+    }
+
+    fn put(
+        &mut self,
+        key: &str,
+        bytes: &[u8],
+        live_for: Option<std::time::Duration>,
+    ) -> Result<(), StorageError> {
+        self.changed = true;
+        let expires = live_for.map_or(NEVER, |life| expiry(self.now, life_millis(life)));
+        let old = self.entries.insert(key, (expires, bytes))?;
+        let old = old.map(|entry| entry.value().0);
+        if let Some(old) = old
+            && old != NEVER
+        {
+            self.expiry.remove((old, key))?;
+        }
+        if expires != NEVER {
+            self.expiry.insert((expires, key), ())?;
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, key: &str) -> Result<(), StorageError> {
+        self.changed = true;
+        let old = self.entries.remove(key)?.map(|entry| entry.value().0);
+        if let Some(old) = old {
+            self.expiry.remove((old, key))?;
+        }
+        Ok(())
+    }
+
+    /// Appends an event, and takes out some of the oldest of the bucket that are over.
+    fn append(&mut self, bucket: Bucket, event: &[u8]) -> Result<(), StorageError> {
+        self.changed = true;
+        let bucket = bucket.number();
+        let whole = (bucket, 0, 0)..=(bucket, u64::MAX, u64::MAX);
+        let last = self.outbox.range(whole)?.next_back().transpose()?;
+        let last = last.map(|(key, _)| key.value());
+        let now = u64::try_from(self.now.as_millis()).unwrap_or(0);
+        let place = last
+            .map_or_else(Place::default, |(_, millis, number)| Place {
+                millis,
+                number,
+            })
+            .next(now);
+        self.outbox
+            .insert((bucket, place.millis, place.number), event)?;
+        let kept = u64::try_from(self.now.before(EVENT_KEPT_FOR).as_millis()).unwrap_or(0);
+        let mut over = Vec::new();
+        let old = (bucket, 0, 0)..(bucket, kept, 0);
+        for entry in self.outbox.range(old)?.take(TRIMMED_PER_EVENT) {
+            over.push(entry?.0.value());
+        }
+        for key in over {
+            self.outbox.remove(key)?;
+        }
+        Ok(())
+    }
+}
+
+/// The bytes under a key; what is expired is not there.
+fn live<T>(entries: &T, key: &str, now: Timestamp) -> Result<Option<Vec<u8>>, StorageError>
+where
+    T: ReadableTable<&'static str, (i64, &'static [u8])>,
+{
+    let Some(entry) = entries.get(key)? else {
+        return Ok(None);
+    };
+    let (expires, bytes) = entry.value();
+    Ok((now.as_millis() < expires).then(|| bytes.to_vec()))
+}
+
+fn load<T>(
+    entries: &T,
+    keys: &[Key],
+    now: Timestamp,
+) -> Result<Result<Vec<Option<Record>>, StoreError>, StorageError>
+where
+    T: ReadableTable<&'static str, (i64, &'static [u8])>,
+{
+    let mut records = Vec::with_capacity(keys.len());
+    for key in keys {
+        let stored = live(entries, &key.to_string(), now)?;
+        match stored.as_deref().map(decode_record).transpose() {
+            Ok(record) => records.push(record),
+            Err(damaged) => return Ok(Err(damaged)),
+        }
+    }
+    Ok(Ok(records))
+}
+
+fn expiry(now: Timestamp, life_millis: u64) -> i64 {
+    let life = i64::try_from(life_millis).unwrap_or(NEVER);
+    now.as_millis().saturating_add(life).min(NEVER - 1)
+}

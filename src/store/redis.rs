@@ -1,0 +1,281 @@
+//! The shared store: a Redis 7 or Valkey server.
+//!
+//! Every call is one trip: an admission is one pipeline, a commit is one script
+//! (`src/store/scripts.rs`). Nothing is ever sent again here, except a script the server did not know:
+//! whoever gets [`StoreError::OutcomeUnknown`] decides. The server is not needed to start:
+//! [`Store::ping`] tells how it is.
+//!
+//! A record is one string: its version, 16 bytes, and its value. A claim is a string: its owner. An
+//! outbox is a stream.
+
+mod answer;
+mod fault;
+mod link;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redis::{
+    Client, Cmd, ConnectionAddr, IntoConnectionInfo as _, Pipeline, ProtocolVersion,
+    TlsCertificates, Value,
+};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use self::answer::{claimed, committed, count, events, healthy, is_unknown_script, loaded, odd};
+use self::fault::Fault;
+use self::link::Link;
+use super::rules::{
+    FOLLOW_MAX, MARK_PREFIX, OUTBOX_NAME, Place, check_admission, check_change_set, life_millis,
+};
+use super::scripts::{self, By};
+use super::{
+    Admission, Admitted, ChangeSet, Claim, Committed, Cursor, Durability, Key, Store, StoreError,
+};
+use crate::id::Bucket;
+use crate::secret::Secret;
+
+/// Where the server is and how long to wait for it.
+#[derive(Debug, Clone)]
+pub struct RedisOptions {
+    /// `redis://host:port/db`, or `rediss://` for TLS. Credentials in it are refused.
+    pub url: String,
+    /// The ACL user, if not the default one.
+    pub username: Option<String>,
+    /// Its password.
+    pub password: Option<Secret<String>>,
+    /// PEM of the only authority to trust; `None`: those of the system. Needs `rediss://`.
+    pub tls_ca: Option<Vec<u8>>,
+    /// How long to wait for a connection, handshakes included.
+    pub connect_timeout: Duration,
+    /// How long to wait for an answer.
+    pub response_timeout: Duration,
+}
+
+/// The client of one server.
+pub struct Redis {
+    link: Link,
+    /// For commits that wait for replicas: the server answers nothing else on such a connection
+    /// meanwhile. One at a time.
+    waiting: Mutex<Link>,
+    response_timeout: Duration,
+}
+
+impl Redis {
+    /// Prepares the client; connects on first use.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the options make no sense, in plain words.
+    pub fn connect(options: &RedisOptions) -> Result<Self, StoreError> {
+        let client = client(options).map_err(|why| StoreError::Unavailable(why.to_owned()))?;
+        Ok(Self {
+            link: Link::new(client.clone(), options.connect_timeout),
+            waiting: Mutex::new(Link::new(client, options.connect_timeout)),
+            response_timeout: options.response_timeout,
+        })
+    }
+
+    async fn send(&self, commands: &Pipeline) -> Result<Vec<Value>, Fault> {
+        self.link.send(commands, self.response_timeout).await
+    }
+
+    async fn send_one(&self, command: Cmd) -> Result<Value, Fault> {
+        let mut commands = Pipeline::with_capacity(1);
+        commands.add_command(command);
+        let answers = self.send(&commands).await?;
+        answers.into_iter().next().ok_or_else(odd)
+    }
+
+    async fn commit_local(&self, change: &ChangeSet) -> Result<Committed, StoreError> {
+        let sent = self.send_one(scripts::commit(change, By::Digest)).await;
+        let mut answer = sent.map_err(Fault::of_write)?;
+        if is_unknown_script(&answer) {
+            let sent = self.send_one(scripts::commit(change, By::Text)).await;
+            answer = sent.map_err(Fault::of_write)?;
+        }
+        committed(answer, 0).map_err(Fault::of_write)
+    }
+
+    async fn commit_replicated(
+        &self,
+        change: &ChangeSet,
+        replicas: u32,
+        within: Duration,
+    ) -> Result<Committed, StoreError> {
+        let deadline = within.saturating_add(self.response_timeout);
+        let busy = |_| StoreError::Unavailable("other commits wait for replicas".to_owned());
+        let link = timeout(deadline, self.waiting.lock()).await.map_err(busy)?;
+        let mut commands = Pipeline::with_capacity(2);
+        // By its text: a script that was unknown would cost a second wait.
+        commands.add_command(scripts::commit(change, By::Text));
+        let mut wait = redis::cmd("WAIT");
+        wait.arg(replicas).arg(life_millis(within));
+        commands.add_command(wait);
+        let answers = link.send(&commands, deadline).await;
+        let [done, acked] = <[Value; 2]>::try_from(answers.map_err(Fault::of_write)?)
+            .map_err(|_| odd().of_write())?;
+        // Where WAIT was refused the commit is done, and no replica is known to have it.
+        let acked = count(&acked).unwrap_or(0);
+        committed(done, acked).map_err(Fault::of_write)
+    }
+}
+
+#[async_trait]
+impl Store for Redis {
+    async fn admit(&self, ask: Admission) -> Result<Admitted, StoreError> {
+        check_admission(&ask)?;
+        let mut commands = Pipeline::new();
+        for claim in &ask.claim {
+            commands.add_command(claim_command(claim));
+        }
+        let groups = by_bucket(&ask.load);
+        for group in groups.values() {
+            let mut load = redis::cmd("MGET");
+            for (_, key) in group {
+                load.arg(key.to_string());
+            }
+            commands.add_command(load);
+        }
+        if commands.is_empty() {
+            return Ok(Admitted::default());
+        }
+        let sent = self.send(&commands).await;
+        if ask.claim.is_empty() {
+            let answers = sent.map_err(Fault::of_read)?;
+            let records = loaded(&ask.load, &groups, answers)?;
+            let claims = Vec::new();
+            return Ok(Admitted { records, claims });
+        }
+        let mut answers = sent.map_err(Fault::of_write)?;
+        let loads = answers.split_off(ask.claim.len().min(answers.len()));
+        let claims = claimed(&ask.claim, answers)?;
+        // The claims are made. What is wrong with a record then leaves them as they are.
+        let records = loaded(&ask.load, &groups, loads).map_err(|error| match error {
+            StoreError::Unavailable(why) => StoreError::OutcomeUnknown(why),
+            other @ (StoreError::OutcomeUnknown(_) | StoreError::Invalid(_)) => other,
+        })?;
+        Ok(Admitted { records, claims })
+    }
+
+    async fn commit(&self, change: ChangeSet) -> Result<Committed, StoreError> {
+        check_change_set(&change)?;
+        match change.durability {
+            Durability::Local | Durability::Replicated { replicas: 0, .. } => {
+                self.commit_local(&change).await
+            }
+            Durability::Replicated { replicas, within } => {
+                self.commit_replicated(&change, replicas, within).await
+            }
+        }
+    }
+
+    async fn follow(
+        &self,
+        bucket: Bucket,
+        after: &Cursor,
+        limit: usize,
+    ) -> Result<Vec<(Cursor, Vec<u8>)>, StoreError> {
+        let after = Place::of_cursor(after)?;
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let start = after.map_or_else(
+            || "-".to_owned(),
+            |place| format!("({}-{}", place.millis, place.number),
+        );
+        let mut range = redis::cmd("XRANGE");
+        range
+            .arg(Key::new(bucket, OUTBOX_NAME.to_owned()).to_string())
+            .arg(start)
+            .arg("+")
+            .arg("COUNT")
+            .arg(limit.min(FOLLOW_MAX));
+        let answer = self.send_one(range).await.map_err(Fault::of_read)?;
+        events(answer).map_err(Fault::of_read)
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        let mut commands = Pipeline::new();
+        commands.cmd("INFO").arg("server");
+        commands.cmd("INFO").arg("memory");
+        let key = Bucket::new(0).map(|bucket| Key::new(bucket, format!("{MARK_PREFIX}ping")));
+        let key = key.map_or_else(String::new, |key| key.to_string());
+        commands.cmd("SET").arg(key).arg("1").arg("PX").arg(1000);
+        let answers = self.send(&commands).await.map_err(Fault::of_read)?;
+        let [server, memory, write] =
+            <[Value; 3]>::try_from(answers).map_err(|_| odd().of_read())?;
+        healthy(server, memory, write).map_err(Fault::of_read)
+    }
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redis")
+            .field("response_timeout", &self.response_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+fn client(options: &RedisOptions) -> Result<Client, &'static str> {
+    const BAD_URL: &str = "the URL of the Redis server is not valid";
+    let info = options
+        .url
+        .as_str()
+        .into_connection_info()
+        .map_err(|_| BAD_URL)?;
+    let settings = info.redis_settings();
+    if settings.username().is_some() || settings.password().is_some() {
+        return Err("credentials do not belong in the URL of the Redis server");
+    }
+    // RESP3, because only there the client library tells at once when the connection breaks.
+    let mut settings = settings.clone().set_protocol(ProtocolVersion::RESP3);
+    if let Some(username) = &options.username {
+        settings = settings.set_username(username);
+    }
+    if let Some(password) = &options.password {
+        settings = settings.set_password(password.expose());
+    }
+    let encrypted = matches!(info.addr(), ConnectionAddr::TcpTls { .. });
+    let info = info.set_redis_settings(settings);
+    match &options.tls_ca {
+        None => Client::open(info).map_err(|_| BAD_URL),
+        Some(_) if !encrypted => {
+            Err("a certificate authority is given, but the URL asks for no TLS")
+        }
+        Some(pem) => {
+            let authority = TlsCertificates {
+                client_tls: None,
+                root_cert: Some(pem.clone()),
+            };
+            Client::build_with_tls(info, authority)
+                .map_err(|_| "the certificate authority of the Redis server is not valid PEM")
+        }
+    }
+}
+
+fn claim_command(claim: &Claim) -> Cmd {
+    let mut set = redis::cmd("SET");
+    set.arg(claim.key.to_string())
+        .arg(&claim.owner[..])
+        .arg("NX");
+    if let Some(life) = claim.live_for {
+        set.arg("PX").arg(life_millis(life));
+    }
+    // Gives the owner it has, or nothing where the claim is now made.
+    set.arg("GET");
+    set
+}
+
+/// Keys with their places in the request, by bucket.
+type Groups<'k> = BTreeMap<Bucket, Vec<(usize, &'k Key)>>;
+
+/// A load of one bucket is one command, and stays in one slot.
+fn by_bucket(keys: &[Key]) -> Groups<'_> {
+    let mut groups = Groups::new();
+    for (place, key) in keys.iter().enumerate() {
+        groups.entry(key.bucket()).or_default().push((place, key));
+    }
+    groups
+}

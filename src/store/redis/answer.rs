@@ -1,0 +1,173 @@
+//! What the server's answers mean.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the client library keeps its value type open; what is not expected is odd"
+)]
+
+use redis::{ServerErrorKind, Value};
+
+use super::super::rules::{Place, decode_record};
+use super::super::{Claim, Claimed, Committed, Cursor, Key, Record, StoreError};
+use super::Groups;
+use super::fault::Fault;
+
+/// The oldest version that has `SET … NX GET` and scripts that declare themselves.
+const MAJOR_VERSION_MIN: u32 = 7;
+
+/// An answer this program cannot read: what was asked may have been done.
+pub(super) fn odd() -> Fault {
+    Fault::NoAnswer("the server gave an answer that makes no sense".to_owned())
+}
+
+/// Whether the server does not know the script.
+pub(super) fn is_unknown_script(answer: &Value) -> bool {
+    let Value::ServerError(error) = answer else {
+        return false;
+    };
+    error.kind() == Some(ServerErrorKind::NoScript)
+}
+
+/// A number that counts something.
+pub(super) fn count(answer: &Value) -> Option<u32> {
+    let Value::Int(count) = answer else {
+        return None;
+    };
+    u32::try_from(*count).ok()
+}
+
+/// The records of a request, from one answer for each bucket.
+pub(super) fn loaded(
+    keys: &[Key],
+    groups: &Groups<'_>,
+    answers: Vec<Value>,
+) -> Result<Vec<Option<Record>>, StoreError> {
+    let mut records: Vec<Option<Record>> = vec![None; keys.len()];
+    for (group, answer) in groups.values().zip(answers) {
+        let values = match answer {
+            Value::Array(values) if values.len() == group.len() => values,
+            Value::ServerError(error) => return Err(Fault::reply(&error).of_read()),
+            _ => return Err(odd().of_read()),
+        };
+        for ((place, _), value) in group.iter().zip(values) {
+            let stored = optional_bytes(value).map_err(Fault::of_read)?;
+            if let (Some(slot), Some(stored)) = (records.get_mut(*place), stored) {
+                *slot = Some(decode_record(&stored)?);
+            }
+        }
+    }
+    Ok(records)
+}
+
+/// How the claims ended. One refusal among several leaves open which of the others were made.
+pub(super) fn claimed(claims: &[Claim], answers: Vec<Value>) -> Result<Vec<Claimed>, StoreError> {
+    let is_refusal = |answer: &Value| matches!(answer, Value::ServerError(_));
+    let all_refused = answers.iter().all(is_refusal);
+    let mut ended = Vec::with_capacity(claims.len());
+    for (claim, answer) in claims.iter().zip(answers) {
+        let owner = optional_bytes(answer).map_err(|fault| match fault {
+            Fault::Refused(why) if !all_refused => StoreError::OutcomeUnknown(why),
+            fault @ (Fault::Refused(_) | Fault::NotSent(_) | Fault::NoAnswer(_)) => {
+                fault.of_write()
+            }
+        })?;
+        ended.push(match owner {
+            Some(by) if by != claim.owner => Claimed::Taken { by },
+            Some(_) | None => Claimed::Granted,
+        });
+    }
+    Ok(ended)
+}
+
+/// How the commit script ended.
+pub(super) fn committed(answer: Value, replicas_acked: u32) -> Result<Committed, Fault> {
+    match answer {
+        Value::Int(0) => Ok(Committed::Done { replicas_acked }),
+        Value::Int(-1) => Ok(Committed::Conflict),
+        Value::Int(number) => usize::try_from(number)
+            .ok()
+            .and_then(|number| number.checked_sub(1))
+            .map(|index| Committed::ClaimTaken { index })
+            .ok_or_else(odd),
+        Value::ServerError(error) => Err(Fault::reply(&error)),
+        _ => Err(odd()),
+    }
+}
+
+/// The entries of a stream, each an id and a list of one field and its value.
+pub(super) fn events(answer: Value) -> Result<Vec<(Cursor, Vec<u8>)>, Fault> {
+    let mut events = Vec::new();
+    for entry in list(answer)? {
+        let [id, fields] = <[Value; 2]>::try_from(list(entry)?).map_err(|_| odd())?;
+        let event = list(fields)?.into_iter().nth(1).ok_or_else(odd)?;
+        let event = optional_bytes(event)?.ok_or_else(odd)?;
+        let id = text(id)?;
+        let (millis, number) = id.split_once('-').ok_or_else(odd)?;
+        let place = Place {
+            millis: millis.parse().map_err(|_| odd())?,
+            number: number.parse().map_err(|_| odd())?,
+        };
+        events.push((place.cursor(), event));
+    }
+    Ok(events)
+}
+
+/// Whether the server is one that can be trusted with state.
+pub(super) fn healthy(server: Value, memory: Value, write: Value) -> Result<(), Fault> {
+    let server = text(server)?;
+    let version = info_field(&server, "redis_version").unwrap_or("");
+    let major = version
+        .split('.')
+        .next()
+        .and_then(|major| major.parse().ok());
+    if major.is_none_or(|major: u32| major < MAJOR_VERSION_MIN) {
+        return Err(Fault::Refused(
+            "the server is older than Redis 7.0".to_owned(),
+        ));
+    }
+    let memory = text(memory)?;
+    if info_field(&memory, "maxmemory_policy") != Some("noeviction") {
+        return Err(Fault::Refused(
+            "the server may evict keys, which would lose revocations: \
+             set its maxmemory-policy to noeviction"
+                .to_owned(),
+        ));
+    }
+    match write {
+        Value::Okay => Ok(()),
+        Value::ServerError(error) => Err(Fault::reply(&error)),
+        _ => Err(odd()),
+    }
+}
+
+fn info_field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines().find_map(|line| {
+        let (found, value) = line.split_once(':')?;
+        (found == name).then(|| value.trim())
+    })
+}
+
+fn list(value: Value) -> Result<Vec<Value>, Fault> {
+    match value {
+        Value::Array(values) => Ok(values),
+        Value::ServerError(error) => Err(Fault::reply(&error)),
+        _ => Err(odd()),
+    }
+}
+
+fn optional_bytes(value: Value) -> Result<Option<Vec<u8>>, Fault> {
+    match value {
+        Value::Nil => Ok(None),
+        Value::BulkString(bytes) => Ok(Some(bytes)),
+        Value::ServerError(error) => Err(Fault::reply(&error)),
+        _ => Err(odd()),
+    }
+}
+
+fn text(value: Value) -> Result<String, Fault> {
+    match value {
+        Value::BulkString(bytes) => String::from_utf8(bytes).map_err(|_| odd()),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Ok(text),
+        Value::ServerError(error) => Err(Fault::reply(&error)),
+        _ => Err(odd()),
+    }
+}

@@ -1,0 +1,178 @@
+//! The state stores: one list of behaviours run over each of them, then what only one of them has.
+
+mod behaviours;
+mod disk;
+mod faults;
+mod model;
+
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use assay::id::Bucket;
+use assay::secret::random;
+use assay::store::embedded::Embedded;
+use assay::store::redis::{Redis, RedisOptions};
+use assay::store::{
+    Admission, Change, ChangeSet, Claim, Claimed, Committed, Cursor, Durability, Item, Key,
+    OperationId, Record, Store,
+};
+use assay::time::Clock;
+
+/// Waits are bounded by so many looks with such a pause between.
+const LOOKS_MAX: u32 = 800;
+const PAUSE: Duration = Duration::from_millis(25);
+
+const DONE: Committed = Committed::Done { replicas_acked: 0 };
+
+fn bucket(number: u16) -> Bucket {
+    Bucket::new(number).unwrap()
+}
+
+/// A key of bucket 1.
+fn key(name: &str) -> Key {
+    Key::new(bucket(1), name.to_owned())
+}
+
+/// An empty change set of bucket 1 under a fresh id.
+fn change() -> ChangeSet {
+    ChangeSet {
+        operation: OperationId(random().unwrap()),
+        bucket: bucket(1),
+        items: Vec::new(),
+        claims: Vec::new(),
+        events: Vec::new(),
+        durability: Durability::Local,
+    }
+}
+
+/// Words for change sets.
+trait Build: Sized {
+    fn item(self, name: &str, expected: Option<OperationId>, change: Change) -> Self;
+    fn claim(self, claim: Claim) -> Self;
+    fn event(self, event: &[u8]) -> Self;
+
+    fn put(self, name: &str, expected: Option<OperationId>, value: &[u8]) -> Self {
+        let value = value.to_vec();
+        let live_for = None;
+        self.item(name, expected, Change::Put { value, live_for })
+    }
+
+    fn delete(self, name: &str, expected: OperationId) -> Self {
+        self.item(name, Some(expected), Change::Delete)
+    }
+
+    fn keep(self, name: &str, expected: Option<OperationId>) -> Self {
+        self.item(name, expected, Change::Keep)
+    }
+}
+
+impl Build for ChangeSet {
+    fn item(mut self, name: &str, expected: Option<OperationId>, change: Change) -> Self {
+        self.items.push(Item {
+            key: Key::new(self.bucket, name.to_owned()),
+            expected,
+            change,
+        });
+        self
+    }
+
+    fn claim(mut self, claim: Claim) -> Self {
+        self.claims.push(claim);
+        self
+    }
+
+    fn event(mut self, event: &[u8]) -> Self {
+        self.events.push(event.to_vec());
+        self
+    }
+}
+
+fn claim(name: &str, owner: &str) -> Claim {
+    Claim {
+        key: key(name),
+        owner: owner.as_bytes().to_vec(),
+        live_for: None,
+    }
+}
+
+fn taken_by(owner: &str) -> Claimed {
+    Claimed::Taken {
+        by: owner.as_bytes().to_vec(),
+    }
+}
+
+async fn load(store: &dyn Store, name: &str) -> Option<Record> {
+    let ask = Admission {
+        load: vec![key(name)],
+        claim: Vec::new(),
+    };
+    let admitted = store.admit(ask).await.unwrap();
+    admitted.records.into_iter().next().unwrap()
+}
+
+async fn value(store: &dyn Store, name: &str) -> Option<Vec<u8>> {
+    load(store, name).await.map(|record| record.value)
+}
+
+async fn make(store: &dyn Store, claim: Claim) -> Claimed {
+    let ask = Admission {
+        load: Vec::new(),
+        claim: vec![claim],
+    };
+    let admitted = store.admit(ask).await.unwrap();
+    admitted.claims.into_iter().next().unwrap()
+}
+
+/// Puts a value where there is none, and gives its version.
+async fn create(store: &dyn Store, name: &str, value: &[u8]) -> OperationId {
+    let change = change().put(name, None, value);
+    let version = change.operation;
+    assert_eq!(store.commit(change).await, Ok(DONE));
+    version
+}
+
+/// Everything in the outbox of bucket 1.
+async fn events(store: &dyn Store) -> Vec<Vec<u8>> {
+    let events = store.follow(bucket(1), &Cursor::default(), 1000).await;
+    events
+        .unwrap()
+        .into_iter()
+        .map(|(_, event)| event)
+        .collect()
+}
+
+/// Looks until it is so.
+async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
+    for _ in 0..LOOKS_MAX {
+        if is_so().await {
+            return;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    panic!("never so: {what}");
+}
+
+fn in_memory() -> Arc<dyn Store> {
+    Arc::new(Embedded::in_memory(Clock::system()).unwrap())
+}
+
+fn on_disk(dir: &Path) -> Embedded {
+    Embedded::open(dir, Clock::system()).unwrap()
+}
+
+fn redis_options(url: String) -> RedisOptions {
+    RedisOptions {
+        url,
+        username: None,
+        password: None,
+        tls_ca: None,
+        connect_timeout: Duration::from_secs(5),
+        response_timeout: Duration::from_secs(5),
+    }
+}
+
+fn redis(url: String) -> Arc<dyn Store> {
+    Arc::new(Redis::connect(&redis_options(url)).unwrap())
+}

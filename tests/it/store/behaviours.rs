@@ -1,0 +1,568 @@
+//! What every store does, run over each of them.
+
+use super::*;
+use crate::support::redis_server::RedisServer;
+use assay::store::StoreError;
+
+macro_rules! over_every_store {
+    ($($behaviour:ident)*) => {
+        mod embedded_in_memory {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $behaviour() {
+                super::$behaviour(super::in_memory()).await;
+            })*
+        }
+
+        mod embedded_on_disk {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $behaviour() {
+                let dir = tempfile::tempdir().unwrap();
+                super::$behaviour(std::sync::Arc::new(super::on_disk(dir.path()))).await;
+            })*
+        }
+
+        mod over_redis {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $behaviour() {
+                let server = super::RedisServer::start();
+                super::$behaviour(super::redis(server.url())).await;
+            })*
+        }
+    };
+}
+
+over_every_store! {
+    what_was_never_put_is_not_there
+    what_was_put_is_loaded_with_its_version
+    a_creation_conflicts_with_what_is_there
+    a_wrong_version_changes_nothing_at_all
+    one_stale_record_among_several_changes_nothing
+    a_kept_record_is_checked
+    what_was_deleted_is_not_there
+    a_record_made_again_does_not_look_like_the_old_one
+    a_claim_is_granted_once
+    a_claim_within_a_commit_holds
+    a_taken_claim_changes_nothing_at_all
+    a_claim_is_forgotten_when_its_time_is_over
+    a_claim_made_again_is_not_prolonged
+    a_record_goes_when_its_time_is_over
+    a_write_without_a_life_ends_the_old_life
+    an_update_sent_twice_is_done_once
+    an_update_sent_again_after_another_is_never_applied
+    a_creation_sent_again_does_not_bring_back_what_was_deleted
+    a_deletion_sent_twice_is_done_once
+    events_sent_twice_are_appended_once
+    claims_sent_twice_are_made_once
+    concurrent_increments_add_up
+    concurrent_claims_have_one_owner
+    the_outbox_is_complete_and_ordered
+    an_outbox_is_read_page_by_page
+    outboxes_of_buckets_are_apart
+    one_admission_spans_buckets
+    an_admission_claims_and_loads
+    bytes_of_any_kind_and_length_are_kept
+    an_empty_admission_is_answered
+    a_commit_over_two_buckets_is_refused
+    requests_beyond_the_limits_are_refused
+    a_foreign_cursor_is_refused
+    it_says_that_it_is_well
+    no_replica_is_claimed_to_have_acknowledged
+}
+
+async fn what_was_never_put_is_not_there(store: Arc<dyn Store>) {
+    assert_eq!(load(&*store, "s:1").await, None);
+}
+
+async fn what_was_put_is_loaded_with_its_version(store: Arc<dyn Store>) {
+    let first = create(&*store, "s:1", b"one").await;
+    let update = change().put("s:1", Some(first), b"two");
+    let second = update.operation;
+    assert_eq!(store.commit(update).await, Ok(DONE));
+    let expected = Record {
+        version: second,
+        value: b"two".to_vec(),
+    };
+    assert_eq!(load(&*store, "s:1").await, Some(expected));
+}
+
+async fn a_creation_conflicts_with_what_is_there(store: Arc<dyn Store>) {
+    create(&*store, "s:1", b"one").await;
+    let again = change().put("s:1", None, b"two");
+    assert_eq!(store.commit(again).await, Ok(Committed::Conflict));
+    assert_eq!(value(&*store, "s:1").await, Some(b"one".to_vec()));
+}
+
+async fn a_wrong_version_changes_nothing_at_all(store: Arc<dyn Store>) {
+    let version = create(&*store, "s:1", b"one").await;
+    let other = create(&*store, "s:2", b"other").await;
+    let stale = change()
+        .put("s:1", Some(OperationId([9; 16])), b"two")
+        .put("s:2", Some(other), b"changed")
+        .put("s:3", None, b"made")
+        .claim(claim("c:1", "me"))
+        .event(b"told");
+    assert_eq!(store.commit(stale).await, Ok(Committed::Conflict));
+    assert_eq!(load(&*store, "s:1").await.unwrap().version, version);
+    assert_eq!(value(&*store, "s:2").await, Some(b"other".to_vec()));
+    assert_eq!(value(&*store, "s:3").await, None);
+    assert_eq!(make(&*store, claim("c:1", "you")).await, Claimed::Granted);
+    assert!(events(&*store).await.is_empty());
+}
+
+async fn one_stale_record_among_several_changes_nothing(store: Arc<dyn Store>) {
+    let first = create(&*store, "s:1", b"one").await;
+    let gone = change()
+        .put("s:1", Some(first), b"two")
+        .delete("s:2", OperationId([9; 16]));
+    assert_eq!(store.commit(gone).await, Ok(Committed::Conflict));
+    assert_eq!(value(&*store, "s:1").await, Some(b"one".to_vec()));
+}
+
+async fn a_kept_record_is_checked(store: Arc<dyn Store>) {
+    let first = create(&*store, "d:1", b"active").await;
+    let good = change()
+        .keep("d:1", Some(first))
+        .keep("d:2", None)
+        .put("s:1", None, b"");
+    assert_eq!(store.commit(good).await, Ok(DONE));
+    assert_eq!(load(&*store, "d:1").await.unwrap().version, first);
+
+    let revoked = change().put("d:1", Some(first), b"revoked");
+    assert_eq!(store.commit(revoked).await, Ok(DONE));
+    let late = change().keep("d:1", Some(first)).put("s:2", None, b"");
+    assert_eq!(store.commit(late).await, Ok(Committed::Conflict));
+    let late = change().keep("d:1", None).put("s:2", None, b"");
+    assert_eq!(store.commit(late).await, Ok(Committed::Conflict));
+    assert_eq!(value(&*store, "s:2").await, None);
+}
+
+async fn what_was_deleted_is_not_there(store: Arc<dyn Store>) {
+    let version = create(&*store, "s:1", b"one").await;
+    let delete = change().delete("s:1", version);
+    assert_eq!(store.commit(delete).await, Ok(DONE));
+    assert_eq!(load(&*store, "s:1").await, None);
+}
+
+async fn a_record_made_again_does_not_look_like_the_old_one(store: Arc<dyn Store>) {
+    let old = create(&*store, "s:1", b"same").await;
+    assert_eq!(store.commit(change().delete("s:1", old)).await, Ok(DONE));
+    let new = create(&*store, "s:1", b"same").await;
+    assert_ne!(old, new);
+    let stale = change().put("s:1", Some(old), b"stale");
+    assert_eq!(store.commit(stale).await, Ok(Committed::Conflict));
+}
+
+async fn a_claim_is_granted_once(store: Arc<dyn Store>) {
+    assert_eq!(make(&*store, claim("c:1", "me")).await, Claimed::Granted);
+    assert_eq!(make(&*store, claim("c:1", "me")).await, Claimed::Granted);
+    assert_eq!(make(&*store, claim("c:1", "you")).await, taken_by("me"));
+    assert_eq!(make(&*store, claim("c:1", "me")).await, Claimed::Granted);
+}
+
+async fn a_claim_within_a_commit_holds(store: Arc<dyn Store>) {
+    let first = change().put("s:1", None, b"").claim(claim("c:1", "me"));
+    assert_eq!(store.commit(first).await, Ok(DONE));
+    assert_eq!(make(&*store, claim("c:1", "you")).await, taken_by("me"));
+    let mine = change().put("s:2", None, b"").claim(claim("c:1", "me"));
+    assert_eq!(store.commit(mine).await, Ok(DONE));
+}
+
+async fn a_taken_claim_changes_nothing_at_all(store: Arc<dyn Store>) {
+    make(&*store, claim("c:2", "you")).await;
+    let late = change()
+        .put("s:1", None, b"")
+        .claim(claim("c:1", "me"))
+        .claim(claim("c:2", "me"))
+        .event(b"told");
+    let ended = store.commit(late).await;
+    assert_eq!(ended, Ok(Committed::ClaimTaken { index: 1 }));
+    assert_eq!(value(&*store, "s:1").await, None);
+    assert_eq!(make(&*store, claim("c:1", "she")).await, Claimed::Granted);
+    assert!(events(&*store).await.is_empty());
+}
+
+async fn a_claim_is_forgotten_when_its_time_is_over(store: Arc<dyn Store>) {
+    let short = |name, owner| Claim {
+        live_for: Some(Duration::from_millis(50)),
+        ..claim(name, owner)
+    };
+    assert_eq!(make(&*store, short("c:1", "me")).await, Claimed::Granted);
+    let committed = store.commit(change().claim(short("c:2", "me"))).await;
+    assert_eq!(committed, Ok(DONE));
+    for name in ["c:1", "c:2"] {
+        until("the claim is free", || async {
+            make(&*store, claim(name, "you")).await == Claimed::Granted
+        })
+        .await;
+        assert_eq!(make(&*store, claim(name, "me")).await, taken_by("you"));
+    }
+}
+
+async fn a_claim_made_again_is_not_prolonged(store: Arc<dyn Store>) {
+    let short = Claim {
+        live_for: Some(Duration::from_millis(50)),
+        ..claim("c:1", "me")
+    };
+    assert_eq!(make(&*store, short).await, Claimed::Granted);
+    assert_eq!(make(&*store, claim("c:1", "me")).await, Claimed::Granted);
+    until("the claim is free", || async {
+        make(&*store, claim("c:1", "you")).await == Claimed::Granted
+    })
+    .await;
+}
+
+async fn a_record_goes_when_its_time_is_over(store: Arc<dyn Store>) {
+    let short = Change::Put {
+        value: b"one".to_vec(),
+        live_for: Some(Duration::from_millis(50)),
+    };
+    let put = change().item("s:1", None, short);
+    let version = put.operation;
+    assert_eq!(store.commit(put).await, Ok(DONE));
+    until("the record is gone", || async {
+        load(&*store, "s:1").await.is_none()
+    })
+    .await;
+    let stale = change().put("s:1", Some(version), b"two");
+    assert_eq!(store.commit(stale).await, Ok(Committed::Conflict));
+    create(&*store, "s:1", b"new").await;
+}
+
+async fn a_write_without_a_life_ends_the_old_life(store: Arc<dyn Store>) {
+    let short = |live_for| Change::Put {
+        value: b"one".to_vec(),
+        live_for,
+    };
+    let millis = |millis| Some(Duration::from_millis(millis));
+    // The second record lives shorter than it takes to see that the first one stays.
+    let put = change().item("s:1", None, short(millis(50)));
+    let first = put.operation;
+    assert_eq!(store.commit(put).await, Ok(DONE));
+    let forever = change()
+        .put("s:1", Some(first), b"two")
+        .item("s:2", None, short(millis(200)));
+    if store.commit(forever.clone()).await == Ok(Committed::Conflict) {
+        // The first life was over before: then there is nothing to end.
+        assert_eq!(load(&*store, "s:1").await, None);
+        return;
+    }
+    until("the second record is gone", || async {
+        load(&*store, "s:2").await.is_none()
+    })
+    .await;
+    assert_eq!(value(&*store, "s:1").await, Some(b"two".to_vec()));
+}
+
+async fn an_update_sent_twice_is_done_once(store: Arc<dyn Store>) {
+    let first = create(&*store, "s:1", b"one").await;
+    let update = change().put("s:1", Some(first), b"two").event(b"told");
+    assert_eq!(store.commit(update.clone()).await, Ok(DONE));
+    assert_eq!(store.commit(update.clone()).await, Ok(DONE));
+    assert_eq!(
+        load(&*store, "s:1").await.unwrap().version,
+        update.operation
+    );
+    assert_eq!(events(&*store).await.len(), 1);
+}
+
+async fn an_update_sent_again_after_another_is_never_applied(store: Arc<dyn Store>) {
+    let first = create(&*store, "s:1", b"one").await;
+    let update = change().put("s:1", Some(first), b"two").event(b"told");
+    assert_eq!(store.commit(update.clone()).await, Ok(DONE));
+    let next = change().put("s:1", Some(update.operation), b"three");
+    assert_eq!(store.commit(next).await, Ok(DONE));
+    assert_eq!(store.commit(update).await, Ok(Committed::Conflict));
+    assert_eq!(value(&*store, "s:1").await, Some(b"three".to_vec()));
+    assert_eq!(events(&*store).await.len(), 1);
+}
+
+async fn a_creation_sent_again_does_not_bring_back_what_was_deleted(store: Arc<dyn Store>) {
+    let made = change().put("s:1", None, b"one").event(b"told");
+    assert_eq!(store.commit(made.clone()).await, Ok(DONE));
+    let delete = change().delete("s:1", made.operation);
+    assert_eq!(store.commit(delete).await, Ok(DONE));
+    assert_eq!(store.commit(made).await, Ok(DONE));
+    assert_eq!(load(&*store, "s:1").await, None);
+    assert_eq!(events(&*store).await.len(), 1);
+}
+
+async fn a_deletion_sent_twice_is_done_once(store: Arc<dyn Store>) {
+    let version = create(&*store, "s:1", b"one").await;
+    let delete = change().delete("s:1", version).event(b"told");
+    assert_eq!(store.commit(delete.clone()).await, Ok(DONE));
+    assert_eq!(store.commit(delete.clone()).await, Ok(DONE));
+    create(&*store, "s:1", b"new").await;
+    assert_eq!(store.commit(delete).await, Ok(DONE));
+    assert_eq!(value(&*store, "s:1").await, Some(b"new".to_vec()));
+    assert_eq!(events(&*store).await.len(), 1);
+}
+
+async fn events_sent_twice_are_appended_once(store: Arc<dyn Store>) {
+    let told = change().keep("s:1", None).event(b"one").event(b"two");
+    assert_eq!(store.commit(told.clone()).await, Ok(DONE));
+    assert_eq!(store.commit(told).await, Ok(DONE));
+    assert_eq!(events(&*store).await, [b"one", b"two"]);
+}
+
+async fn claims_sent_twice_are_made_once(store: Arc<dyn Store>) {
+    let claims = change().keep("s:1", None).claim(claim("c:1", "me"));
+    assert_eq!(store.commit(claims.clone()).await, Ok(DONE));
+    create(&*store, "s:1", b"one").await;
+    assert_eq!(store.commit(claims).await, Ok(DONE));
+}
+
+async fn concurrent_increments_add_up(store: Arc<dyn Store>) {
+    const TASKS: u32 = 16;
+    const EACH: u32 = 200;
+    create(&*store, "s:1", &0_u32.to_be_bytes()).await;
+    let mut tasks = Vec::new();
+    for _ in 0..TASKS {
+        let store = Arc::clone(&store);
+        tasks.push(tokio::spawn(async move {
+            for _ in 0..EACH {
+                increment(&*store).await;
+            }
+        }));
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let sum = value(&*store, "s:1").await.unwrap();
+    assert_eq!(u32::from_be_bytes(sum.try_into().unwrap()), TASKS * EACH);
+}
+
+async fn increment(store: &dyn Store) {
+    loop {
+        let record = load(store, "s:1").await.unwrap();
+        let count = u32::from_be_bytes(record.value.try_into().unwrap()) + 1;
+        let update = change().put("s:1", Some(record.version), &count.to_be_bytes());
+        match store.commit(update).await.unwrap() {
+            Committed::Done { .. } => return,
+            Committed::Conflict => {}
+            Committed::ClaimTaken { .. } => unreachable!("no claim was made"),
+        }
+    }
+}
+
+async fn concurrent_claims_have_one_owner(store: Arc<dyn Store>) {
+    let mut tasks = Vec::new();
+    for number in 0..16 {
+        let store = Arc::clone(&store);
+        let owner = format!("owner {number}");
+        tasks.push(tokio::spawn(async move {
+            if number % 2 == 0 {
+                make(&*store, claim("c:1", &owner)).await == Claimed::Granted
+            } else {
+                store.commit(change().claim(claim("c:1", &owner))).await == Ok(DONE)
+            }
+        }));
+    }
+    let mut granted = 0;
+    for task in tasks {
+        granted += u32::from(task.await.unwrap());
+    }
+    assert_eq!(granted, 1);
+}
+
+async fn the_outbox_is_complete_and_ordered(store: Arc<dyn Store>) {
+    let mut tasks = Vec::new();
+    for task in 0..8_u8 {
+        let store = Arc::clone(&store);
+        tasks.push(tokio::spawn(async move {
+            for number in 0..25_u8 {
+                let told = change().event(&[task, number, 0]).event(&[task, number, 1]);
+                assert_eq!(store.commit(told).await, Ok(DONE));
+            }
+        }));
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let events = events(&*store).await;
+    for task in 0..8_u8 {
+        let of_task = events.iter().filter(|event| event[0] == task);
+        let expected = (0..25_u8).flat_map(|number| [vec![task, number, 0], vec![task, number, 1]]);
+        assert!(of_task.cloned().eq(expected), "task {task}");
+    }
+}
+
+async fn an_outbox_is_read_page_by_page(store: Arc<dyn Store>) {
+    for number in 0..25_u8 {
+        let told = change().event(&[number]);
+        assert_eq!(store.commit(told).await, Ok(DONE));
+    }
+    let mut read = Vec::new();
+    let mut cursor = Cursor::default();
+    loop {
+        let page = store.follow(bucket(1), &cursor, 10).await.unwrap();
+        assert!(page.len() <= 10);
+        let Some((last, _)) = page.last() else { break };
+        for pair in page.windows(2) {
+            assert!(pair[0].0 < pair[1].0);
+        }
+        assert!(cursor < *last);
+        cursor = last.clone();
+        read.extend(page.into_iter().map(|(_, event)| event[0]));
+    }
+    assert!(read.into_iter().eq(0..25));
+    assert_eq!(store.follow(bucket(1), &cursor, 0).await, Ok(Vec::new()));
+    let told = change().event(b"later");
+    assert_eq!(store.commit(told).await, Ok(DONE));
+    let later = store.follow(bucket(1), &cursor, 10).await.unwrap();
+    assert_eq!(later[0].1, b"later");
+}
+
+async fn outboxes_of_buckets_are_apart(store: Arc<dyn Store>) {
+    for number in [0, 1, 2, 1023] {
+        let told = ChangeSet {
+            bucket: bucket(number),
+            ..change()
+        };
+        let told = told.event(&number.to_be_bytes());
+        assert_eq!(store.commit(told).await, Ok(DONE));
+    }
+    for number in [0, 1, 2, 1023] {
+        let events = store.follow(bucket(number), &Cursor::default(), 10).await;
+        let events: Vec<_> = events.unwrap().into_iter().map(|(_, e)| e).collect();
+        assert_eq!(events, [number.to_be_bytes()]);
+    }
+}
+
+async fn one_admission_spans_buckets(store: Arc<dyn Store>) {
+    for number in [700, 3, 41] {
+        let put = ChangeSet {
+            bucket: bucket(number),
+            ..change()
+        };
+        let put = put.put("f", None, &number.to_be_bytes());
+        assert_eq!(store.commit(put).await, Ok(DONE));
+    }
+    let order = [3, 700, 5, 41, 3];
+    let ask = Admission {
+        load: order.map(|n| Key::new(bucket(n), "f".to_owned())).to_vec(),
+        claim: [8, 9]
+            .map(|n| Claim {
+                key: Key::new(bucket(n), "c:1".to_owned()),
+                ..claim("", "me")
+            })
+            .to_vec(),
+    };
+    let admitted = store.admit(ask).await.unwrap();
+    let values = admitted.records.into_iter().map(|r| r.map(|r| r.value));
+    let expected = order.map(|n| (n != 5).then(|| u16::to_be_bytes(n).to_vec()));
+    assert!(values.eq(expected));
+    assert_eq!(admitted.claims, [Claimed::Granted, Claimed::Granted]);
+}
+
+async fn an_admission_claims_and_loads(store: Arc<dyn Store>) {
+    create(&*store, "s:1", b"one").await;
+    make(&*store, claim("c:1", "you")).await;
+    let ask = Admission {
+        load: vec![key("s:0"), key("s:1")],
+        claim: vec![claim("c:1", "me"), claim("c:2", "me"), claim("c:2", "she")],
+    };
+    let admitted = store.admit(ask).await.unwrap();
+    assert_eq!(admitted.records[0], None);
+    assert_eq!(admitted.records[1].as_ref().unwrap().value, b"one");
+    let expected = [taken_by("you"), Claimed::Granted, taken_by("me")];
+    assert_eq!(admitted.claims, expected);
+}
+
+async fn bytes_of_any_kind_and_length_are_kept(store: Arc<dyn Store>) {
+    let long: Vec<u8> = (0..65_536_u32).map(|n| n.to_le_bytes()[0]).collect();
+    let values = [&b""[..], b"\0", b"\r\n$5\r\n", &[0xff; 16], &long];
+    for (number, bytes) in values.into_iter().enumerate() {
+        let name = format!("s:{number}");
+        let put = change().put(&name, None, bytes).event(bytes);
+        assert_eq!(store.commit(put).await, Ok(DONE));
+        assert_eq!(value(&*store, &name).await.as_deref(), Some(bytes));
+        let binary = Claim {
+            owner: bytes[..bytes.len().min(64)].to_vec(),
+            ..claim(&format!("c:{number}"), "")
+        };
+        assert_eq!(make(&*store, binary.clone()).await, Claimed::Granted);
+        let by = binary.owner;
+        let other = claim(&format!("c:{number}"), "me");
+        assert_eq!(make(&*store, other).await, Claimed::Taken { by });
+    }
+    assert_eq!(events(&*store).await, values);
+}
+
+async fn an_empty_admission_is_answered(store: Arc<dyn Store>) {
+    let admitted = store.admit(Admission::default()).await.unwrap();
+    assert!(admitted.records.is_empty() && admitted.claims.is_empty());
+    assert_eq!(store.commit(change()).await, Ok(DONE));
+}
+
+async fn a_commit_over_two_buckets_is_refused(store: Arc<dyn Store>) {
+    let elsewhere = Key::new(bucket(2), "s:2".to_owned());
+    let mut by_item = change().put("s:1", None, b"").event(b"told");
+    by_item.items.push(Item {
+        key: elsewhere.clone(),
+        expected: None,
+        change: Change::Keep,
+    });
+    let by_claim = change().put("s:1", None, b"").claim(Claim {
+        key: elsewhere,
+        ..claim("", "me")
+    });
+    for change in [by_item, by_claim] {
+        let refused = store.commit(change).await;
+        assert!(
+            matches!(refused, Err(StoreError::Invalid(_))),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(value(&*store, "s:1").await, None);
+    assert!(events(&*store).await.is_empty());
+}
+
+async fn requests_beyond_the_limits_are_refused(store: Arc<dyn Store>) {
+    use assay::store::{EVENTS_MAX, LOADS_MAX, OWNER_BYTES_MAX, VALUE_BYTES_MAX};
+    let mut talkative = change();
+    talkative.events = vec![Vec::new(); EVENTS_MAX + 1];
+    for bad in [
+        change().put("s:1", None, &vec![0; VALUE_BYTES_MAX + 1]),
+        change().put("s:1", None, b"").keep("s:1", None),
+        change().put("o", None, b""),
+        change().put("m:1", None, b""),
+        change().put("s 1", None, b""),
+        change().claim(claim("c:1", &"o".repeat(OWNER_BYTES_MAX + 1))),
+        talkative,
+    ] {
+        let refused = store.commit(bad).await;
+        assert!(
+            matches!(refused, Err(StoreError::Invalid(_))),
+            "{refused:?}"
+        );
+    }
+    let greedy = Admission {
+        load: vec![key("s:1"); LOADS_MAX + 1],
+        claim: Vec::new(),
+    };
+    let refused = store.admit(greedy).await;
+    assert!(matches!(refused, Err(StoreError::Invalid(_))));
+}
+
+async fn a_foreign_cursor_is_refused(store: Arc<dyn Store>) {
+    for text in ["0", "-", "+", "1-1", "$"] {
+        let refused = store.follow(bucket(1), &Cursor(text.to_owned()), 1).await;
+        assert!(matches!(refused, Err(StoreError::Invalid(_))), "{text}");
+    }
+}
+
+async fn it_says_that_it_is_well(store: Arc<dyn Store>) {
+    assert_eq!(store.ping().await, Ok(()));
+}
+
+async fn no_replica_is_claimed_to_have_acknowledged(store: Arc<dyn Store>) {
+    let alone = ChangeSet {
+        durability: Durability::Replicated {
+            replicas: 1,
+            within: Duration::from_millis(20),
+        },
+        ..change()
+    };
+    assert_eq!(store.commit(alone.put("s:1", None, b"one")).await, Ok(DONE));
+    assert_eq!(value(&*store, "s:1").await, Some(b"one".to_vec()));
+}

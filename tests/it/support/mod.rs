@@ -1,0 +1,4 @@
+//! What several areas need: real servers and broken networks.
+
+pub(crate) mod proxy;
+pub(crate) mod redis_server;

@@ -1,0 +1,146 @@
+//! A real Redis server for one test: on a free loopback port, with its data in a directory of its own.
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+/// Times a starting server is asked whether it is there, and the pause between.
+const ASKED_MAX: u32 = 400;
+const PAUSE: Duration = Duration::from_millis(25);
+
+/// A running server; it is killed when this is dropped.
+pub(crate) struct RedisServer {
+    dir: TempDir,
+    port: u16,
+    args: Vec<String>,
+    child: Option<Child>,
+}
+
+impl RedisServer {
+    /// A server with its default settings and an append-only file.
+    pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// A server with further arguments, e.g. `["--requirepass", "x"]`.
+    pub(crate) fn start_with(args: &[&str]) -> Self {
+        // Another process may take the port between our look and the server's bind: look again.
+        for _ in 0..5 {
+            let mut server = Self {
+                dir: tempfile::tempdir().unwrap(),
+                port: free_port(),
+                args: args.iter().map(ToString::to_string).collect(),
+                child: None,
+            };
+            if server.try_restart() {
+                return server;
+            }
+        }
+        panic!("redis-server does not start");
+    }
+
+    /// Starts it again after [`Self::kill`], on the same port and data.
+    pub(crate) fn restart(&mut self) {
+        assert!(self.try_restart(), "redis-server does not start again");
+    }
+
+    /// Ends it at once, as a crash would.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// Stops it from answering, while its connections stay open.
+    pub(crate) fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets it go on.
+    pub(crate) fn resume(&self) {
+        self.signal("-CONT");
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Sends one inline command and gives the first bytes of the answer.
+    pub(crate) fn command(&self, line: &str) -> String {
+        self.try_command(line).unwrap()
+    }
+
+    fn try_command(&self, line: &str) -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        stream.write_all(format!("{line}\r\n").as_bytes())?;
+        let mut answer = vec![0; 4096];
+        let length = stream.read(&mut answer)?;
+        Ok(String::from_utf8_lossy(&answer[..length]).into_owned())
+    }
+
+    fn try_restart(&mut self) -> bool {
+        self.kill();
+        let program = program();
+        let mut child = Command::new(&program)
+            .args(["--port", &self.port.to_string()])
+            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"])
+            .args(["--appendfsync", "always", "--dir"])
+            .arg(self.dir.path())
+            .args(&self.args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| {
+                panic!(
+                    "these tests need a Redis server, and {} does not start: {error}; \
+                     install redis-server or name it in ASSAY_REDIS_SERVER",
+                    program.display()
+                )
+            });
+        for _ in 0..ASKED_MAX {
+            if child.try_wait().unwrap().is_some() {
+                return false;
+            }
+            let answer = self.try_command("PING").unwrap_or_default();
+            if answer.starts_with("+PONG") || answer.starts_with("-NOAUTH") {
+                self.child = Some(child);
+                return true;
+            }
+            std::thread::sleep(PAUSE);
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        false
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.child.as_ref().expect("it runs").id().to_string();
+        let status = Command::new("kill").args([signal, &id]).status().unwrap();
+        assert!(status.success());
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn program() -> PathBuf {
+    std::env::var_os("ASSAY_REDIS_SERVER").map_or_else(|| "redis-server".into(), PathBuf::from)
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}
