@@ -1,1 +1,5 @@
 //! Integration tests.
+
+mod apple_attacks;
+mod apple_support;
+mod apple_vectors;
