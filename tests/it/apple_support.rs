@@ -339,10 +339,18 @@ impl Plan {
         ];
         leaf.not_before = seconds(NOW - DAY);
         leaf.not_after = seconds(NOW + 2 * DAY);
-        leaf.serial_number = Some(SerialNumber::from_slice(&[0x01, 0xa3, 0x18, 0x5c, 0x50, 0x00]));
+        leaf.serial_number = Some(SerialNumber::from_slice(&[
+            0x01, 0xa3, 0x18, 0x5c, 0x50, 0x00,
+        ]));
         leaf.custom_extensions = vec![
             app_extension(&app_id),
-            extension(7, der(0x30, &[tagged(1400, "27.0"), tagged(1403, "24A446")].concat())),
+            extension(
+                7,
+                der(
+                    0x30,
+                    &[tagged(1400, "27.0"), tagged(1403, "24A446")].concat(),
+                ),
+            ),
         ];
         Self {
             authority: authority_in_use,

@@ -139,11 +139,7 @@ fn compare_leaf(case: &Case, facts: &Facts) {
     );
     assert_eq!(facts.leaf_not_after, instant(&json["leafNotAfter"]), "{id}");
     let system = &json["oid_8_7"];
-    assert_eq!(
-        facts.os_version.as_deref(),
-        system["1400"].as_str(),
-        "{id}"
-    );
+    assert_eq!(facts.os_version.as_deref(), system["1400"].as_str(), "{id}");
     assert_eq!(facts.os_build.as_deref(), system["1403"].as_str(), "{id}");
     assert_eq!(facts.platform.as_deref(), system["1026"].as_str(), "{id}");
     let blob = facts.acl_blob.as_deref();
@@ -293,7 +289,11 @@ fn every_real_assertion_is_accepted_once() {
         let id = text(&json["id"]);
         let object = base64(&json["assertion"]);
         let hash = base64(&json["clientDataHash"]);
-        assert_eq!(sha256(&base64(&json["clientData"])).as_slice(), hash, "{id}");
+        assert_eq!(
+            sha256(&base64(&json["clientData"])).as_slice(),
+            hash,
+            "{id}"
+        );
         let key = crate::apple_support::key_from(&json["publicKeyX963"]);
         let app = app_from(json);
         let counter = u32::try_from(json["counter"].as_u64().unwrap()).unwrap();
@@ -336,7 +336,10 @@ fn every_real_assertion_is_accepted_once() {
             }
             let examination = assertion::verify(&object, &hash, &other_key, &app, Some(0));
             let refused = examination.into_verified().unwrap_err();
-            assert_eq!((refused.reason, refused.name), (Reason::ProofInvalid, "signature"));
+            assert_eq!(
+                (refused.reason, refused.name),
+                (Reason::ProofInvalid, "signature")
+            );
         }
     }
     println!("{} real assertions accepted once", vectors.len());
