@@ -3,3 +3,7 @@ mod tokens;
 
 mod store;
 mod support;
+
+mod apple_attacks;
+mod apple_support;
+mod apple_vectors;

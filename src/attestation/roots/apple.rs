@@ -1,0 +1,192 @@
+//! The root of Apple App Attest.
+
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, TrustAnchor};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
+
+use crate::key::sha256;
+
+/// `CN=Apple App Attestation Root CA`, as Apple publishes it.
+const APPLE_PEM: &str = include_str!("apple.pem");
+
+/// SHA-256 of the `SubjectPublicKeyInfo` of that root. The file is only believed with this key in
+/// it, so that a change of the file alone changes nothing.
+const APPLE_SPKI_SHA256: [u8; 32] = [
+    0x1a, 0xe7, 0x51, 0xfd, 0x29, 0x89, 0x6d, 0x0f, 0x1f, 0x13, 0xfe, 0x22, 0x6c, 0x06, 0x3f, 0x44,
+    0x5d, 0x40, 0xd8, 0x93, 0x8a, 0xcc, 0x62, 0x45, 0xc2, 0x51, 0xec, 0xc0, 0x67, 0x93, 0x30, 0xbd,
+];
+
+/// Largest PEM text of test roots: room for [`ROOTS_MAX`] certificates of 4 KB each.
+const PEM_BYTES_MAX: usize = 64 * 1024;
+
+/// Most test roots in one text; each one costs every refused chain a signature check.
+const ROOTS_MAX: usize = 8;
+
+/// The roots an App Attest chain may lead to: name and key of each. Never empty.
+#[derive(Debug, Clone)]
+pub struct AppleRoots {
+    anchors: Vec<TrustAnchor<'static>>,
+}
+
+/// The text does not hold usable root certificates.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RootError {
+    /// Larger than 64 KB.
+    #[error("the PEM text is larger than {PEM_BYTES_MAX} bytes")]
+    TooLarge,
+    /// Not PEM.
+    #[error("the text is not well-formed PEM")]
+    NotPem,
+    /// PEM without a certificate in it.
+    #[error("there is no certificate in the PEM text")]
+    Empty,
+    /// More than eight certificates.
+    #[error("there are more than {ROOTS_MAX} certificates in the PEM text")]
+    TooMany,
+    /// A certificate cannot be read, or has bytes behind it.
+    #[error("certificate {0} cannot be read")]
+    Unreadable(usize),
+    /// A certificate may not issue others.
+    #[error("certificate {0} is not a certificate authority")]
+    NotAuthority(usize),
+    /// The built-in certificate does not hold the pinned key.
+    #[error("the built-in root does not hold the pinned key")]
+    WrongKey,
+}
+
+impl AppleRoots {
+    /// Apple's App Attestation root, built in.
+    ///
+    /// # Panics
+    /// When the program was built with another file in its place.
+    #[must_use]
+    #[expect(
+        clippy::expect_used,
+        reason = "depends on nothing but the program itself, and has to stop a start"
+    )]
+    pub fn apple() -> Self {
+        Self::pinned(APPLE_PEM).expect("the built-in Apple root holds the pinned key")
+    }
+
+    /// Other roots, for test authorities: one to eight CA certificates in PEM.
+    ///
+    /// # Errors
+    /// [`RootError`] unless every certificate in the text is a readable CA certificate.
+    pub fn from_pem(text: &str) -> Result<Self, RootError> {
+        let anchors = certificates(text)?
+            .iter()
+            .enumerate()
+            .map(|(index, der)| anchor(index, der))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { anchors })
+    }
+
+    pub(in crate::attestation) fn anchors(&self) -> &[TrustAnchor<'static>] {
+        &self.anchors
+    }
+
+    fn pinned(text: &str) -> Result<Self, RootError> {
+        for (index, der) in certificates(text)?.iter().enumerate() {
+            if sha256(parsed(index, der)?.public_key().raw) != APPLE_SPKI_SHA256 {
+                return Err(RootError::WrongKey);
+            }
+        }
+        Self::from_pem(text)
+    }
+}
+
+fn certificates(text: &str) -> Result<Vec<CertificateDer<'static>>, RootError> {
+    if text.len() > PEM_BYTES_MAX {
+        return Err(RootError::TooLarge);
+    }
+    let found = CertificateDer::pem_slice_iter(text.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| RootError::NotPem)?;
+    match found.len() {
+        0 => Err(RootError::Empty),
+        1..=ROOTS_MAX => Ok(found),
+        _ => Err(RootError::TooMany),
+    }
+}
+
+fn parsed(index: usize, der: &[u8]) -> Result<X509Certificate<'_>, RootError> {
+    match X509Certificate::from_der(der) {
+        Ok(([], certificate)) => Ok(certificate),
+        _ => Err(RootError::Unreadable(index)),
+    }
+}
+
+fn anchor(index: usize, der: &CertificateDer<'_>) -> Result<TrustAnchor<'static>, RootError> {
+    if !parsed(index, der)?.is_ca() {
+        return Err(RootError::NotAuthority(index));
+    }
+    webpki::anchor_from_trusted_cert(der)
+        .map(|anchor| anchor.to_owned())
+        .map_err(|_| RootError::Unreadable(index))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn test_root(is_ca: rcgen::IsCa) -> String {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::default();
+        params.is_ca = is_ca;
+        params.self_signed(&key).unwrap().pem()
+    }
+
+    fn authority() -> String {
+        test_root(rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained))
+    }
+
+    #[test]
+    fn the_built_in_root_has_the_pinned_key() {
+        let ders = certificates(APPLE_PEM).unwrap();
+        assert_eq!(ders.len(), 1);
+        let root = parsed(0, &ders[0]).unwrap();
+        assert_eq!(sha256(root.public_key().raw), APPLE_SPKI_SHA256);
+        assert_eq!(
+            root.subject().to_string(),
+            "CN=Apple App Attestation Root CA, O=Apple Inc., ST=California"
+        );
+        assert_eq!(AppleRoots::apple().anchors().len(), 1);
+    }
+
+    #[test]
+    fn another_key_does_not_pass_for_the_built_in_root() {
+        let refused = AppleRoots::pinned(&authority()).unwrap_err();
+        assert_eq!(refused, RootError::WrongKey);
+        let beside = format!("{APPLE_PEM}{}", authority());
+        assert_eq!(
+            AppleRoots::pinned(&beside).unwrap_err(),
+            RootError::WrongKey
+        );
+    }
+
+    #[test]
+    fn test_authorities_may_be_several() {
+        let two = format!("{}{}", authority(), authority());
+        assert_eq!(AppleRoots::from_pem(&two).unwrap().anchors().len(), 2);
+    }
+
+    #[test]
+    fn refuses_what_is_not_a_set_of_authorities() {
+        let leaf = test_root(rcgen::IsCa::ExplicitNoCa);
+        let garbled = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+        let cut = authority().replace("-----END", "");
+        let cases = [
+            (String::new(), RootError::Empty),
+            ("no certificate here".to_owned(), RootError::Empty),
+            (cut, RootError::NotPem),
+            (garbled.to_owned(), RootError::Unreadable(0)),
+            (format!("{}{leaf}", authority()), RootError::NotAuthority(1)),
+            (authority().repeat(9), RootError::TooMany),
+            (" ".repeat(PEM_BYTES_MAX + 1), RootError::TooLarge),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(AppleRoots::from_pem(&text).unwrap_err(), expected);
+        }
+    }
+}

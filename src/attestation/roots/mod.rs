@@ -1,0 +1,17 @@
+//! The pinned roots: two Google keys and one Apple certificate built in, or others for test
+//! authorities.
+
+pub mod android;
+pub mod apple;
+
+pub use android::AndroidRoots;
+pub use apple::AppleRoots;
+
+/// The roots evidence may lead to.
+#[derive(Debug, Clone)]
+pub struct Roots {
+    /// For Android Key Attestation.
+    pub android: AndroidRoots,
+    /// For Apple App Attest.
+    pub apple: AppleRoots,
+}
