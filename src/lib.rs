@@ -15,3 +15,4 @@ pub mod token;
 pub mod store;
 // edges
 pub mod cli;
+pub mod config;

@@ -1,3 +1,6 @@
 //! The command line: one file per command.
 
 pub mod keys;
+//! The command line.
+
+pub mod config;

@@ -7,3 +7,4 @@ mod support;
 mod apple_attacks;
 mod apple_support;
 mod apple_vectors;
+mod config;
