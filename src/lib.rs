@@ -11,3 +11,5 @@ pub mod attestation;
 pub mod policy;
 // port
 pub mod store;
+// edges
+pub mod simulator;
