@@ -12,4 +12,5 @@ pub mod policy;
 // port
 pub mod store;
 // edges
+pub mod cli;
 pub mod simulator;

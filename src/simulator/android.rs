@@ -283,19 +283,18 @@ impl Phone {
     fn key_description(&self, challenge: &[u8], now: Timestamp) -> Der {
         let version = der::unsigned(self.options.attestation_version);
         let level = der::enumerated(self.options.security_level.number());
-        let software = vec![
-            // creationDateTime
-            der::explicit(
-                701,
-                &der::unsigned(u64::try_from(now.as_millis()).unwrap_or(0)),
-            ),
-            // attestationApplicationId
-            der::explicit(709, &der::octets(&self.application_id())),
+        let created = u64::try_from(now.as_millis()).unwrap_or(0);
+        let told_by_system = vec![
+            // creationDateTime, attestationApplicationId
+            (701, der::unsigned(created)),
+            (709, der::octets(&self.application_id())),
         ];
-        let hardware = self.key_properties();
+        let properties = self.key_properties();
         let (software, hardware) = match self.options.security_level {
-            SecurityLevel::Software => ([software, hardware].concat(), Vec::new()),
-            SecurityLevel::TrustedEnvironment | SecurityLevel::StrongBox => (software, hardware),
+            SecurityLevel::Software => ([told_by_system, properties].concat(), Vec::new()),
+            SecurityLevel::TrustedEnvironment | SecurityLevel::StrongBox => {
+                (told_by_system, properties)
+            }
         };
         der::sequence(&[
             version.clone(),
@@ -305,13 +304,13 @@ impl Phone {
             der::octets(challenge),
             // uniqueId: only for privileged apps
             der::octets(&[]),
-            der::sequence(&software),
-            der::sequence(&hardware),
+            authorization_list(software),
+            authorization_list(hardware),
         ])
     }
 
-    /// The authorization list that the key's environment enforces, in ascending tag order.
-    fn key_properties(&self) -> Vec<Der> {
+    /// What the key's environment enforces, by tag number.
+    fn key_properties(&self) -> Vec<(u16, Der)> {
         let purposes: Vec<Der> = self
             .options
             .purposes
@@ -319,31 +318,31 @@ impl Phone {
             .map(|purpose| der::unsigned(purpose.number()))
             .collect();
         let mut list = vec![
-            der::explicit(1, &der::set(&purposes)),
+            (1, der::set(&purposes)),
             // algorithm EC, keySize, digest SHA-256, ecCurve P-256
-            der::explicit(2, &der::unsigned(3)),
-            der::explicit(3, &der::unsigned(256)),
-            der::explicit(5, &der::set(&[der::unsigned(4)])),
-            der::explicit(10, &der::unsigned(1)),
+            (2, der::unsigned(3)),
+            (3, der::unsigned(256)),
+            (5, der::set(&[der::unsigned(4)])),
+            (10, der::unsigned(1)),
         ];
         list.push(if self.options.user_authentication {
             // userAuthType: password or strong biometric; no authTimeout, so every use
-            der::explicit(504, &der::unsigned(3))
+            (504, der::unsigned(3))
         } else {
             // noAuthRequired
-            der::explicit(503, &der::null())
+            (503, der::null())
         });
         let origin = match self.options.origin {
             Origin::Generated => 0,
             Origin::Imported => 2,
         };
         list.extend([
-            der::explicit(702, &der::unsigned(origin)),
-            der::explicit(704, &self.root_of_trust()),
-            der::explicit(705, &der::unsigned(self.options.os_version)),
-            der::explicit(706, &der::unsigned(self.options.os_patch_level)),
-            der::explicit(718, &der::unsigned(self.options.vendor_patch_level)),
-            der::explicit(719, &der::unsigned(self.options.boot_patch_level)),
+            (702, der::unsigned(origin)),
+            (704, self.root_of_trust()),
+            (705, der::unsigned(self.options.os_version)),
+            (706, der::unsigned(self.options.os_patch_level)),
+            (718, der::unsigned(self.options.vendor_patch_level)),
+            (719, der::unsigned(self.options.boot_patch_level)),
         ]);
         list
     }
@@ -381,6 +380,16 @@ impl fmt::Debug for Phone {
             .field("options", &self.options)
             .finish_non_exhaustive()
     }
+}
+
+/// An AuthorizationList: explicitly tagged properties in ascending order.
+fn authorization_list(mut properties: Vec<(u16, Der)>) -> Der {
+    properties.sort_by_key(|(tag, _)| *tag);
+    let tagged: Vec<Der> = properties
+        .iter()
+        .map(|(tag, value)| der::explicit(*tag, value))
+        .collect();
+    der::sequence(&tagged)
 }
 
 /// The subject of every leaf, unless the app chose another.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Error;
 use super::authority::{Authorities, Authority};
@@ -33,7 +33,8 @@ const FLAG_ATTESTED: u8 = 0x40;
 const FLAG_EXTENSIONS: u8 = 0x80;
 
 /// Which App Attest environment the app was built for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Environment {
     /// TestFlight, App Store, enterprise.
     Production,
@@ -121,24 +122,13 @@ impl Phone {
     /// # Errors
     /// [`Error::Cryptography`] when the generator fails.
     pub fn new(authorities: &Authorities, options: Options) -> Result<Self, Error> {
-        let keys = Keys {
-            app_attest: SoftKey::generate(Curve::P256)?,
-            session: SoftKey::generate(Curve::P256)?,
-            counter: 0,
-        };
-        Ok(Self::with_keys(authorities, options, keys))
-    }
-
-    /// A phone with kept keys.
-    #[must_use]
-    pub fn with_keys(authorities: &Authorities, options: Options, keys: Keys) -> Self {
-        Self {
+        Ok(Self {
             options,
             authority: Arc::clone(&authorities.apple),
-            app_attest_key: keys.app_attest,
-            session_key: Arc::new(keys.session),
-            counter: keys.counter,
-        }
+            app_attest_key: SoftKey::generate(Curve::P256)?,
+            session_key: Arc::new(SoftKey::generate(Curve::P256)?),
+            counter: 0,
+        })
     }
 
     /// The phone's options.
@@ -326,16 +316,6 @@ impl Phone {
             der::explicit(1406, &der::unsigned(0)),
         ])
     }
-}
-
-/// The private parts of a phone, for keeping it between runs.
-pub struct Keys {
-    /// The App Attest key, P-256.
-    pub app_attest: SoftKey,
-    /// The session key, P-256.
-    pub session: SoftKey,
-    /// The last counter an assertion had.
-    pub counter: u32,
 }
 
 /// Stands where Apple's signed receipt would be. It is no receipt: no authority signs any here.

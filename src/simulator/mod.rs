@@ -15,6 +15,7 @@ mod der;
 mod key;
 mod pem;
 pub mod proof;
+pub mod storage;
 
 use std::sync::Arc;
 

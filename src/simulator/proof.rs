@@ -1,5 +1,7 @@
 //! Makes DPoP proofs (RFC 9449) with a software key.
 
+use std::fmt;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use data_encoding::BASE64URL_NOPAD;
 use serde::Serialize;
@@ -10,7 +12,7 @@ use crate::secret::random;
 use crate::time::Timestamp;
 
 /// What a proof is about.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Dpop<'a> {
     /// `htm`, e.g. `POST`.
     pub method: &'a str,
@@ -138,5 +140,16 @@ impl<'a> Dpop<'a> {
         let input = self.signing_input(key)?;
         let signature = key.sign_fixed(input.as_bytes())?;
         Ok(format!("{input}.{}", BASE64URL_NOPAD.encode(&signature)))
+    }
+}
+
+impl fmt::Debug for Dpop<'_> {
+    /// Without the access token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dpop")
+            .field("method", &self.method)
+            .field("uri", &self.uri)
+            .field("jti", &self.jti)
+            .finish_non_exhaustive()
     }
 }
