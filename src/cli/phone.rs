@@ -23,7 +23,7 @@ const UNUSABLE: u8 = 2;
 /// A software phone for development
 ///
 /// It makes genuine-looking evidence under roots of its own and signs proofs with keys in files.
-/// A service trusts it only where a development configuration names its roots; production never does.
+/// It proves nothing: its roots are trusted only where a development configuration names them.
 #[derive(Debug, Args)]
 pub struct PhoneArgs {
     #[command(subcommand)]
@@ -198,8 +198,7 @@ fn make(new: &New, now: Timestamp, out: &mut dyn Write) -> Result<(), Failure> {
             authorities: absolute(&authorities)?,
         },
     };
-    storage::create_phone(&new.dir, &profile)?;
-    storage::ensure_authorities(&authorities, now)?;
+    storage::create_phone(&new.dir, &profile, now)?;
     describe(&profile, out)
 }
 

@@ -1,7 +1,6 @@
 //! A software Android phone: Keystore keys with key attestation.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
@@ -180,7 +179,7 @@ pub struct AttestedKey {
     /// DER certificates, leaf first, root last.
     pub certificate_chain: Vec<Vec<u8>>,
     /// The private key, which a real phone would never show.
-    pub key: Arc<SoftKey>,
+    pub key: SoftKey,
 }
 
 /// A software Android phone with one app on it.
@@ -234,11 +233,10 @@ impl Phone {
         challenge: &[u8],
         now: Timestamp,
     ) -> Result<AttestedKey, Error> {
-        let key = Arc::into_inner(genuine.key).ok_or(Error::KeyInUse)?;
         let issuer = Authority {
             issuer: super::certificate::Issuer {
                 name: leaf_subject(),
-                key,
+                key: genuine.key,
                 hash: Hash::Sha256,
             },
             chain: genuine.certificate_chain,
@@ -276,7 +274,7 @@ impl Phone {
         certificate_chain.extend(authority.chain.iter().cloned());
         Ok(AttestedKey {
             certificate_chain,
-            key: Arc::new(key),
+            key,
         })
     }
 

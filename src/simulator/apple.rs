@@ -112,7 +112,7 @@ pub struct Phone {
     options: Options,
     authority: Arc<Authority>,
     app_attest_key: SoftKey,
-    session_key: Arc<SoftKey>,
+    session_key: SoftKey,
     counter: u32,
 }
 
@@ -126,7 +126,7 @@ impl Phone {
             options,
             authority: Arc::clone(&authorities.apple),
             app_attest_key: SoftKey::generate(Curve::P256)?,
-            session_key: Arc::new(SoftKey::generate(Curve::P256)?),
+            session_key: SoftKey::generate(Curve::P256)?,
             counter: 0,
         })
     }
@@ -139,7 +139,7 @@ impl Phone {
 
     /// The key that signs proofs.
     #[must_use]
-    pub const fn session_key(&self) -> &Arc<SoftKey> {
+    pub const fn session_key(&self) -> &SoftKey {
         &self.session_key
     }
 

@@ -17,8 +17,6 @@ mod pem;
 pub mod proof;
 pub mod storage;
 
-use std::sync::Arc;
-
 pub use authority::{Authorities, StoredRoots};
 pub use key::{Curve, SoftKey};
 
@@ -44,9 +42,6 @@ pub enum Error {
         android::CHALLENGE_BYTES_MAX
     )]
     ChallengeTooLong,
-    /// The key is shared with a device that still uses it.
-    #[error("the key is still in use")]
-    KeyInUse,
     /// The counter of an App Attest key came to its end.
     #[error("the key has made all the assertions it can")]
     CounterExhausted,
@@ -69,7 +64,7 @@ pub enum Device {
         /// The phone.
         phone: Box<android::Phone>,
         /// Attested and signing proofs, since the last [`Device::evidence`].
-        key: Option<Arc<SoftKey>>,
+        key: Option<SoftKey>,
     },
     /// An iPhone.
     Apple(Box<apple::Phone>),
@@ -144,7 +139,7 @@ impl Device {
     ///
     /// # Errors
     /// [`Error::NoKey`] from an Android phone before its first evidence.
-    pub fn session_key(&self) -> Result<&Arc<SoftKey>, Error> {
+    pub fn session_key(&self) -> Result<&SoftKey, Error> {
         match self {
             Self::Android { key, .. } => key.as_ref().ok_or(Error::NoKey),
             Self::Apple(phone) => Ok(phone.session_key()),

@@ -105,10 +105,7 @@ pub fn root_paths(authorities: &Path) -> (PathBuf, PathBuf) {
 }
 
 /// Makes authorities in a directory, unless there are some already.
-///
-/// # Errors
-/// [`StorageError`]
-pub fn ensure_authorities(dir: &Path, now: Timestamp) -> Result<(), StorageError> {
+fn ensure_authorities(dir: &Path, now: Timestamp) -> Result<(), StorageError> {
     if dir.join(ANDROID_ROOT).exists() {
         return load_authorities(dir, now).map(drop);
     }
@@ -143,15 +140,16 @@ pub fn load_authorities(dir: &Path, now: Timestamp) -> Result<Authorities, Stora
     })
 }
 
-/// Makes a phone's directory.
+/// Makes a phone's directory, and its authorities at `now` where there are none.
 ///
 /// # Errors
-/// [`StorageError::PhoneExists`] when it holds one already.
-pub fn create_phone(dir: &Path, profile: &Profile) -> Result<(), StorageError> {
+/// [`StorageError::PhoneExists`] when the directory holds a phone already.
+pub fn create_phone(dir: &Path, profile: &Profile, now: Timestamp) -> Result<(), StorageError> {
     let path = dir.join(PHONE);
     if path.exists() {
         return Err(StorageError::PhoneExists(dir.to_owned()));
     }
+    ensure_authorities(profile.authorities(), now)?;
     make_dir(dir)?;
     let text = serde_json::to_string_pretty(profile).map_err(|_| Error::Json)?;
     write(&path, &(text + "\n"))

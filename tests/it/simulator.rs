@@ -1,6 +1,9 @@
 //! What software phones make, read by readers that had no part in making it: x509-parser, the
 //! openssl command, jsonwebtoken, a few lines of CBOR below, and real attestations to compare with.
 
+// Helpers between the tests are tests, too, in the eyes of the lints.
+#![cfg(test)]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -118,7 +121,7 @@ fn openssl_verifies_every_kind_of_android_chain() {
             let attestation = certificate(&chain[1]);
             let word = match level {
                 SecurityLevel::StrongBox => "StrongBox",
-                _ => "TEE",
+                SecurityLevel::Software | SecurityLevel::TrustedEnvironment => "TEE",
             };
             assert!(attestation.subject().to_string().contains(word));
         }
@@ -462,7 +465,7 @@ fn shape(value: &Value) -> Value {
         Value::Object(map) => map.iter().map(|(k, v)| (k.clone(), shape(v))).collect(),
         Value::Array(items) => items.iter().map(shape).collect(),
         Value::String(_) => json!("string"),
-        other => other.clone(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
     }
 }
 
@@ -571,9 +574,8 @@ fn an_android_phone_signs_proofs_with_the_key_it_had_attested() {
 }
 
 #[derive(clap::Parser)]
-struct CommandLine {
-    #[command(flatten)]
-    phone: PhoneArgs,
+enum CommandLine {
+    Phone(PhoneArgs),
 }
 
 /// What `assay phone …` prints, or what it complains of.
@@ -581,9 +583,11 @@ fn phone(dir: &Path, arguments: &[&str]) -> Result<String, String> {
     let (verb, rest) = arguments.split_first().unwrap();
     let dir = dir.to_str().unwrap();
     let line = [&["phone", verb, "--dir", dir][..], rest].concat();
-    let line = CommandLine::try_parse_from(line).map_err(|error| error.to_string())?;
+    let line = ["assay"].iter().chain(&line);
+    let CommandLine::Phone(line) =
+        CommandLine::try_parse_from(line).map_err(|error| error.to_string())?;
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let code = run_with(&line.phone, now(), &mut out, &mut err);
+    let code = run_with(&line, now(), &mut out, &mut err);
     let (out, err) = (
         String::from_utf8(out).unwrap(),
         String::from_utf8(err).unwrap(),
@@ -808,6 +812,43 @@ fn complaints_are_in_plain_words_and_show_no_token() {
         "--access-token",
         "hunter2",
     ];
-    let line = CommandLine::try_parse_from(line).unwrap();
-    assert!(!format!("{:?}", line.phone).contains("hunter2"));
+    let line = ["assay"].iter().chain(&line);
+    let CommandLine::Phone(line) = CommandLine::try_parse_from(line).unwrap();
+    assert!(!format!("{line:?}").contains("hunter2"));
+}
+
+#[test]
+fn help_says_where_the_roots_are_trusted() {
+    let help = CommandLine::try_parse_from(["assay", "phone", "--help"]);
+    let help = help.map(drop).unwrap_err().to_string();
+    let words: Vec<&str> = help.split_whitespace().collect();
+    let words = words.join(" ");
+    assert!(
+        words.contains("trusted only where a development configuration names them"),
+        "{help}"
+    );
+}
+
+#[test]
+fn a_key_description_has_the_properties_of_a_real_one() {
+    let path = vectors().join("android/google-keyattestation/akita__sdk34__TEE_EC_NONE.pem");
+    let text = std::fs::read_to_string(path).unwrap();
+    let base64: String = text
+        .lines()
+        .skip(1)
+        .take_while(|line| !line.starts_with('-'))
+        .collect();
+    let theirs = key_description(&[BASE64.decode(base64.as_bytes()).unwrap()]);
+    let ours = key_description(&android_chain(android_options()).1);
+    let (theirs, ours) = (parse_der(&theirs).unwrap().1, parse_der(&ours).unwrap().1);
+    let (theirs, ours) = (theirs.as_sequence().unwrap(), ours.as_sequence().unwrap());
+    for at in 0..4 {
+        assert_eq!(theirs[at].as_u32(), ours[at].as_u32());
+    }
+    for at in [6, 7] {
+        let numbers = |list| -> Vec<u32> { tags(list).into_iter().map(|(tag, _)| tag).collect() };
+        assert_eq!(numbers(&theirs[at]), numbers(&ours[at]));
+    }
+    // Purpose to noAuthRequired and origin: what the key is, not what the phone is.
+    assert_eq!(tags(&theirs[7])[..7], tags(&ours[7])[..7]);
 }
