@@ -261,12 +261,12 @@ impl Phone {
             not_after: LEAF_NOT_AFTER,
             spki: &key.spki(),
             extensions: &[
+                key_usage(Usage::Sign),
                 extension(
                     KEY_DESCRIPTION,
                     false,
                     &self.key_description(challenge, now),
                 ),
-                key_usage(Usage::Sign),
             ],
         }
         .sign(&authority.issuer)?;

@@ -482,15 +482,10 @@ fn apple_objects_have_the_shape_of_real_ones() {
     let their_leaf = opened(&theirs).leaf;
     let our_leaf = opened(&ours).leaf;
     let (their_leaf, our_leaf) = (certificate(&their_leaf), certificate(&our_leaf));
-    let extensions = |leaf: &X509Certificate<'_>| -> Vec<(String, bool)> {
-        leaf.extensions()
-            .iter()
-            .map(|e| (e.oid.to_id_string(), e.critical))
-            // Extended key usage came in 2026, after this vector.
-            .filter(|(oid, _)| oid != "2.5.29.37")
-            .collect()
-    };
-    assert_eq!(extensions(&their_leaf), extensions(&our_leaf));
+    // Extended key usage came in 2026, after this vector.
+    let mut our_extensions = extensions(&our_leaf);
+    our_extensions.retain(|(oid, _)| oid != "2.5.29.37");
+    assert_eq!(extensions(&their_leaf), our_extensions);
     let same = "2.5.29.15";
     assert_eq!(
         extension_value(&their_leaf, same),
@@ -829,17 +824,51 @@ fn help_says_where_the_roots_are_trusted() {
     );
 }
 
+/// Which extensions a certificate has, in order, and whether they are critical.
+fn extensions(certificate: &X509Certificate<'_>) -> Vec<(String, bool)> {
+    certificate
+        .extensions()
+        .iter()
+        .map(|extension| (extension.oid.to_id_string(), extension.critical))
+        .collect()
+}
+
 #[test]
-fn a_key_description_has_the_properties_of_a_real_one() {
-    let path = vectors().join("android/google-keyattestation/akita__sdk34__TEE_EC_NONE.pem");
+fn android_certificates_have_the_shape_of_real_ones() {
+    let path = vectors().join("android/google-keyattestation/tegu__sdk36__SB_EC_2026_ROOT.pem");
     let text = std::fs::read_to_string(path).unwrap();
-    let base64: String = text
-        .lines()
-        .skip(1)
-        .take_while(|line| !line.starts_with('-'))
+    let theirs: Vec<Vec<u8>> = text
+        .split("-----END CERTIFICATE-----")
+        .filter_map(|block| block.split_once("-----BEGIN CERTIFICATE-----"))
+        .map(|(_, body)| body.split_whitespace().collect::<String>())
+        .map(|body| BASE64.decode(body.as_bytes()).unwrap())
         .collect();
-    let theirs = key_description(&[BASE64.decode(base64.as_bytes()).unwrap()]);
-    let ours = key_description(&android_chain(android_options()).1);
+    let (_, ours) = android_chain(android::Options {
+        security_level: SecurityLevel::StrongBox,
+        ..android_options()
+    });
+    assert_eq!(theirs.len(), ours.len());
+    for at in [0, 1] {
+        let (theirs, ours) = (certificate(&theirs[at]), certificate(&ours[at]));
+        assert_eq!(extensions(&theirs), extensions(&ours));
+        let usage = "2.5.29.15";
+        assert_eq!(
+            extension_value(&theirs, usage),
+            extension_value(&ours, usage)
+        );
+    }
+    let algorithms = |chain: &[Vec<u8>]| -> Vec<String> {
+        let name = |der: &Vec<u8>| {
+            certificate(der)
+                .signature_algorithm
+                .algorithm
+                .to_id_string()
+        };
+        chain.iter().map(name).collect()
+    };
+    assert_eq!(algorithms(&theirs), algorithms(&ours));
+
+    let (theirs, ours) = (key_description(&theirs), key_description(&ours));
     let (theirs, ours) = (parse_der(&theirs).unwrap().1, parse_der(&ours).unwrap().1);
     let (theirs, ours) = (theirs.as_sequence().unwrap(), ours.as_sequence().unwrap());
     for at in 0..4 {
@@ -849,6 +878,6 @@ fn a_key_description_has_the_properties_of_a_real_one() {
         let numbers = |list| -> Vec<u32> { tags(list).into_iter().map(|(tag, _)| tag).collect() };
         assert_eq!(numbers(&theirs[at]), numbers(&ours[at]));
     }
-    // Purpose to noAuthRequired and origin: what the key is, not what the phone is.
+    // From purpose to origin: what the key is, not what the phone is.
     assert_eq!(tags(&theirs[7])[..7], tags(&ours[7])[..7]);
 }
