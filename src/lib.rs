@@ -16,3 +16,4 @@ pub mod store;
 // edges
 pub mod cli;
 pub mod config;
+pub mod simulator;

@@ -4,3 +4,6 @@ pub mod keys;
 //! The command line.
 
 pub mod config;
+//! The command line.
+
+pub mod phone;

@@ -8,3 +8,5 @@ mod apple_attacks;
 mod apple_support;
 mod apple_vectors;
 mod config;
+
+mod simulator;
