@@ -11,3 +11,6 @@ pub mod attestation;
 pub mod policy;
 // port
 pub mod store;
+// edges
+pub mod grpc;
+pub mod telemetry;
