@@ -90,16 +90,17 @@ pub const fn code(reason: Reason) -> Code {
 /// seconds. A status list is fetched again within minutes.
 #[must_use]
 pub const fn retry_after(reason: Reason) -> Option<Duration> {
-    match reason.action() {
-        Action::Retry => Some(match code(reason) {
-            Code::Aborted => Duration::from_millis(50),
-            _ => match reason {
-                Reason::TrustListStale => Duration::from_secs(30),
-                _ => Duration::from_secs(1),
-            },
-        }),
-        _ => None,
+    if !matches!(reason.action(), Action::Retry) {
+        return None;
     }
+    let wait = if matches!(reason, Reason::Conflict) {
+        Duration::from_millis(50)
+    } else if matches!(reason, Reason::TrustListStale) {
+        Duration::from_secs(30)
+    } else {
+        Duration::from_secs(1)
+    };
+    Some(wait)
 }
 
 /// The status of a refusal.
@@ -155,7 +156,11 @@ fn details(reason: Reason) -> ErrorDetails {
 }
 
 fn shortened(mut text: String) -> String {
-    text.truncate(text.floor_char_boundary(VIOLATION_TEXT_BYTES_MAX));
+    let mut end = text.len().min(VIOLATION_TEXT_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end = end.saturating_sub(1);
+    }
+    text.truncate(end);
     text
 }
 

@@ -232,7 +232,10 @@ fn bounded(value: &dyn fmt::Debug) -> String {
     impl fmt::Write for Bounded {
         fn write_str(&mut self, text: &str) -> fmt::Result {
             let left = VALUE_BYTES_MAX.saturating_sub(self.0.len());
-            let end = text.floor_char_boundary(left);
+            let mut end = left.min(text.len());
+            while !text.is_char_boundary(end) {
+                end = end.saturating_sub(1);
+            }
             self.0.push_str(text.get(..end).unwrap_or_default());
             if end < text.len() {
                 self.0.push('…');

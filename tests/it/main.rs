@@ -1,1 +1,4 @@
 //! Integration tests.
+mod helm;
+mod telemetry;
+mod tls;
