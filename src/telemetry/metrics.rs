@@ -11,7 +11,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{self, Registry};
 
 use crate::reason::Reason;
 
@@ -263,6 +263,7 @@ fn histogram() -> Histogram {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    described: Vec<(&'static str, &'static str)>,
     rpc_requests: Family<RpcLabels, Counter>,
     rpc_duration: Family<MethodLabels, Histogram, fn() -> Histogram>,
     rpc_in_flight: Family<MethodLabels, Gauge>,
@@ -282,6 +283,7 @@ impl Metrics {
     pub fn new(version: &'static str) -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("assay"),
+            described: Vec::new(),
             rpc_requests: Family::default(),
             rpc_duration: Family::new_with_constructor(histogram),
             rpc_in_flight: Family::default(),
@@ -298,64 +300,74 @@ impl Metrics {
         metrics
     }
 
+    /// Every metric as (name, help); counters are shown with `_total`, the build with `_info`.
+    #[must_use]
+    pub fn described(&self) -> &[(&'static str, &'static str)] {
+        &self.described
+    }
+
+    fn add(&mut self, name: &'static str, help: &'static str, metric: impl registry::Metric) {
+        self.described.push((name, help));
+        self.registry.register(name, help, metric);
+    }
+
     fn register(&mut self, version: &'static str) {
-        let r = &mut self.registry;
-        r.register(
+        self.add(
             "rpc_requests",
             "RPCs answered, by method, gRPC code and reason",
             self.rpc_requests.clone(),
         );
-        r.register(
+        self.add(
             "rpc_duration_seconds",
             "Time from the head of a request to the end of its answer",
             self.rpc_duration.clone(),
         );
-        r.register(
+        self.add(
             "rpc_in_flight",
             "RPCs being answered",
             self.rpc_in_flight.clone(),
         );
-        r.register(
+        self.add(
             "attestation_verdicts",
             "Evidence verified and held against the app's policy, by platform and reason",
             self.verdicts.clone(),
         );
-        r.register(
+        self.add(
             "refresh_outcomes",
             "Refreshes, by how they ended",
             self.refreshes.clone(),
         );
-        r.register(
+        self.add(
             "store_operations",
             "Operations of the state store, by kind and outcome",
             self.store_operations.clone(),
         );
-        r.register(
+        self.add(
             "store_duration_seconds",
             "Time an operation of the state store took",
             self.store_duration.clone(),
         );
-        r.register(
+        self.add(
             "connections",
             "Connections to the gRPC port, by how they ended up",
             self.connections.clone(),
         );
-        r.register(
+        self.add(
             "connections_open",
             "Open connections to the gRPC port, handshakes included",
             self.connections_open.clone(),
         );
-        r.register(
+        self.add(
             "status_list_time_seconds",
             "Unix time of the attestation status list in use, 0 without one",
             self.status_list_time.clone(),
         );
-        r.register(
+        self.add(
             "log_lines_lost",
             "Log lines that could not be written",
             self.log_lines_lost.clone(),
         );
-        r.register(
+        self.add(
             "build",
             "The version that runs",
             Info::new([("version", version)]),

@@ -3,7 +3,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
-    clippy::indexing_slicing,
     reason = "a test fails by panicking"
 )]
 
@@ -547,12 +546,10 @@ fn the_page_lists_every_log_field_and_every_metric() {
         .collect();
     assert_eq!(documented(&page, "## Log fields"), fields);
 
-    let text = Metrics::new("test").encode().unwrap();
-    let described: BTreeSet<_> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("# HELP "))
-        .map(|line| line.trim_end_matches('.').split_once(' ').unwrap())
-        .map(|(name, help)| (name.to_owned(), help.to_owned()))
+    let described: BTreeSet<_> = Metrics::new("test")
+        .described()
+        .iter()
+        .map(|(name, help)| (format!("assay_{name}"), (*help).to_owned()))
         .collect();
     let listed: BTreeSet<_> = documented(&page, "## Metrics")
         .into_iter()
