@@ -17,3 +17,5 @@ pub mod store;
 pub mod cli;
 pub mod config;
 pub mod simulator;
+pub mod grpc;
+pub mod telemetry;

@@ -10,3 +10,6 @@ mod apple_vectors;
 mod config;
 
 mod simulator;
+mod helm;
+mod telemetry;
+mod tls;

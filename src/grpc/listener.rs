@@ -1,0 +1,416 @@
+//! The gRPC port: accepts connections, does the TLS handshake under a deadline and hands finished
+//! connections to tonic, each with what is known of its peer.
+//!
+//! Nothing a client does stops the listener. A failed, stalled or plaintext handshake costs its
+//! own slot until the deadline; errors of `accept` (too many open files) are waited out. When all
+//! handshake slots are taken, new connections wait in the kernel's queue; when the cap on open
+//! connections is reached, new ones are closed at once, so that a client tries another replica.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_stream::Stream;
+use tonic::transport::server::Connected;
+
+use super::tls::{ALPN_H2, identities};
+use crate::telemetry::metrics::{ConnectionOutcome, Metrics};
+
+/// Finished connections that wait for tonic to take them; it does so at once.
+const READY_QUEUE: usize = 16;
+
+/// The first wait after a failed `accept`, doubled up to [`BACKOFF_MAX`].
+const BACKOFF_MIN: Duration = Duration::from_millis(5);
+
+/// The longest wait after a failed `accept`: files are given back within seconds, and a port that
+/// is silent for longer looks dead to load balancers.
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
+
+/// How the port is secured.
+#[derive(Clone, Debug)]
+pub enum Security {
+    /// No TLS: only on loopback, only where the configuration says so.
+    Plaintext,
+    /// TLS 1.3 with a client certificate. Every new connection uses the latest configuration sent,
+    /// so certificates and authorities change without a restart.
+    MutualTls(watch::Receiver<Arc<rustls::ServerConfig>>),
+}
+
+/// What the listener allows.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// From accept to the end of the handshake.
+    pub handshake_for_max: Duration,
+    /// Handshakes at a time.
+    pub handshakes_max: usize,
+    /// Open connections, those in handshake included.
+    pub connections_max: usize,
+}
+
+impl Default for Limits {
+    /// A handshake costs a millisecond of CPU and a round trip or two: five seconds is patient.
+    /// 128 of them keep every core busy. 4096 connections at about 50 KiB are 200 MiB.
+    fn default() -> Self {
+        Self {
+            handshake_for_max: Duration::from_secs(5),
+            handshakes_max: 128,
+            connections_max: 4096,
+        }
+    }
+}
+
+/// Who is on the other side of a connection, as far as the transport knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// Anyone on this machine.
+    Plaintext,
+    /// The holder of a client certificate of a configured authority.
+    Tls {
+        /// Its names: `spiffe://…` and `dns:…`; empty when it has none of these kinds.
+        identities: Arc<[String]>,
+    },
+}
+
+/// Found in the extensions of every request.
+#[derive(Clone, Debug)]
+pub struct ConnectInfo {
+    /// The address of the other side.
+    pub remote: SocketAddr,
+    /// Who it is.
+    pub peer: Peer,
+}
+
+/// An open port: a stream of connections for `serve_with_incoming`. Dropping it closes the port
+/// and every unfinished handshake; connections already handed out live on.
+#[derive(Debug)]
+pub struct Listener {
+    local: SocketAddr,
+    ready: mpsc::Receiver<Connection>,
+    accepting: JoinHandle<()>,
+}
+
+/// Why the port cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Plaintext would be open to the network.
+    #[error("{0} is not a loopback address: without TLS only 127.0.0.0/8 and ::1 are served")]
+    PlaintextBeyondLoopback(SocketAddr),
+    /// A limit that would serve nobody.
+    #[error("the limits on handshakes and connections have to be at least 1")]
+    ZeroLimit,
+    /// The system says no.
+    #[error("cannot listen on {address}: {source}")]
+    Io {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Listener {
+    /// Opens the port. Has to be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`BindError`] when the address cannot be had, or would be plaintext beyond loopback.
+    pub async fn bind(
+        address: SocketAddr,
+        security: Security,
+        limits: Limits,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, BindError> {
+        if matches!(security, Security::Plaintext) && !address.ip().is_loopback() {
+            return Err(BindError::PlaintextBeyondLoopback(address));
+        }
+        if limits.handshakes_max == 0 || limits.connections_max == 0 {
+            return Err(BindError::ZeroLimit);
+        }
+        let io = |source| BindError::Io { address, source };
+        let socket = TcpListener::bind(address).await.map_err(io)?;
+        let local = socket.local_addr().map_err(io)?;
+        let (done, ready) = mpsc::channel(READY_QUEUE);
+        let door = Door {
+            security,
+            handshake_for_max: limits.handshake_for_max,
+            handshakes: Arc::new(Semaphore::new(capped(limits.handshakes_max))),
+            connections: Arc::new(Semaphore::new(capped(limits.connections_max))),
+            metrics,
+            done,
+        };
+        let accepting = tokio::spawn(door.accept(socket));
+        Ok(Self {
+            local,
+            ready,
+            accepting,
+        })
+    }
+
+    /// The address it listens on, with the port the system chose when 0 was asked for.
+    #[must_use]
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+}
+
+fn capped(permits: usize) -> usize {
+    permits.min(Semaphore::MAX_PERMITS)
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+impl Stream for Listener {
+    type Item = io::Result<Connection>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.ready.poll_recv(cx).map(|next| next.map(Ok))
+    }
+}
+
+/// The accepting side.
+struct Door {
+    security: Security,
+    handshake_for_max: Duration,
+    handshakes: Arc<Semaphore>,
+    connections: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
+    done: mpsc::Sender<Connection>,
+}
+
+impl Door {
+    async fn accept(self, socket: TcpListener) {
+        let mut handshakes = JoinSet::new();
+        let mut backoff = BACKOFF_MIN;
+        loop {
+            while handshakes.try_join_next().is_some() {}
+            let Ok(slot) = Arc::clone(&self.handshakes).acquire_owned().await else {
+                return;
+            };
+            let (stream, remote) = match socket.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    if wears_off(&error) {
+                        tracing::warn!(wait_ms = millis(backoff), "accepting connections fails");
+                        self.metrics.connection(ConnectionOutcome::AcceptFailed);
+                        tokio::time::sleep(backoff).await;
+                        backoff = backoff.saturating_mul(2).min(BACKOFF_MAX);
+                    }
+                    continue;
+                }
+            };
+            backoff = BACKOFF_MIN;
+            let Ok(place) = Arc::clone(&self.connections).try_acquire_owned() else {
+                self.metrics.connection(ConnectionOutcome::TooManyOpen);
+                continue;
+            };
+            // gRPC frames are small and answered at once; waiting to fill packets only adds delay.
+            if stream.set_nodelay(true).is_err() {
+                self.metrics.connection(ConnectionOutcome::PeerGone);
+                continue;
+            }
+            let open = Open::new(place, Arc::clone(&self.metrics));
+            self.welcome(&mut handshakes, stream, remote, (slot, open));
+        }
+    }
+
+    fn welcome(
+        &self,
+        handshakes: &mut JoinSet<()>,
+        stream: TcpStream,
+        remote: SocketAddr,
+        (slot, open): (OwnedSemaphorePermit, Open),
+    ) {
+        let config = match &self.security {
+            Security::Plaintext => None,
+            Security::MutualTls(latest) => Some(Arc::clone(&latest.borrow())),
+        };
+        let deadline = self.handshake_for_max;
+        let metrics = Arc::clone(&self.metrics);
+        let done = self.done.clone();
+        handshakes.spawn(async move {
+            let greeted = match config {
+                None => Ok((Io::Plain(stream), Peer::Plaintext)),
+                Some(config) => tokio::time::timeout(deadline, handshake(stream, config))
+                    .await
+                    .unwrap_or(Err(ConnectionOutcome::HandshakeTimeout)),
+            };
+            drop(slot);
+            match greeted {
+                Ok((io, peer)) => {
+                    metrics.connection(ConnectionOutcome::Accepted);
+                    let info = ConnectInfo { remote, peer };
+                    // Fails only when the server is gone, and the connection with it.
+                    let _ = done
+                        .send(Connection {
+                            io,
+                            info,
+                            _open: open,
+                        })
+                        .await;
+                }
+                Err(outcome) => {
+                    tracing::info!(
+                        remote = %remote.ip(),
+                        outcome = outcome.as_str(),
+                        "connection refused"
+                    );
+                    metrics.connection(outcome);
+                }
+            }
+        });
+    }
+}
+
+/// An error of the one connection that was accepted and is already gone again says nothing of the
+/// port; every other error (no files, no memory) comes again at once and is waited out.
+fn wears_off(error: &io::Error) -> bool {
+    !matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+    )
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+async fn handshake(
+    stream: TcpStream,
+    config: Arc<rustls::ServerConfig>,
+) -> Result<(Io, Peer), ConnectionOutcome> {
+    let tls = TlsAcceptor::from(config)
+        .accept(stream)
+        .await
+        .map_err(|_| ConnectionOutcome::HandshakeFailed)?;
+    let session = tls.get_ref().1;
+    // rustls refuses a client whose protocols all differ, but not one that offers none.
+    if session.alpn_protocol() != Some(ALPN_H2) {
+        return Err(ConnectionOutcome::HandshakeFailed);
+    }
+    let leaf = session
+        .peer_certificates()
+        .and_then(<[_]>::first)
+        .ok_or(ConnectionOutcome::HandshakeFailed)?;
+    let identities = identities(leaf).map_err(|_| ConnectionOutcome::CertificateOdd)?;
+    let peer = Peer::Tls {
+        identities: identities.into(),
+    };
+    Ok((Io::Tls(Box::new(tls)), peer))
+}
+
+/// A place among the open connections, counted while it is held.
+#[derive(Debug)]
+struct Open {
+    _place: OwnedSemaphorePermit,
+    metrics: Arc<Metrics>,
+}
+
+impl Open {
+    fn new(place: OwnedSemaphorePermit, metrics: Arc<Metrics>) -> Self {
+        metrics.connection_opened();
+        Self {
+            _place: place,
+            metrics,
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.metrics.connection_closed();
+    }
+}
+
+/// A connection ready for HTTP/2.
+#[derive(Debug)]
+pub struct Connection {
+    io: Io,
+    info: ConnectInfo,
+    _open: Open,
+}
+
+#[derive(Debug)]
+enum Io {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Connected for Connection {
+    type ConnectInfo = ConnectInfo;
+
+    fn connect_info(&self) -> ConnectInfo {
+        self.info.clone()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.io {
+            Io::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Io::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.io {
+            Io::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Io::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.io {
+            Io::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Io::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.io {
+            Io::Plain(stream) => stream.is_write_vectored(),
+            Io::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.io {
+            Io::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Io::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.io {
+            Io::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Io::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

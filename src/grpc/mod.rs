@@ -1,0 +1,7 @@
+//! The gRPC edge: who is connected, who may call what, and how a refusal looks on the wire.
+
+pub mod caller;
+pub mod listener;
+pub mod observe;
+pub mod status;
+pub mod tls;
