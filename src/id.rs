@@ -135,6 +135,13 @@ impl AppId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// A short digest of the name, for tokens of fixed length.
+    #[must_use]
+    pub fn tag(&self) -> [u8; 8] {
+        let digest = crate::key::sha256(self.0.as_bytes());
+        digest.first_chunk().copied().unwrap_or_default()
+    }
 }
 
 impl FromStr for AppId {

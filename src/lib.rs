@@ -10,12 +10,15 @@ pub mod time;
 pub mod attestation;
 pub mod policy;
 pub mod proof;
+pub mod session;
 pub mod token;
 // port
 pub mod store;
+// shell
+pub mod flow;
 // edges
 pub mod cli;
 pub mod config;
-pub mod simulator;
 pub mod grpc;
+pub mod simulator;
 pub mod telemetry;

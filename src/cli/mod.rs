@@ -1,9 +1,5 @@
 //! The command line: one file per command.
 
-pub mod keys;
-//! The command line.
-
 pub mod config;
-//! The command line.
-
+pub mod keys;
 pub mod phone;

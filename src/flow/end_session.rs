@@ -6,7 +6,7 @@ use crate::id::SessionId;
 use crate::secret::Secret;
 use crate::session::{EndReason, Session, end};
 use crate::store::{Durability, keys};
-use crate::token::refresh::UnverifiedRefresh;
+use crate::token::refresh;
 
 /// The request.
 #[derive(Debug, Clone)]
@@ -25,17 +25,17 @@ pub async fn run(engine: &Engine, request: EndSession) -> Result<(), Failure> {
     let now = engine.clock.now();
     let (id, token) = match &request {
         EndSession::Id(id) => (*id, None),
-        EndSession::Token(text) => match UnverifiedRefresh::parse(text.expose()) {
+        EndSession::Token(text) => match refresh::parse(text.expose()) {
             Ok(token) => (token.claimed_session(), Some(token)),
             Err(_) => return Ok(()),
         },
     };
-    settle(async || {
+    settle(|| async {
         let loaded = engine.load_one::<Session>(keys::session(&id)).await?;
         let Some(session) = &loaded.value else { return Ok(Some(())) };
         // Whoever logs out need not hold the key, but the token has to be one we made for it.
         if let Some(token) = &token
-            && token.clone().verify(&engine.keyring, &session.session_key, now).is_err()
+            && token.verify(&engine.keyring, &session.session_key, now).is_err()
         {
             return Ok(Some(()));
         }

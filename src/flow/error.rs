@@ -1,11 +1,16 @@
 //! Why a flow could not answer.
 
 use crate::attestation::Rejection;
+use crate::proof::ProofRefusal;
 use crate::reason::Reason;
 use crate::secret::NoRandomness;
 use crate::session::Refusal;
 use crate::store::StoreError;
 use crate::store::record::RecordError;
+use crate::token::TokenRefusal;
+use crate::token::access::MintError;
+use crate::token::challenge::ChallengeRefusal;
+use crate::token::refresh::RefreshMintError;
 
 /// One field of the request that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +83,43 @@ impl From<Rejection> for Failure {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        Self::detailed(Reason::StateStoreUnavailable, error.to_string())
+        let reason = match error {
+            StoreError::Unavailable(_) | StoreError::OutcomeUnknown(_) => {
+                Reason::StateStoreUnavailable
+            }
+            StoreError::Invalid(_) => Reason::Internal,
+        };
+        Self::detailed(reason, error.to_string())
+    }
+}
+
+impl From<ProofRefusal> for Failure {
+    fn from(refusal: ProofRefusal) -> Self {
+        Self::detailed(refusal.reason(), refusal.to_string())
+    }
+}
+
+impl From<TokenRefusal> for Failure {
+    fn from(refusal: TokenRefusal) -> Self {
+        Self::detailed(refusal.reason(), refusal.to_string())
+    }
+}
+
+impl From<ChallengeRefusal> for Failure {
+    fn from(refusal: ChallengeRefusal) -> Self {
+        Self::detailed(refusal.reason(), refusal.to_string())
+    }
+}
+
+impl From<MintError> for Failure {
+    fn from(error: MintError) -> Self {
+        Self::detailed(Reason::Internal, error.to_string())
+    }
+}
+
+impl From<RefreshMintError> for Failure {
+    fn from(error: RefreshMintError) -> Self {
+        Self::detailed(Reason::Internal, error.to_string())
     }
 }
 

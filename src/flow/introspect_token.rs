@@ -25,13 +25,12 @@ pub async fn run(
 
 async fn check(engine: &Engine, token: &Secret<String>) -> Result<VerifiedClaims, Failure> {
     let now = engine.clock.now();
-    let claims = access::verify(&engine.keyring, token.expose(), &engine.issuer, now)?;
-    let subject = engine.keyring.subject_tag(claims.subject());
-    let place = Place { device: claims.device(), subject };
-    let (state, record, _) = engine.load(place, Some(claims.session()), Vec::new()).await?;
+    let claims = access::verify(&engine.keyring, token.expose(), &engine.issuer, None, now)?;
+    let (place, session) = (Place::of(engine, &claims), claims.claims().session);
+    let (state, record, _) = engine.load(place, Some(session), Vec::new()).await?;
     let record = record.and_then(|record| record.value).ok_or(Reason::SessionRevoked)?;
     let surroundings = Surroundings {
-        app: engine.standing(claims.client()),
+        app: engine.standing(&claims.claims().app),
         device: state.device.value.as_ref(),
         subject: state.subject.value.as_ref(),
         fleet: state.fleet.value.as_ref(),

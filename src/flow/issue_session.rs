@@ -7,7 +7,8 @@ use super::list_sessions::live_sessions;
 use super::state::{Loaded, Place, State, keep_for, proof_claim, settle};
 use super::{App, Engine, Failure};
 use crate::id::{DeviceId, SessionId, Subject};
-use crate::proof::{NonceContext, ProofExpectation, UnverifiedProof, VerifiedProof};
+use crate::proof::dpop::{self, UnverifiedProof};
+use crate::proof::{Body, ProofExpectation, VerifiedProof};
 use crate::reason::Reason;
 use crate::secret::random;
 use crate::session::{Device, Opening, Session, SubjectRecord, open};
@@ -49,11 +50,11 @@ const METHOD: &str = "assay.v1.SessionService/IssueSession";
 /// `CONFLICT`, `STATE_STORE_UNAVAILABLE`.
 pub async fn run(engine: &Engine, request: IssueSession) -> Result<Grant, Failure> {
     let now = engine.clock.now();
-    let proof = UnverifiedProof::parse(&request.proof)?;
+    let proof = dpop::parse(&request.proof)?;
     let id = SessionId::new(request.device.bucket(), random()?);
     let tag = engine.keyring.subject_tag(&request.subject);
     let place = Place { device: request.device, subject: tag };
-    settle(async || {
+    settle(|| async {
         let (state, _, _) = engine.load(place, None, Vec::new()).await?;
         let device = known_device(&state, &request.subject)?;
         let app = engine.app(&device.app)?;
@@ -97,9 +98,8 @@ fn check_proof(
         uris: &uris,
         key: Some(device.session_key),
         access_token: None,
-        body_sha256: None,
-        nonce: NonceContext { rule: app.policy.proof.nonce, keyring: &engine.keyring },
-        iat_window: app.policy.proof.iat_window,
+        body: Body::Unknown,
+        freshness: engine.freshness(app),
     };
     Ok(proof.verify(&expected, now)?)
 }
@@ -130,9 +130,9 @@ async fn decide(
         Err(refusal) if refusal.0 == Reason::SessionLimit => {
             let fleet = state.fleet.value.as_ref();
             let live = live_sessions(engine, subject, fleet, now).await?;
-            let mut dead: BTreeSet<_> = subject.sessions.iter().map(|entry| entry.id).collect();
-            live.iter().for_each(|session| drop(dead.remove(&session.id)));
-            Ok(open(&dead)?)
+            let live: BTreeSet<_> = live.iter().map(|session| session.id).collect();
+            let listed = subject.sessions.iter().map(|entry| entry.id);
+            Ok(open(&listed.filter(|id| !live.contains(id)).collect())?)
         }
         decided => Ok(decided?),
     }

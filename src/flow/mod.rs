@@ -22,7 +22,7 @@ pub mod revoke_device;
 mod state;
 pub mod verify_request;
 
-pub use appraisal::{Appraisal, EvidenceInput};
+pub use appraisal::{Accepted, Appraisal, EvidenceInput};
 pub use error::{Failure, FieldViolation};
 pub use grant::Grant;
 pub use page::{Page, PageRequest};
@@ -35,12 +35,12 @@ use crate::attestation::roots::Roots;
 use crate::attestation::status_list::StatusList;
 use crate::id::AppId;
 use crate::policy::AppPolicy;
-use crate::proof::nonce;
+use crate::proof::{Freshness, TargetUri, nonce};
 use crate::reason::Reason;
 use crate::session::Standing;
 use crate::store::{Durability, Store};
 use crate::time::Clock;
-use crate::token::Keyring;
+use crate::token::keyring::Keyring;
 
 /// A configured app.
 #[derive(Debug, Clone)]
@@ -88,6 +88,14 @@ impl Engine {
         }
     }
 
+    /// The app a refresh token names.
+    fn app_by_tag(&self, tag: &[u8; 8]) -> Result<&App, Failure> {
+        match self.apps.keys().find(|id| id.tag() == *tag) {
+            Some(id) => self.app(id),
+            None => Err(Reason::AppDisabled.into()),
+        }
+    }
+
     /// Whether the app of a stored record may be used.
     fn standing(&self, id: &AppId) -> Standing {
         self.apps.get(id).map_or(Standing::Disabled, |app| app.standing)
@@ -100,8 +108,18 @@ impl Engine {
     }
 
     /// The URIs a proof for one of our own RPCs may be aimed at.
-    fn proof_uris(&self, app: &App, method: &str) -> Vec<String> {
+    fn proof_uris(&self, app: &App, method: &str) -> Vec<TargetUri> {
         let own = format!("{}/{method}", self.public_url.trim_end_matches('/'));
-        std::iter::once(own).chain(app.policy.proof.accepted_uris.iter().cloned()).collect()
+        let all = std::iter::once(&own).chain(&app.policy.proof.accepted_uris);
+        all.filter_map(|uri| uri.parse().ok()).collect()
+    }
+
+    /// How recent the proofs of an app have to be.
+    const fn freshness<'a>(&'a self, app: &App) -> Freshness<'a> {
+        Freshness {
+            rule: app.policy.proof.nonce,
+            iat_window: app.policy.proof.iat_window,
+            keyring: &self.keyring,
+        }
     }
 }

@@ -6,9 +6,9 @@
 use super::Failure;
 
 /// Entries in a page when the caller does not say.
-pub const PAGE_SIZE_DEFAULT: usize = 20;
+const PAGE_SIZE_DEFAULT: usize = 20;
 /// Most entries in a page.
-pub const PAGE_SIZE_MAX: usize = 100;
+const PAGE_SIZE_MAX: usize = 100;
 
 /// Which page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

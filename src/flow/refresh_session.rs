@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use super::grant::{Grant, mint};
 use super::state::{Place, check_unused, keep_for, proof_claim, settle};
 use super::{App, Engine, Failure};
-use crate::proof::{NonceContext, ProofExpectation, UnverifiedProof, VerifiedProof};
+use crate::proof::dpop::{self, UnverifiedProof};
+use crate::proof::{Body, ProofExpectation, VerifiedProof};
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::session::{RefreshOutcome, Rotation, Surroundings, rotate};
 use crate::store::{Claim, Durability};
 use crate::time::Timestamp;
-use crate::token::refresh::{UnverifiedRefresh, VerifiedRefresh};
+use crate::token::refresh::{self, VerifiedRefresh};
 
 /// The path a proof for this RPC is aimed at.
 const METHOD: &str = "assay.v1.SessionService/RefreshSession";
@@ -47,13 +48,13 @@ pub struct Refreshed {
 /// `REFRESH_TOKEN_REUSED`, `SCOPE_NOT_ALLOWED`, `CONFLICT`, `STATE_STORE_UNAVAILABLE`.
 pub async fn run(engine: &Engine, request: RefreshSession) -> Result<Refreshed, Failure> {
     let now = engine.clock.now();
-    let token = UnverifiedRefresh::parse(request.refresh_token.expose())?;
-    let proof = UnverifiedProof::parse(&request.proof)?;
-    let token = token.verify(&engine.keyring, &proof.claimed_jkt(), now)?;
-    let app = engine.app(token.app())?;
+    let token = refresh::parse(request.refresh_token.expose())?;
+    let proof = dpop::parse(&request.proof)?;
+    let token = token.verify(&engine.keyring, proof.thumbprint(), now)?;
+    let app = engine.app_by_tag(&token.claims().app)?;
     let proof = check_proof(engine, app, proof, now)?;
-    let claim = proof_claim(&proof, token.session().bucket(), now)?;
-    settle(async || attempt(engine, app, (&token, &claim), &request.scopes, now).await).await
+    let claim = proof_claim(&proof, token.claims().session.bucket(), now)?;
+    settle(|| attempt(engine, app, (&token, &claim), &request.scopes, now)).await
 }
 
 fn check_proof(
@@ -69,9 +70,8 @@ fn check_proof(
         // The token's MAC covers the key.
         key: None,
         access_token: None,
-        body_sha256: None,
-        nonce: NonceContext { rule: app.policy.proof.nonce, keyring: &engine.keyring },
-        iat_window: app.policy.proof.iat_window,
+        body: Body::Unknown,
+        freshness: engine.freshness(app),
     };
     Ok(proof.verify(&expected, now)?)
 }
@@ -83,9 +83,9 @@ async fn attempt(
     scopes: &BTreeSet<String>,
     now: Timestamp,
 ) -> Result<Option<Refreshed>, Failure> {
-    let place = Place { device: token.device(), subject: *token.subject() };
+    let place = Place { device: token.claims().device, subject: token.claims().subject };
     let (state, record, claimed) =
-        engine.load(place, Some(token.session()), vec![claim.clone()]).await?;
+        engine.load(place, Some(token.claims().session), vec![claim.clone()]).await?;
     check_unused(&claimed)?;
     let record = record.ok_or(Reason::Internal)?;
     // A session that is not found is dead: lost state never opens a door.
@@ -96,7 +96,7 @@ async fn attempt(
         subject: state.subject.value.as_ref(),
         fleet: state.fleet.value.as_ref(),
     };
-    let rotation = rotate(session, token.generation(), surroundings, &app.policy, now)?;
+    let rotation = rotate(session, token.claims().generation, surroundings, &app.policy, now)?;
     let (outcome, write, answer) = match rotation {
         Rotation::Granted { outcome: RefreshOutcome::Retry, session } => {
             (RefreshOutcome::Retry, None, Some(session))
@@ -116,7 +116,7 @@ async fn attempt(
             state.subject.keep(),
             state.fleet.keep(),
         ];
-        let bucket = token.session().bucket();
+        let bucket = token.claims().session.bucket();
         if engine.commit(bucket, (items, Vec::new()), Durability::Local).await?.is_none() {
             return Ok(None);
         }

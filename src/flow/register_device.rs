@@ -11,7 +11,9 @@ use crate::reason::Reason;
 use crate::session::{Candidate, Device, DeviceState, Registration, register};
 use crate::store::{Claim, Claimed, Durability, keys};
 use crate::time::Timestamp;
-use crate::token::challenge::{self, ChallengePurpose, VerifiedChallenge};
+use crate::token::challenge::{
+    self, ChallengeExpectation, ChallengePurpose, VerifiedChallenge,
+};
 
 /// A used challenge is remembered this much longer than it could be used, for clocks that differ
 /// between our instances.
@@ -55,13 +57,12 @@ pub struct Registered {
 pub async fn run(engine: &Engine, request: RegisterDevice) -> Result<Registered, Failure> {
     let now = engine.clock.now();
     let app = engine.app(&request.app)?;
-    let used = challenge::verify(
-        &engine.keyring,
-        &request.challenge,
-        (ChallengePurpose::Register, &request.app, &request.subject),
-        now,
-    )
-    .map_err(Failure::from)?;
+    let expected = ChallengeExpectation {
+        purpose: ChallengePurpose::Register,
+        app: &request.app,
+        subject: &request.subject,
+    };
+    let used = challenge::verify(&engine.keyring, &request.challenge, &expected, now)?;
     let evidence = request.evidence.clone();
     let appraisal = appraise(engine, (&request.app, app), evidence, &request.challenge, now);
     let accepted = match &appraisal.verdict {
@@ -69,10 +70,7 @@ pub async fn run(engine: &Engine, request: RegisterDevice) -> Result<Registered,
         Err(rejection) => return Err((**rejection).clone().into()),
     };
     let candidate = candidate(engine, &request, &accepted);
-    let device = settle(async || {
-        attempt(engine, (app, &used), &candidate, request.validate_only, now).await
-    })
-    .await?;
+    let device = settle(|| attempt(engine, (app, &used), &candidate, request.validate_only, now)).await?;
     Ok(Registered { device, appraisal })
 }
 

@@ -57,7 +57,7 @@ pub async fn run(engine: &Engine, request: RevokeDevice) -> Result<Revoked, Fail
         Durability::Local => 0,
         Durability::Replicated { replicas, .. } => replicas,
     };
-    let (device, done) = settle(async || {
+    let (device, done) = settle(|| async {
         let loaded = engine.load_one::<Device>(keys::device(&request.device)).await?;
         let device = loaded.value.as_ref().ok_or(Reason::ResourceNotFound)?;
         let revoked = revoke(device, request.why, now);

@@ -14,6 +14,7 @@ use crate::store::{
     Record, StoreError, keys,
 };
 use crate::time::Timestamp;
+use crate::token::access::VerifiedClaims;
 
 /// How often a flow starts again when other changes keep coming in between. Each time at least one
 /// other change went through, so this many losses in a row mean a crowd on one subject.
@@ -70,6 +71,14 @@ pub(super) struct State {
 pub(super) struct Place {
     pub(super) device: DeviceId,
     pub(super) subject: [u8; 32],
+}
+
+impl Place {
+    /// Where the records behind an access token are.
+    pub(super) fn of(engine: &Engine, verified: &VerifiedClaims) -> Self {
+        let claims = verified.claims();
+        Self { device: claims.device, subject: engine.keyring.subject_tag(&claims.subject) }
+    }
 }
 
 impl Engine {
@@ -154,9 +163,10 @@ pub(super) struct Done {
 ///
 /// # Errors
 /// [`Reason::Conflict`] after [`ATTEMPTS_MAX`] attempts.
-pub(super) async fn settle<T>(
-    mut attempt: impl AsyncFnMut() -> Result<Option<T>, Failure>,
-) -> Result<T, Failure> {
+pub(super) async fn settle<T, F>(attempt: impl Fn() -> F) -> Result<T, Failure>
+where
+    F: Future<Output = Result<Option<T>, Failure>>,
+{
     for _ in 0..ATTEMPTS_MAX {
         if let Some(answer) = attempt().await? {
             return Ok(answer);
@@ -186,7 +196,7 @@ pub(super) fn proof_claim(
     now: Timestamp,
 ) -> Result<Claim, Failure> {
     Ok(Claim {
-        key: keys::proof(bucket, &proof.jkt(), proof.jti()),
+        key: keys::proof(bucket, proof.thumbprint(), proof.jti()),
         owner: random::<16>()?.to_vec(),
         live_for: Some(proof.acceptable_until().since(now) + PROOF_SLACK),
     })

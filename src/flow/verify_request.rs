@@ -2,7 +2,8 @@
 
 use super::state::{Place, check_unused, proof_claim};
 use super::{App, Engine, Failure};
-use crate::proof::{NonceContext, ProofExpectation, UnverifiedProof, VerifiedProof};
+use crate::proof::dpop::{self, UnverifiedProof};
+use crate::proof::{Body, ProofExpectation, TargetUri, VerifiedProof};
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::session::{Requirements, Surroundings, admit};
@@ -54,14 +55,13 @@ async fn check(
     request: &VerifyRequest,
     now: Timestamp,
 ) -> Result<VerifiedClaims, Failure> {
-    let proof = UnverifiedProof::parse(&request.proof)?;
+    let proof = dpop::parse(&request.proof)?;
     let token = request.access_token.expose();
-    let claims = access::verify(&engine.keyring, token, &engine.issuer, now)?;
-    let app = engine.app(claims.client())?;
+    let claims = access::verify(&engine.keyring, token, &engine.issuer, None, now)?;
+    let app = engine.app(&claims.claims().app)?;
     let proof = check_proof(engine, app, (request, &claims), proof, now)?;
-    let session = claims.session();
-    let place =
-        Place { device: claims.device(), subject: engine.keyring.subject_tag(claims.subject()) };
+    let session = claims.claims().session;
+    let place = Place::of(engine, &claims);
     let claim = proof_claim(&proof, session.bucket(), now)?;
     let (state, record, claimed) = engine.load(place, Some(session), vec![claim]).await?;
     check_unused(&claimed)?;
@@ -83,14 +83,14 @@ fn check_proof(
     proof: UnverifiedProof,
     now: Timestamp,
 ) -> Result<VerifiedProof, Failure> {
+    let uri = request.uri.parse::<TargetUri>().map_err(|_| Reason::ProofTargetMismatch)?;
     let expected = ProofExpectation {
         method: &request.method,
-        uris: std::slice::from_ref(&request.uri),
-        key: Some(claims.session_key()),
+        uris: std::slice::from_ref(&uri),
+        key: Some(claims.claims().key),
         access_token: Some(request.access_token.expose()),
-        body_sha256: request.body_sha256,
-        nonce: NonceContext { rule: app.policy.proof.nonce, keyring: &engine.keyring },
-        iat_window: app.policy.proof.iat_window,
+        body: request.body_sha256.map_or(Body::Unknown, Body::Bound),
+        freshness: engine.freshness(app),
     };
     Ok(proof.verify(&expected, now)?)
 }

@@ -1,7 +1,14 @@
-//! The gRPC edge: who is connected, who may call what, and how a refusal looks on the wire.
+//! The gRPC edge: who is connected, who may call what, how requests become our own words, and how a
+//! refusal looks on the wire.
 
 pub mod caller;
+pub mod codec;
 pub mod listener;
 pub mod observe;
+pub mod proto;
+mod service;
 pub mod status;
 pub mod tls;
+mod wire;
+
+pub use service::Services;

@@ -8,7 +8,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
+use tonic_types::{
+    ErrorDetails, FieldViolation, PreconditionViolation, QuotaViolation, StatusExt as _,
+};
 
 use crate::reason::{Action, Reason};
 
@@ -106,7 +108,17 @@ pub const fn retry_after(reason: Reason) -> Option<Duration> {
 /// The status of a refusal.
 #[must_use]
 pub fn status(reason: Reason) -> Status {
-    Status::with_error_details(code(reason), reason.message(), details(reason))
+    Status::with_error_details(code(reason), reason.message(), details(reason, []))
+}
+
+/// The status of a refusal with facts about the request's own form beside reason and action.
+pub fn status_with(
+    reason: Reason,
+    facts: impl IntoIterator<Item = (&'static str, String)>,
+) -> Status {
+    let facts = facts.into_iter().map(|(name, value)| (name.to_owned(), shortened(value)));
+    let details = details(reason, facts);
+    Status::with_error_details(code(reason), reason.message(), details)
 }
 
 /// The status of a request with faulty fields: each a path as in the proto and what is wrong with
@@ -128,7 +140,7 @@ where
         })
         .collect();
     let reason = Reason::MalformedRequest;
-    let mut details = details(reason);
+    let mut details = details(reason, []);
     details.set_bad_request(listed);
     Status::with_error_details(code(reason), reason.message(), details)
 }
@@ -146,13 +158,37 @@ pub fn reason_of(status: &Status) -> Option<Reason> {
         .find(|reason| reason.as_str() == info.reason)
 }
 
-fn details(reason: Reason) -> ErrorDetails {
-    let metadata = HashMap::from([("action".to_owned(), reason.action().as_str().to_owned())]);
+fn details(
+    reason: Reason,
+    facts: impl IntoIterator<Item = (String, String)>,
+) -> ErrorDetails {
+    let action = ("action".to_owned(), reason.action().as_str().to_owned());
+    let metadata: HashMap<_, _> = facts.into_iter().chain([action]).collect();
     let mut details = ErrorDetails::with_error_info(reason.as_str(), DOMAIN, metadata);
     if let Some(wait) = retry_after(reason) {
         details.set_retry_info(Some(wait));
     }
+    match code(reason) {
+        Code::ResourceExhausted => {
+            let violation = QuotaViolation::new(quota_subject(reason), reason.message());
+            details.set_quota_failure(vec![violation]);
+        }
+        Code::FailedPrecondition => {
+            let violation = PreconditionViolation::new(reason.as_str(), "", reason.message());
+            details.set_precondition_failure(vec![violation]);
+        }
+        _ => {}
+    }
     details
+}
+
+/// What is limited, in the words of `QuotaFailure`; never who.
+const fn quota_subject(reason: Reason) -> &'static str {
+    if matches!(reason, Reason::DeviceLimit) {
+        "devices of the subject"
+    } else {
+        "sessions of the subject or device"
+    }
 }
 
 fn shortened(mut text: String) -> String {

@@ -93,7 +93,7 @@ pub fn device_key_checks(facts: &Facts, key: &AttestedKey) -> Checks {
     checks.note("device_key_algorithm", 0, ok, (seen, "EC P-256"));
     if let Facts::Android(facts) = facts {
         let hardware = &facts.key_description.hardware_enforced;
-        let purposes = hardware.purpose.as_deref().unwrap_or_default();
+        let purposes = hardware.purposes.as_deref().unwrap_or_default();
         let signs_only = purposes.contains(&PURPOSE_SIGN)
             && purposes.iter().all(|purpose| [PURPOSE_SIGN, PURPOSE_VERIFY].contains(purpose));
         checks.note(
@@ -102,7 +102,7 @@ pub fn device_key_checks(facts: &Facts, key: &AttestedKey) -> Checks {
             require(signs_only, Reason::AttestationKeyRejected),
             (format!("{purposes:?}"), "SIGN (2), at most with VERIFY (3), in hardwareEnforced"),
         );
-        let digests = hardware.digest.as_deref().unwrap_or_default();
+        let digests = hardware.digests.as_deref().unwrap_or_default();
         checks.note(
             "device_key_digest",
             0,
@@ -120,7 +120,7 @@ fn android_checks(facts: &android::Facts, policy: &AndroidPolicy) -> Checks {
         "security_level",
         0,
         require(level >= Some(policy.security_level_min), Reason::SecurityLevelTooLow),
-        (format!("{:?}", facts.security_level), format!("at least {:?}", policy.security_level_min)),
+        (facts.security_level.as_str(), format!("at least {:?}", policy.security_level_min)),
     );
     let hardware = &facts.key_description.hardware_enforced;
     boot_checks(&mut checks, hardware.root_of_trust.as_ref(), policy);
@@ -131,7 +131,7 @@ fn android_checks(facts: &android::Facts, policy: &AndroidPolicy) -> Checks {
             "provisioning",
             None,
             require(remote, Reason::SecurityLevelTooLow),
-            (provisioning_text(&facts.provisioning), "remote"),
+            (facts.provisioning.as_str(), "remote"),
         );
     }
     checks
@@ -187,14 +187,14 @@ fn apple_checks(facts: &apple::Facts, policy: &ApplePolicy) -> Checks {
     if policy.validation_categories.is_empty() && policy.missing_category == MissingRule::Allowed {
         return checks;
     }
-    let accepted = match facts.validation_category {
+    let accepted = match facts.extensions.validation_category {
         None => policy.missing_category == MissingRule::Allowed,
         Some(category) => {
             policy.validation_categories.is_empty()
                 || policy.validation_categories.contains(&category)
         }
     };
-    let seen = facts.validation_category.map_or("absent".to_owned(), |value| value.to_string());
+    let seen = facts.extensions.validation_category.map_or("absent".to_owned(), |value| value.to_string());
     let wanted = format!(
         "one of {:?} ({} when absent)",
         policy.validation_categories,
@@ -226,14 +226,6 @@ fn trust_level(facts: &Facts) -> TrustLevel {
             android_level(facts.security_level).unwrap_or(TrustLevel::Provisional)
         }
         Facts::Apple(_) => TrustLevel::AppAttest,
-    }
-}
-
-fn provisioning_text(provisioning: &Provisioning) -> String {
-    match provisioning {
-        Provisioning::Factory => "factory".to_owned(),
-        Provisioning::Remote { .. } => "remote".to_owned(),
-        Provisioning::Other => "unknown".to_owned(),
     }
 }
 
@@ -271,11 +263,11 @@ impl Posture {
                 })
             }
             Facts::Apple(facts) => Self::Apple(ApplePosture {
-                development: facts.environment == apple::Environment::Development,
+                development: facts.environment == Some(apple::Environment::Development),
                 os_version: facts.os_version.clone(),
                 os_build: facts.os_build.clone(),
-                validation_category: facts.validation_category,
-                bundle_version: facts.bundle_version.clone(),
+                validation_category: facts.extensions.validation_category,
+                bundle_version: facts.extensions.bundle_version.clone(),
             }),
         }
     }

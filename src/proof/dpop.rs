@@ -54,6 +54,7 @@ fn public_key(jwk: &Map<String, Value>) -> Option<PublicKey> {
 }
 
 /// A proof that can be read but is not believed.
+#[derive(Clone)]
 pub struct UnverifiedProof {
     jws: Unverified,
     key: PublicKey,

@@ -31,30 +31,33 @@ pub struct Requirements {
 /// or not for the audience; [`Reason::ScopeNotAllowed`]; [`Reason::StepUpRequired`] (RFC 9470);
 /// [`Reason::TrustLevelTooLow`].
 pub fn admit(
-    claims: &VerifiedClaims,
+    verified: &VerifiedClaims,
     session: &Session,
     surroundings: Surroundings<'_>,
     required: &Requirements,
     now: Timestamp,
 ) -> Result<(), Refusal> {
-    let same = claims.session() == session.id
-        && claims.device() == session.device
-        && claims.session_key() == session.session_key
-        && *claims.client() == session.app
-        && *claims.subject() == session.subject;
+    let claims = verified.claims();
+    let same = claims.session == session.id
+        && claims.device == session.device
+        && claims.key == session.session_key
+        && claims.app == session.app
+        && claims.subject == session.subject;
     if !same {
         return Err(Reason::TokenInvalid.into());
     }
     surroundings.check(session, now)?;
-    if required.audience.as_ref().is_some_and(|audience| audience != claims.audience()) {
+    if required.audience.as_ref().is_some_and(|audience| *audience != claims.audience) {
         return Err(Reason::TokenInvalid.into());
     }
-    if !required.scopes.is_subset(claims.scopes()) {
+    if !required.scopes.is_subset(&claims.scopes) {
         return Err(Reason::ScopeNotAllowed.into());
     }
     let acr_fits = required.acr_values.is_empty()
-        || required.acr_values.iter().any(|acr| acr == claims.acr());
-    let fresh = required.max_age.is_none_or(|span| now.since(claims.auth_time()) <= span);
+        || required.acr_values.iter().any(|acr| claims.acr.as_ref() == Some(acr));
+    let fresh = required.max_age.is_none_or(|span| {
+        claims.authenticated_at.is_some_and(|at| now.since(at) <= span)
+    });
     if !acr_fits || !fresh {
         return Err(Reason::StepUpRequired.into());
     }

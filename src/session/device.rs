@@ -11,7 +11,7 @@ use crate::time::Timestamp;
 
 /// Most entries in a subject's device index, active and revoked: it bounds the record. The oldest
 /// revoked ones leave first; the device's own record stays.
-pub const DEVICE_ENTRIES_MAX: usize = 128;
+const DEVICE_ENTRIES_MAX: usize = 128;
 
 /// A device that passed attestation and policy and asks to be registered.
 #[derive(Debug, Clone)]

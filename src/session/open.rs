@@ -49,7 +49,7 @@ pub fn open(
     if app == Standing::Disabled {
         return Err(Reason::AppDisabled.into());
     }
-    if proof.jkt() != device.session_key {
+    if *proof.thumbprint() != device.session_key {
         return Err(Reason::ProofKeyMismatch.into());
     }
     device.check_active()?;

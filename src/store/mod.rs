@@ -23,6 +23,8 @@ use async_trait::async_trait;
 use crate::id::Bucket;
 
 pub mod embedded;
+pub mod keys;
+pub mod record;
 pub mod redis;
 mod rules;
 mod scripts;

@@ -10,7 +10,8 @@ use prost::Message;
 use super::{Key, Record};
 use crate::secret::random;
 use crate::session::{Device, Fleet, Session, SubjectRecord};
-use crate::token::{KeyTag, Keyring, Purpose, Subkey};
+use crate::token::keyring::Keyring;
+use crate::token::{KeyTag, Purpose, Subkey};
 
 mod wire;
 
@@ -79,7 +80,7 @@ pub fn seal<T: Stored>(keyring: &Keyring, name: &Key, record: &T) -> Result<Vec<
         })
         .ok_or(RecordError::Seal)?;
     let mut sealed = vec![FORMAT];
-    sealed.extend_from_slice(&tag.to_bytes());
+    sealed.extend_from_slice(tag.as_bytes());
     sealed.extend_from_slice(&nonce);
     sealed.extend_from_slice(&body);
     Ok(sealed)

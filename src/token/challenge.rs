@@ -23,21 +23,12 @@ const MAC_BYTES: usize = 32;
 pub enum ChallengePurpose {
     /// Registering a device.
     Register,
-    /// Attesting a registered device again.
-    Reattest,
-    /// Giving a device a new key.
-    RotateKey,
-    /// Raising a session's level.
-    Elevate,
 }
 
 impl ChallengePurpose {
     const fn code(self) -> u8 {
         match self {
             Self::Register => 1,
-            Self::Reattest => 2,
-            Self::RotateKey => 3,
-            Self::Elevate => 4,
         }
     }
 }

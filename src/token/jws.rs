@@ -23,6 +23,7 @@ pub(crate) struct NotJws;
 const CRITICAL: &str = "crit";
 
 /// A JWS that can be read but is not believed yet.
+#[derive(Clone)]
 pub(crate) struct Unverified {
     header: Map<String, Value>,
     payload: Map<String, Value>,

@@ -15,7 +15,7 @@ use data_encoding::BASE64URL_NOPAD;
 
 use super::keyring::Keyring;
 use super::{KeyTag, Purpose, TokenRefusal};
-use crate::id::SessionId;
+use crate::id::{DeviceId, SessionId};
 use crate::key::Thumbprint;
 use crate::secret::Secret;
 use crate::time::Timestamp;
@@ -26,8 +26,8 @@ pub const PREFIX: &str = "asr1.";
 /// Length of every refresh token.
 pub const TOKEN_BYTES: usize = PREFIX.len() + BODY_DIGITS + 1 + 43;
 
-const BODY_DIGITS: usize = 46;
-const BODY_BYTES: usize = 34;
+const BODY_DIGITS: usize = 123;
+const BODY_BYTES: usize = 92;
 const MAC_BYTES: usize = 32;
 
 /// What a refresh token says.
@@ -35,6 +35,12 @@ const MAC_BYTES: usize = 32;
 pub struct RefreshClaims {
     /// The session it continues.
     pub session: SessionId,
+    /// The session's device, so that one trip to the store loads all a refresh depends on.
+    pub device: DeviceId,
+    /// The tag of the session's subject, for the same.
+    pub subject: [u8; 32],
+    /// The tag of the session's app, so that its rules for proofs are known before any trip.
+    pub app: [u8; 8],
     /// Which one of the session's refresh tokens it is, counted from 0.
     pub generation: u32,
     /// When the session ends, whatever happens. Inside the MAC, so that no rotation can extend it.
@@ -69,6 +75,9 @@ pub fn mint(
         u64::try_from(claims.session_ends_at.as_millis()).map_err(|_| RefreshMintError::Time)?;
     let mut body = Vec::with_capacity(BODY_BYTES);
     body.extend_from_slice(claims.session.as_bytes());
+    body.extend_from_slice(claims.device.as_bytes());
+    body.extend_from_slice(&claims.subject);
+    body.extend_from_slice(&claims.app);
     body.extend_from_slice(&claims.generation.to_be_bytes());
     body.extend_from_slice(under.as_bytes());
     body.extend_from_slice(&ends_at.to_be_bytes());
@@ -100,6 +109,9 @@ pub fn parse(text: &str) -> Result<UnverifiedRefresh, TokenRefusal> {
         .and_then(|bytes| bytes.try_into().ok())
         .ok_or(malformed)?;
     let (session, rest) = body.split_first_chunk::<18>().ok_or(malformed)?;
+    let (device, rest) = rest.split_first_chunk::<18>().ok_or(malformed)?;
+    let (subject, rest) = rest.split_first_chunk::<32>().ok_or(malformed)?;
+    let (app, rest) = rest.split_first_chunk::<8>().ok_or(malformed)?;
     let (generation, rest) = rest.split_first_chunk::<4>().ok_or(malformed)?;
     let (tag, rest) = rest.split_first_chunk::<4>().ok_or(malformed)?;
     let ends_at: [u8; 8] = rest.try_into().map_err(|_| malformed)?;
@@ -107,6 +119,9 @@ pub fn parse(text: &str) -> Result<UnverifiedRefresh, TokenRefusal> {
     Ok(UnverifiedRefresh {
         claims: RefreshClaims {
             session: SessionId::from_bytes(session).map_err(|_| malformed)?,
+            device: DeviceId::from_bytes(device).map_err(|_| malformed)?,
+            subject: *subject,
+            app: *app,
             generation: u32::from_be_bytes(*generation),
             session_ends_at: Timestamp::from_millis(ends_at),
         },
@@ -125,6 +140,12 @@ pub struct UnverifiedRefresh {
 }
 
 impl UnverifiedRefresh {
+    /// The session it claims to continue.
+    #[must_use]
+    pub const fn claimed_session(&self) -> SessionId {
+        self.claims.session
+    }
+
     /// Checks that we made it for the device key `key`, and that its session has not reached its end.
     ///
     /// # Errors

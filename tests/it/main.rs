@@ -1,15 +1,13 @@
-//! Integration tests.
-mod tokens;
-
-mod store;
-mod support;
+//! The integration tests: one binary, one module per area.
 
 mod apple_attacks;
 mod apple_support;
 mod apple_vectors;
 mod config;
-
-mod simulator;
 mod helm;
+mod simulator;
+mod store;
+mod support;
 mod telemetry;
 mod tls;
+mod tokens;

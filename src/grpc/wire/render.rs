@@ -15,7 +15,9 @@ use crate::grpc::proto;
 use crate::id::{DeviceId, SessionId};
 use crate::policy::{Posture, TrustLevel};
 use crate::reason::Reason;
-use crate::session::{Device, DeviceState, RefreshOutcome, RevocationReason, Session};
+use crate::session::{
+    Device, DeviceState, RefreshOutcome, Requirements, RevocationReason, Session,
+};
 use crate::time::Timestamp;
 use crate::token::access::VerifiedClaims;
 
@@ -24,7 +26,7 @@ fn timestamp(at: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: at.as_secs(), nanos }
 }
 
-fn duration(span: Duration) -> prost_types::Duration {
+pub(crate) fn duration(span: Duration) -> prost_types::Duration {
     prost_types::Duration {
         seconds: i64::try_from(span.as_secs()).unwrap_or(i64::MAX),
         nanos: i32::try_from(span.subsec_nanos()).unwrap_or(0),
@@ -239,7 +241,7 @@ pub(crate) fn refreshed(refreshed: &Refreshed, next_nonce: String) -> proto::Ref
 
 pub(crate) fn decision(
     decision: &Decision,
-    (required_scopes, acr_values, max_age): (&[String], &[String], Option<Duration>),
+    required: &Requirements,
     next_nonce: String,
 ) -> proto::Decision {
     let as_of = Some(timestamp(decision.as_of));
@@ -250,7 +252,7 @@ pub(crate) fn decision(
                 allow: false,
                 reason: reason.to_string(),
                 action: reason.action().as_str().to_owned(),
-                www_authenticate: www_authenticate(*reason, required_scopes, acr_values, max_age),
+                www_authenticate: www_authenticate(*reason, required),
                 as_of,
                 next_nonce,
                 ..proto::Decision::default()
@@ -265,11 +267,11 @@ pub(crate) fn decision(
         subject: claims.subject.expose().to_owned(),
         session_id: claims.session.to_string(),
         device_id: claims.device.to_string(),
-        app_id: claims.client.to_string(),
+        app_id: claims.app.to_string(),
         scopes: claims.scopes.iter().cloned().collect(),
         roles: claims.roles.clone(),
-        acr: claims.acr.clone(),
-        auth_time: Some(timestamp(claims.auth_time)),
+        acr: claims.acr.clone().unwrap_or_default(),
+        auth_time: claims.authenticated_at.map(timestamp),
         trust_level: trust_level(claims.trust_level).into(),
         expire_time: Some(timestamp(claims.expires_at)),
         as_of,
@@ -280,26 +282,25 @@ pub(crate) fn decision(
 
 /// The challenge of a refused call (RFC 6750, 3; RFC 9449, 7.1 and 8; RFC 9470, 3). The values are
 /// words of the caller's own request, checked to be free of control characters; quotes are escaped.
-fn www_authenticate(
-    reason: Reason,
-    scopes: &[String],
-    acr_values: &[String],
-    max_age: Option<Duration>,
-) -> String {
+fn www_authenticate(reason: Reason, required: &Requirements) -> String {
     let error = www_error(reason);
     let mut header = format!("DPoP error=\"{error}\", error_description=\"{reason}\"");
-    if reason == Reason::ScopeNotAllowed && !scopes.is_empty() {
-        header.push_str(&format!(", scope=\"{}\"", quoted(&scopes.join(" "))));
+    let mut add = |name: &str, value: &str| {
+        header.push_str(&format!(", {name}=\"{}\"", quoted(value)));
+    };
+    if reason == Reason::ScopeNotAllowed && !required.scopes.is_empty() {
+        let scopes: Vec<&str> = required.scopes.iter().map(String::as_str).collect();
+        add("scope", &scopes.join(" "));
     }
     if reason == Reason::StepUpRequired {
-        if !acr_values.is_empty() {
-            header.push_str(&format!(", acr_values=\"{}\"", quoted(&acr_values.join(" "))));
+        if !required.acr_values.is_empty() {
+            add("acr_values", &required.acr_values.join(" "));
         }
-        if let Some(span) = max_age {
-            header.push_str(&format!(", max_age=\"{}\"", span.as_secs()));
+        if let Some(span) = required.max_age {
+            add("max_age", &span.as_secs().to_string());
         }
     }
-    header.push_str(", algs=\"ES256\"");
+    add("algs", "ES256");
     header
 }
 
@@ -332,7 +333,6 @@ fn www_error(reason: Reason) -> &'static str {
 
 pub(crate) fn introspection(
     verified: Option<&VerifiedClaims>,
-    issuer: &str,
 ) -> proto::IntrospectTokenResponse {
     let Some(verified) = verified else { return proto::IntrospectTokenResponse::default() };
     let claims = verified.claims();
@@ -340,18 +340,18 @@ pub(crate) fn introspection(
     proto::IntrospectTokenResponse {
         active: true,
         scope: scopes.join(" "),
-        client_id: claims.client.to_string(),
+        client_id: claims.app.to_string(),
         token_type: "DPoP".to_owned(),
         exp: claims.expires_at.as_secs(),
         iat: claims.issued_at.as_secs(),
         sub: claims.subject.expose().to_owned(),
         aud: claims.audience.clone(),
-        iss: issuer.to_owned(),
-        jti: claims.token_id.clone(),
+        iss: claims.issuer.clone(),
+        jti: HEXLOWER.encode(&claims.token_id),
         sid: claims.session.to_string(),
         did: claims.device.to_string(),
-        cnf_jkt: claims.session_key.to_string(),
-        acr: claims.acr.clone(),
-        auth_time: claims.auth_time.as_secs(),
+        cnf_jkt: claims.key.to_string(),
+        acr: claims.acr.clone().unwrap_or_default(),
+        auth_time: claims.authenticated_at.map_or(0, Timestamp::as_secs),
     }
 }

@@ -11,7 +11,7 @@ use crate::policy::{self, TrustLevel};
 use crate::session::{self as domain, SessionEntry};
 use crate::time::Timestamp;
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Enumeration)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Enumeration)]
 #[repr(i32)]
 enum Trust {
     Unknown = 0,
@@ -21,7 +21,7 @@ enum Trust {
     StrongBox = 4,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Enumeration)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Enumeration)]
 #[repr(i32)]
 enum Why {
     Unknown = 0,
@@ -32,7 +32,7 @@ enum Why {
     Administrative = 5,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Enumeration)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Enumeration)]
 #[repr(i32)]
 enum End {
     Unknown = 0,
@@ -41,6 +41,7 @@ enum End {
 }
 
 #[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
 pub(super) struct Device {
     #[prost(bytes = "vec", tag = "1")]
     id: Vec<u8>,
@@ -69,6 +70,7 @@ pub(super) struct Device {
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
+#[prost(skip_debug)]
 struct Revoked {
     #[prost(int64, tag = "1")]
     at: i64,
@@ -77,6 +79,7 @@ struct Revoked {
 }
 
 #[derive(Clone, PartialEq, Oneof)]
+#[prost(skip_debug)]
 enum Posture {
     #[prost(message, tag = "11")]
     Android(AndroidPosture),
@@ -85,6 +88,7 @@ enum Posture {
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
+#[prost(skip_debug)]
 struct AndroidPosture {
     #[prost(uint32, tag = "1")]
     attestation_version: u32,
@@ -105,6 +109,7 @@ struct AndroidPosture {
 }
 
 #[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
 struct ApplePosture {
     #[prost(bool, tag = "1")]
     development: bool,
@@ -119,6 +124,7 @@ struct ApplePosture {
 }
 
 #[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
 pub(super) struct Session {
     #[prost(bytes = "vec", tag = "1")]
     id: Vec<u8>,
@@ -161,6 +167,7 @@ pub(super) struct Session {
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
+#[prost(skip_debug)]
 struct Ended {
     #[prost(int64, tag = "1")]
     at: i64,
@@ -169,6 +176,7 @@ struct Ended {
 }
 
 #[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
 pub(super) struct Subject {
     #[prost(uint64, tag = "1")]
     epoch: u64,
@@ -179,6 +187,7 @@ pub(super) struct Subject {
 }
 
 #[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
 struct SubjectSession {
     #[prost(bytes = "vec", tag = "1")]
     id: Vec<u8>,
@@ -189,6 +198,7 @@ struct SubjectSession {
 }
 
 #[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
 pub(super) struct Fleet {
     #[prost(int64, optional, tag = "1")]
     not_before: Option<i64>,
