@@ -8,6 +8,7 @@
 pub mod android;
 pub mod apple;
 mod check;
+mod pem;
 pub mod roots;
 pub mod status_list;
 

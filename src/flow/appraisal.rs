@@ -58,14 +58,27 @@ pub(super) fn appraise(
     let mut said = Checks::default();
     let (evidence, binding, vouched) = match evidence {
         EvidenceInput::Android(chain) => (Evidence::Android(chain), challenge.to_vec(), None),
-        EvidenceInput::Apple { attestation, client_data } => {
+        EvidenceInput::Apple {
+            attestation,
+            client_data,
+        } => {
             let parsed = ClientData::parse(&client_data);
             let vouched = ClientData::check(parsed, challenge, id, &mut said);
-            (Evidence::Apple(attestation), sha256(&client_data).to_vec(), vouched)
+            (
+                Evidence::Apple(attestation),
+                sha256(&client_data).to_vec(),
+                vouched,
+            )
         }
     };
-    let given = Given { binding: Some(&binding), app: Some(&app.identity) };
-    let trust = Trust { roots: &engine.roots, status_list: engine.status_list.as_ref() };
+    let given = Given {
+        binding: Some(&binding),
+        app: Some(&app.identity),
+    };
+    let trust = Trust {
+        roots: &engine.roots,
+        status_list: engine.status_list.as_ref(),
+    };
     let examination = examine(&evidence, given, trust, now);
     let (key, facts) = (examination.key.clone(), examination.facts.clone());
     let mut checks = examination.checks.clone();
@@ -77,9 +90,17 @@ pub(super) fn appraise(
         said.extend(made);
         verdict.map(|assurance| {
             let session_key = vouched.unwrap_or_else(|| assurance.key().thumbprint());
-            Accepted { assurance, session_key }
+            Accepted {
+                assurance,
+                session_key,
+            }
         })
     });
     checks.extend(said);
-    Appraisal { checks, facts, key, verdict }
+    Appraisal {
+        checks,
+        facts,
+        key,
+        verdict,
+    }
 }

@@ -22,5 +22,11 @@ pub struct AppraiseEvidence {
 pub fn run(engine: &Engine, request: AppraiseEvidence) -> Result<Appraisal, Failure> {
     let app = engine.app(&request.app)?;
     let now = engine.clock.now();
-    Ok(appraise(engine, (&request.app, app), request.evidence, &request.challenge, now))
+    Ok(appraise(
+        engine,
+        (&request.app, app),
+        request.evidence,
+        &request.challenge,
+        now,
+    ))
 }

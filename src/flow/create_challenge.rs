@@ -45,5 +45,9 @@ pub fn run(engine: &Engine, request: &CreateChallenge) -> Result<Challenge, Fail
         expires_at,
     };
     let bytes = challenge::mint(&engine.keyring, &claims, random()?);
-    Ok(Challenge { bytes, expires_at, expires_in })
+    Ok(Challenge {
+        bytes,
+        expires_at,
+        expires_in,
+    })
 }

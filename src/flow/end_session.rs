@@ -32,10 +32,14 @@ pub async fn run(engine: &Engine, request: EndSession) -> Result<(), Failure> {
     };
     settle(|| async {
         let loaded = engine.load_one::<Session>(keys::session(&id)).await?;
-        let Some(session) = &loaded.value else { return Ok(Some(())) };
+        let Some(session) = &loaded.value else {
+            return Ok(Some(()));
+        };
         // Whoever logs out need not hold the key, but the token has to be one we made for it.
         if let Some(token) = &token
-            && token.verify(&engine.keyring, &session.session_key, now).is_err()
+            && token
+                .verify(&engine.keyring, &session.session_key, now)
+                .is_err()
         {
             return Ok(Some(()));
         }
@@ -44,7 +48,9 @@ pub async fn run(engine: &Engine, request: EndSession) -> Result<(), Failure> {
             return Ok(Some(()));
         }
         let items = vec![loaded.put(engine, &ended, Some(keep_for(&ended, now)))?];
-        let done = engine.commit(id.bucket(), (items, Vec::new()), Durability::Local).await?;
+        let done = engine
+            .commit(id.bucket(), (items, Vec::new()), Durability::Local)
+            .await?;
         Ok(done.map(|_| ()))
     })
     .await

@@ -37,7 +37,11 @@ impl Failure {
     /// A request with wrong fields.
     #[must_use]
     pub const fn malformed(violations: Vec<FieldViolation>) -> Self {
-        Self { reason: Reason::MalformedRequest, violations, detail: None }
+        Self {
+            reason: Reason::MalformedRequest,
+            violations,
+            detail: None,
+        }
     }
 
     /// A request with one wrong field.
@@ -53,18 +57,29 @@ impl Failure {
     pub fn is_verdict(&self) -> bool {
         !matches!(
             self.reason,
-            Reason::StateStoreUnavailable | Reason::Conflict | Reason::Internal | Reason::MalformedRequest
+            Reason::StateStoreUnavailable
+                | Reason::Conflict
+                | Reason::Internal
+                | Reason::MalformedRequest
         )
     }
 
     fn detailed(reason: Reason, detail: String) -> Self {
-        Self { reason, violations: Vec::new(), detail: Some(detail) }
+        Self {
+            reason,
+            violations: Vec::new(),
+            detail: Some(detail),
+        }
     }
 }
 
 impl From<Reason> for Failure {
     fn from(reason: Reason) -> Self {
-        Self { reason, violations: Vec::new(), detail: None }
+        Self {
+            reason,
+            violations: Vec::new(),
+            detail: None,
+        }
     }
 }
 
@@ -76,7 +91,9 @@ impl From<Refusal> for Failure {
 
 impl From<Rejection> for Failure {
     fn from(rejection: Rejection) -> Self {
-        let at = rejection.certificate_index.map_or(String::new(), |i| format!(" (certificate {i})"));
+        let at = rejection
+            .certificate_index
+            .map_or(String::new(), |i| format!(" (certificate {i})"));
         Self::detailed(rejection.reason, format!("{}{at}", rejection.name))
     }
 }

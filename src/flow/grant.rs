@@ -8,9 +8,9 @@ use crate::policy::{Posture, TrustLevel};
 use crate::secret::{Secret, random};
 use crate::session::{Device, Session};
 use crate::time::Timestamp;
+use crate::token::KeyTag;
 use crate::token::access::{self, AccessClaims, Platform};
 use crate::token::refresh::{self, RefreshClaims};
-use crate::token::KeyTag;
 
 /// The tokens of a session.
 #[derive(Debug, Clone)]
@@ -76,8 +76,12 @@ pub(super) fn mint(
         generation: session.generation,
         session_ends_at: session.expires_at,
     };
-    let refresh_token =
-        refresh::mint(&engine.keyring, &refresh_claims, &session.session_key, refresh_key)?;
+    let refresh_token = refresh::mint(
+        &engine.keyring,
+        &refresh_claims,
+        &session.session_key,
+        refresh_key,
+    )?;
     Ok(Grant {
         access_token,
         access_expires_in: access_expires_at.since(now),

@@ -28,13 +28,21 @@ async fn check(engine: &Engine, token: &Secret<String>) -> Result<VerifiedClaims
     let claims = access::verify(&engine.keyring, token.expose(), &engine.issuer, None, now)?;
     let (place, session) = (Place::of(engine, &claims), claims.claims().session);
     let (state, record, _) = engine.load(place, Some(session), Vec::new()).await?;
-    let record = record.and_then(|record| record.value).ok_or(Reason::SessionRevoked)?;
+    let record = record
+        .and_then(|record| record.value)
+        .ok_or(Reason::SessionRevoked)?;
     let surroundings = Surroundings {
         app: engine.standing(&claims.claims().app),
         device: state.device.value.as_ref(),
         subject: state.subject.value.as_ref(),
         fleet: state.fleet.value.as_ref(),
     };
-    admit(&claims, &record, surroundings, &Requirements::default(), now)?;
+    admit(
+        &claims,
+        &record,
+        surroundings,
+        &Requirements::default(),
+        now,
+    )?;
     Ok(claims)
 }

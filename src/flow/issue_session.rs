@@ -53,7 +53,10 @@ pub async fn run(engine: &Engine, request: IssueSession) -> Result<Grant, Failur
     let proof = dpop::parse(&request.proof)?;
     let id = SessionId::new(request.device.bucket(), random()?);
     let tag = engine.keyring.subject_tag(&request.subject);
-    let place = Place { device: request.device, subject: tag };
+    let place = Place {
+        device: request.device,
+        subject: tag,
+    };
     settle(|| async {
         let (state, _, _) = engine.load(place, None, Vec::new()).await?;
         let device = known_device(&state, &request.subject)?;
@@ -69,7 +72,10 @@ pub async fn run(engine: &Engine, request: IssueSession) -> Result<Grant, Failur
         ];
         let claim = proof_claim(&proof, device.id.bucket(), now)?;
         let bucket = device.id.bucket();
-        let Some(_) = engine.commit(bucket, (items, vec![claim]), Durability::Local).await? else {
+        let Some(_) = engine
+            .commit(bucket, (items, vec![claim]), Durability::Local)
+            .await?
+        else {
             return Ok(None);
         };
         let scopes = session.scopes.clone();
@@ -81,7 +87,11 @@ pub async fn run(engine: &Engine, request: IssueSession) -> Result<Grant, Failur
 
 /// A device that does not exist and one of another subject look the same.
 fn known_device<'a>(state: &'a State, subject: &Subject) -> Result<&'a Device, Failure> {
-    let device = state.device.value.as_ref().filter(|device| device.subject == *subject);
+    let device = state
+        .device
+        .value
+        .as_ref()
+        .filter(|device| device.subject == *subject);
     device.ok_or_else(|| Reason::DeviceKeyUnknown.into())
 }
 
@@ -113,7 +123,11 @@ async fn decide(
     now: Timestamp,
 ) -> Result<(Session, SubjectRecord), Failure> {
     let device = known_device(state, &request.subject)?;
-    let subject = state.subject.value.as_ref().ok_or(Reason::DeviceKeyUnknown)?;
+    let subject = state
+        .subject
+        .value
+        .as_ref()
+        .ok_or(Reason::DeviceKeyUnknown)?;
     let open = |dead: &BTreeSet<SessionId>| {
         let opening = Opening {
             id,
@@ -124,7 +138,13 @@ async fn decide(
             amr: request.amr.clone(),
             auth_time: request.auth_time.unwrap_or(now).min(now),
         };
-        open(opening, proof, (app.standing, &app.policy), (device, subject, dead), now)
+        open(
+            opening,
+            proof,
+            (app.standing, &app.policy),
+            (device, subject, dead),
+            now,
+        )
     };
     match open(&BTreeSet::new()) {
         Err(refusal) if refusal.0 == Reason::SessionLimit => {

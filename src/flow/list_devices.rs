@@ -15,11 +15,25 @@ pub async fn run(
     page: PageRequest<DeviceId>,
 ) -> Result<Page<Device, DeviceId>, Failure> {
     let tag = engine.keyring.subject_tag(subject);
-    let index = engine.load_one::<SubjectRecord>(keys::subject(&tag)).await?.value;
+    let index = engine
+        .load_one::<SubjectRecord>(keys::subject(&tag))
+        .await?
+        .value;
     let (ids, next) = page.cut(index.unwrap_or_default().devices.into_iter().rev());
     if ids.is_empty() {
-        return Ok(Page { entries: Vec::new(), next: None });
+        return Ok(Page {
+            entries: Vec::new(),
+            next: None,
+        });
     }
-    let devices = engine.load_all::<Device>(ids.iter().map(keys::device).collect()).await?;
-    Ok(Page { entries: devices.into_iter().filter_map(|loaded| loaded.value).collect(), next })
+    let devices = engine
+        .load_all::<Device>(ids.iter().map(keys::device).collect())
+        .await?;
+    Ok(Page {
+        entries: devices
+            .into_iter()
+            .filter_map(|loaded| loaded.value)
+            .collect(),
+        next,
+    })
 }

@@ -19,12 +19,23 @@ pub async fn run(
 ) -> Result<Page<Session, SessionId>, Failure> {
     let now = engine.clock.now();
     let tag = engine.keyring.subject_tag(subject);
-    let index = engine.load_one::<SubjectRecord>(keys::subject(&tag)).await?.value;
+    let index = engine
+        .load_one::<SubjectRecord>(keys::subject(&tag))
+        .await?
+        .value;
     let index = index.unwrap_or_default();
-    let fleet = engine.load_one::<Fleet>(keys::fleet(Bucket::of_digest(&tag))).await?.value;
+    let fleet = engine
+        .load_one::<Fleet>(keys::fleet(Bucket::of_digest(&tag)))
+        .await?
+        .value;
     let live = live_sessions(engine, &index, fleet.as_ref(), now).await?;
     let (ids, next) = page.cut(live.iter().rev().map(|session| session.id));
-    let entries = live.iter().rev().filter(|session| ids.contains(&session.id)).cloned().collect();
+    let entries = live
+        .iter()
+        .rev()
+        .filter(|session| ids.contains(&session.id))
+        .cloned()
+        .collect();
     Ok(Page { entries, next })
 }
 
@@ -38,14 +49,22 @@ pub(super) async fn live_sessions(
     if index.sessions.is_empty() {
         return Ok(Vec::new());
     }
-    let names = index.sessions.iter().map(|entry| keys::session(&entry.id)).collect();
+    let names = index
+        .sessions
+        .iter()
+        .map(|entry| keys::session(&entry.id))
+        .collect();
     let sessions = engine.load_all::<Session>(names).await?;
     let mut ids: Vec<DeviceId> = index.sessions.iter().map(|entry| entry.device).collect();
     ids.sort_unstable();
     ids.dedup();
-    let devices = engine.load_all::<Device>(ids.iter().map(keys::device).collect()).await?;
-    let devices: BTreeMap<DeviceId, Device> =
-        devices.into_iter().filter_map(|device| Some((device.value.as_ref()?.id, device.value?))).collect();
+    let devices = engine
+        .load_all::<Device>(ids.iter().map(keys::device).collect())
+        .await?;
+    let devices: BTreeMap<DeviceId, Device> = devices
+        .into_iter()
+        .filter_map(|device| Some((device.value.as_ref()?.id, device.value?)))
+        .collect();
     let live = |session: &Session| {
         let surroundings = Surroundings {
             app: engine.standing(&session.app),
@@ -55,5 +74,9 @@ pub(super) async fn live_sessions(
         };
         surroundings.check(session, now).is_ok()
     };
-    Ok(sessions.into_iter().filter_map(|session| session.value).filter(live).collect())
+    Ok(sessions
+        .into_iter()
+        .filter_map(|session| session.value)
+        .filter(live)
+        .collect())
 }

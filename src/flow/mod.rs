@@ -98,7 +98,9 @@ impl Engine {
 
     /// Whether the app of a stored record may be used.
     fn standing(&self, id: &AppId) -> Standing {
-        self.apps.get(id).map_or(Standing::Disabled, |app| app.standing)
+        self.apps
+            .get(id)
+            .map_or(Standing::Disabled, |app| app.standing)
     }
 
     /// A nonce for the caller's next proof.

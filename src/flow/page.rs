@@ -64,9 +64,17 @@ mod tests {
 
     #[test]
     fn pages_join_into_the_whole() {
-        let (first, next) = PageRequest { size: 2, after: None }.cut([5, 4, 3].into_iter());
+        let (first, next) = PageRequest {
+            size: 2,
+            after: None,
+        }
+        .cut([5, 4, 3].into_iter());
         assert_eq!((first, next), (vec![5, 4], Some(4)));
-        let (second, next) = PageRequest { size: 2, after: next }.cut([6, 5, 4, 3].into_iter());
+        let (second, next) = PageRequest {
+            size: 2,
+            after: next,
+        }
+        .cut([6, 5, 4, 3].into_iter());
         assert_eq!((second, next), (vec![3], None));
     }
 
@@ -75,6 +83,9 @@ mod tests {
         for bad in [-1, 101, i32::MAX, i32::MIN] {
             assert!(PageRequest::<u8>::parse(bad, None).is_err());
         }
-        assert_eq!(PageRequest::<u8>::parse(0, None).unwrap().size, PAGE_SIZE_DEFAULT);
+        assert_eq!(
+            PageRequest::<u8>::parse(0, None).unwrap().size,
+            PAGE_SIZE_DEFAULT
+        );
     }
 }

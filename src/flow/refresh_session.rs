@@ -83,9 +83,13 @@ async fn attempt(
     scopes: &BTreeSet<String>,
     now: Timestamp,
 ) -> Result<Option<Refreshed>, Failure> {
-    let place = Place { device: token.claims().device, subject: token.claims().subject };
-    let (state, record, claimed) =
-        engine.load(place, Some(token.claims().session), vec![claim.clone()]).await?;
+    let place = Place {
+        device: token.claims().device,
+        subject: token.claims().subject,
+    };
+    let (state, record, claimed) = engine
+        .load(place, Some(token.claims().session), vec![claim.clone()])
+        .await?;
     check_unused(&claimed)?;
     let record = record.ok_or(Reason::Internal)?;
     // A session that is not found is dead: lost state never opens a door.
@@ -96,11 +100,18 @@ async fn attempt(
         subject: state.subject.value.as_ref(),
         fleet: state.fleet.value.as_ref(),
     };
-    let rotation = rotate(session, token.claims().generation, surroundings, &app.policy, now)?;
+    let rotation = rotate(
+        session,
+        token.claims().generation,
+        surroundings,
+        &app.policy,
+        now,
+    )?;
     let (outcome, write, answer) = match rotation {
-        Rotation::Granted { outcome: RefreshOutcome::Retry, session } => {
-            (RefreshOutcome::Retry, None, Some(session))
-        }
+        Rotation::Granted {
+            outcome: RefreshOutcome::Retry,
+            session,
+        } => (RefreshOutcome::Retry, None, Some(session)),
         Rotation::Granted { outcome, session } => (outcome, Some(session.clone()), Some(session)),
         Rotation::Reused { ended } => (RefreshOutcome::Retry, ended, None),
     };
@@ -117,7 +128,11 @@ async fn attempt(
             state.fleet.keep(),
         ];
         let bucket = token.claims().session.bucket();
-        if engine.commit(bucket, (items, Vec::new()), Durability::Local).await?.is_none() {
+        if engine
+            .commit(bucket, (items, Vec::new()), Durability::Local)
+            .await?
+            .is_none()
+        {
             return Ok(None);
         }
     }

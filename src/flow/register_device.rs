@@ -11,9 +11,7 @@ use crate::reason::Reason;
 use crate::session::{Candidate, Device, DeviceState, Registration, register};
 use crate::store::{Claim, Claimed, Durability, keys};
 use crate::time::Timestamp;
-use crate::token::challenge::{
-    self, ChallengeExpectation, ChallengePurpose, VerifiedChallenge,
-};
+use crate::token::challenge::{self, ChallengeExpectation, ChallengePurpose, VerifiedChallenge};
 
 /// A used challenge is remembered this much longer than it could be used, for clocks that differ
 /// between our instances.
@@ -64,20 +62,29 @@ pub async fn run(engine: &Engine, request: RegisterDevice) -> Result<Registered,
     };
     let used = challenge::verify(&engine.keyring, &request.challenge, &expected, now)?;
     let evidence = request.evidence.clone();
-    let appraisal = appraise(engine, (&request.app, app), evidence, &request.challenge, now);
+    let appraisal = appraise(
+        engine,
+        (&request.app, app),
+        evidence,
+        &request.challenge,
+        now,
+    );
     let accepted = match &appraisal.verdict {
         Ok(accepted) => accepted.clone(),
         Err(rejection) => return Err((**rejection).clone().into()),
     };
     let candidate = candidate(engine, &request, &accepted);
-    let device = settle(|| attempt(engine, (app, &used), &candidate, request.validate_only, now)).await?;
+    let device =
+        settle(|| attempt(engine, (app, &used), &candidate, request.validate_only, now)).await?;
     Ok(Registered { device, appraisal })
 }
 
 fn candidate(engine: &Engine, request: &RegisterDevice, accepted: &Accepted) -> Candidate {
     let key = accepted.assurance.key().thumbprint();
     Candidate {
-        id: engine.keyring.device_id(&request.app, &request.subject, &key),
+        id: engine
+            .keyring
+            .device_id(&request.app, &request.subject, &key),
         app: request.app.clone(),
         subject: request.subject.clone(),
         key,
@@ -96,8 +103,15 @@ async fn attempt(
     now: Timestamp,
 ) -> Result<Option<Device>, Failure> {
     let subject = engine.keyring.subject_tag(&candidate.subject);
-    let place = Place { device: candidate.id, subject };
-    let claims = if validate_only { Vec::new() } else { claims(used, candidate, now) };
+    let place = Place {
+        device: candidate.id,
+        subject,
+    };
+    let claims = if validate_only {
+        Vec::new()
+    } else {
+        claims(used, candidate, now)
+    };
     let (state, _, claimed) = engine.load(place, None, claims).await?;
     let refusals = [Reason::ChallengeAlreadyUsed, Reason::DeviceExists];
     for (claim, refusal) in claimed.iter().zip(refusals) {
@@ -114,7 +128,9 @@ async fn attempt(
         state.subject.put(engine, &subject, None)?,
         state.fleet.keep(),
     ];
-    let done = engine.commit(device.id.bucket(), (items, Vec::new()), Durability::Local).await?;
+    let done = engine
+        .commit(device.id.bucket(), (items, Vec::new()), Durability::Local)
+        .await?;
     Ok(done.map(|_| device))
 }
 
@@ -127,7 +143,11 @@ fn claims(used: &VerifiedChallenge, candidate: &Candidate, now: Timestamp) -> Ve
             owner: owner.clone(),
             live_for: Some(used.expires_at().since(now) + CHALLENGE_SLACK),
         },
-        Claim { key: keys::key_owner(&candidate.key), owner, live_for: None },
+        Claim {
+            key: keys::key_owner(&candidate.key),
+            owner,
+            live_for: None,
+        },
     ]
 }
 
@@ -140,7 +160,13 @@ async fn decide(
 ) -> Result<Registration, Failure> {
     let register = |revoked: &BTreeSet<DeviceId>| {
         let subject = (state.subject.value.as_ref(), revoked);
-        register(candidate.clone(), state.device.value.as_ref(), subject, &app.policy, now)
+        register(
+            candidate.clone(),
+            state.device.value.as_ref(),
+            subject,
+            &app.policy,
+            now,
+        )
     };
     match register(&BTreeSet::new()) {
         Err(refusal) if refusal.0 == Reason::DeviceLimit => {
@@ -152,10 +178,19 @@ async fn decide(
 
 /// Which of the subject's devices do not count against its limit.
 async fn revoked_devices(engine: &Engine, state: &State) -> Result<BTreeSet<DeviceId>, Failure> {
-    let ids = state.subject.value.iter().flat_map(|subject| &subject.devices);
-    let devices = engine.load_all::<Device>(ids.map(keys::device).collect()).await?;
-    let revoked = devices.into_iter().filter_map(|device| device.value).filter_map(|device| {
-        matches!(device.state, DeviceState::Revoked { .. }).then_some(device.id)
-    });
+    let ids = state
+        .subject
+        .value
+        .iter()
+        .flat_map(|subject| &subject.devices);
+    let devices = engine
+        .load_all::<Device>(ids.map(keys::device).collect())
+        .await?;
+    let revoked = devices
+        .into_iter()
+        .filter_map(|device| device.value)
+        .filter_map(|device| {
+            matches!(device.state, DeviceState::Revoked { .. }).then_some(device.id)
+        });
     Ok(revoked.collect())
 }

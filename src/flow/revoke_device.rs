@@ -58,7 +58,9 @@ pub async fn run(engine: &Engine, request: RevokeDevice) -> Result<Revoked, Fail
         Durability::Replicated { replicas, .. } => replicas,
     };
     let (device, done) = settle(|| async {
-        let loaded = engine.load_one::<Device>(keys::device(&request.device)).await?;
+        let loaded = engine
+            .load_one::<Device>(keys::device(&request.device))
+            .await?;
         let device = loaded.value.as_ref().ok_or(Reason::ResourceNotFound)?;
         let revoked = revoke(device, request.why, now);
         if request.validate_only {
@@ -66,7 +68,9 @@ pub async fn run(engine: &Engine, request: RevokeDevice) -> Result<Revoked, Fail
         }
         let items = vec![loaded.put(engine, &revoked, None)?];
         let bucket = request.device.bucket();
-        let done = engine.commit(bucket, (items, Vec::new()), engine.revocation_durability).await?;
+        let done = engine
+            .commit(bucket, (items, Vec::new()), engine.revocation_durability)
+            .await?;
         Ok(done.map(|done| (revoked, Some(done))))
     })
     .await?;
@@ -94,6 +98,9 @@ fn residual_access(
     effective_at: Timestamp,
     now: Timestamp,
 ) -> Duration {
-    let life = engine.apps.get(&device.app).map(|app| app.policy.lifetimes.access_for);
+    let life = engine
+        .apps
+        .get(&device.app)
+        .map(|app| app.policy.lifetimes.access_for);
     effective_at.after(life.unwrap_or_default()).since(now)
 }

@@ -31,18 +31,32 @@ pub(super) struct Loaded<T> {
 impl<T: Stored> Loaded<T> {
     fn open(engine: &Engine, key: Key, record: Option<Record>) -> Result<Self, Failure> {
         let version = record.as_ref().map(|record| record.version);
-        let value = record.map(|record| unseal(&engine.keyring, &key, &record)).transpose()?;
-        Ok(Self { key, version, value })
+        let value = record
+            .map(|record| unseal(&engine.keyring, &key, &record))
+            .transpose()?;
+        Ok(Self {
+            key,
+            version,
+            value,
+        })
     }
 
     /// A record that is known not to exist yet, because its name was just drawn.
     pub(super) const fn absent(key: Key) -> Self {
-        Self { key, version: None, value: None }
+        Self {
+            key,
+            version: None,
+            value: None,
+        }
     }
 
     /// An item that only checks that the record is still the one that was looked at.
     pub(super) fn keep(&self) -> Item {
-        Item { key: self.key.clone(), expected: self.version, change: Change::Keep }
+        Item {
+            key: self.key.clone(),
+            expected: self.version,
+            change: Change::Keep,
+        }
     }
 
     /// An item that replaces the record.
@@ -54,7 +68,11 @@ impl<T: Stored> Loaded<T> {
     ) -> Result<Item, Failure> {
         let value = seal(&engine.keyring, &self.key, value)?;
         let change = Change::Put { value, live_for };
-        Ok(Item { key: self.key.clone(), expected: self.version, change })
+        Ok(Item {
+            key: self.key.clone(),
+            expected: self.version,
+            change,
+        })
     }
 }
 
@@ -77,7 +95,10 @@ impl Place {
     /// Where the records behind an access token are.
     pub(super) fn of(engine: &Engine, verified: &VerifiedClaims) -> Self {
         let claims = verified.claims();
-        Self { device: claims.device, subject: engine.keyring.subject_tag(&claims.subject) }
+        Self {
+            device: claims.device,
+            subject: engine.keyring.subject_tag(&claims.subject),
+        }
     }
 }
 
@@ -103,7 +124,9 @@ impl Engine {
             subject: Loaded::open(self, subject, next())?,
             fleet: Loaded::open(self, fleet, next())?,
         };
-        let session = session.map(|key| Loaded::open(self, key, next())).transpose()?;
+        let session = session
+            .map(|key| Loaded::open(self, key, next()))
+            .transpose()?;
         Ok((state, session, admitted.claims))
     }
 
@@ -112,9 +135,15 @@ impl Engine {
         &self,
         keys: Vec<Key>,
     ) -> Result<Vec<Loaded<T>>, Failure> {
-        let ask = Admission { load: keys.clone(), claim: Vec::new() };
+        let ask = Admission {
+            load: keys.clone(),
+            claim: Vec::new(),
+        };
         let records = self.store.admit(ask).await?.records;
-        keys.into_iter().zip(records).map(|(key, record)| Loaded::open(self, key, record)).collect()
+        keys.into_iter()
+            .zip(records)
+            .map(|(key, record)| Loaded::open(self, key, record))
+            .collect()
     }
 
     /// One trip: one record.
@@ -138,13 +167,23 @@ impl Engine {
     ) -> Result<Option<Done>, Failure> {
         let operation = OperationId(random()?);
         let events = Vec::new();
-        let change = ChangeSet { operation, bucket, items, claims, events, durability };
+        let change = ChangeSet {
+            operation,
+            bucket,
+            items,
+            claims,
+            events,
+            durability,
+        };
         let answer = match self.store.commit(change.clone()).await {
             Err(StoreError::OutcomeUnknown(_)) => self.store.commit(change).await?,
             answer => answer?,
         };
         match answer {
-            Committed::Done { replicas_acked } => Ok(Some(Done { operation, replicas_acked })),
+            Committed::Done { replicas_acked } => Ok(Some(Done {
+                operation,
+                replicas_acked,
+            })),
             Committed::Conflict => Ok(None),
             Committed::ClaimTaken { .. } => Err(Reason::ProofReplayed.into()),
         }

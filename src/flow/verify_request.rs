@@ -65,7 +65,9 @@ async fn check(
     let claim = proof_claim(&proof, session.bucket(), now)?;
     let (state, record, claimed) = engine.load(place, Some(session), vec![claim]).await?;
     check_unused(&claimed)?;
-    let record = record.and_then(|record| record.value).ok_or(Reason::SessionRevoked)?;
+    let record = record
+        .and_then(|record| record.value)
+        .ok_or(Reason::SessionRevoked)?;
     let surroundings = Surroundings {
         app: app.standing,
         device: state.device.value.as_ref(),
@@ -83,7 +85,10 @@ fn check_proof(
     proof: UnverifiedProof,
     now: Timestamp,
 ) -> Result<VerifiedProof, Failure> {
-    let uri = request.uri.parse::<TargetUri>().map_err(|_| Reason::ProofTargetMismatch)?;
+    let uri = request
+        .uri
+        .parse::<TargetUri>()
+        .map_err(|_| Reason::ProofTargetMismatch)?;
     let expected = ProofExpectation {
         method: &request.method,
         uris: std::slice::from_ref(&uri),

@@ -123,9 +123,16 @@ fn scan_message(name: &str, bytes: &[u8], path: &str, depth: usize) -> Result<()
     while rest.has_remaining() {
         let (number, wire) = decode_key(&mut rest).map_err(|_| WireRefusal::Malformed)?;
         let Some(field) = shape.get(&number) else {
-            return Err(WireRefusal::UnknownField { path: path.to_owned(), number });
+            return Err(WireRefusal::UnknownField {
+                path: path.to_owned(),
+                number,
+            });
         };
-        let path = if path.is_empty() { field.name.clone() } else { format!("{path}.{}", field.name) };
+        let path = if path.is_empty() {
+            field.name.clone()
+        } else {
+            format!("{path}.{}", field.name)
+        };
         // A `oneof` is one place, whichever member fills it.
         let place = field.oneof.map_or(Err(number), Ok);
         if !field.repeated && !seen.insert(place) {
@@ -158,7 +165,9 @@ fn take<'a>(rest: &mut &'a [u8], wire: WireType) -> Result<&'a [u8], WireRefusal
         }
         WireType::StartGroup | WireType::EndGroup => return Err(WireRefusal::Malformed),
     };
-    let (value, behind) = rest.split_at_checked(length).ok_or(WireRefusal::Malformed)?;
+    let (value, behind) = rest
+        .split_at_checked(length)
+        .ok_or(WireRefusal::Malformed)?;
     *rest = behind;
     Ok(value)
 }
@@ -168,10 +177,15 @@ impl From<WireRefusal> for Status {
         match refusal {
             WireRefusal::UnknownField { path, number } => {
                 let number = number.to_string();
-                status_with(Reason::UnknownField, [("message", path), ("field_number", number)])
+                status_with(
+                    Reason::UnknownField,
+                    [("message", path), ("field_number", number)],
+                )
             }
             WireRefusal::Malformed => bad_request([("", "not a message of this RPC")]),
-            WireRefusal::Doubled { path } => bad_request([(path, "given more than once".to_owned())]),
+            WireRefusal::Doubled { path } => {
+                bad_request([(path, "given more than once".to_owned())])
+            }
         }
     }
 }
@@ -237,7 +251,9 @@ mod tests {
             subject: "user".to_owned(),
             app_id: "bank".to_owned(),
             challenge: vec![3; 60],
-            evidence: Some(Evidence { kind: Some(evidence::Kind::Apple(apple)) }),
+            evidence: Some(Evidence {
+                kind: Some(evidence::Kind::Apple(apple)),
+            }),
             validate_only: true,
         }
     }
@@ -255,17 +271,28 @@ mod tests {
         let mut bytes = request().encode_to_vec();
         bytes.extend_from_slice(&[0xf8, 0x07, 1]); // field 127, varint 1
         let path = String::new();
-        assert_eq!(scan(NAME, &bytes), Err(WireRefusal::UnknownField { path, number: 127 }));
+        assert_eq!(
+            scan(NAME, &bytes),
+            Err(WireRefusal::UnknownField { path, number: 127 })
+        );
         let nested = [0x22, 4, 0x12, 2, 0x78, 0x00]; // evidence.apple, field 15
         let path = "evidence.apple".to_owned();
-        assert_eq!(scan(NAME, &nested), Err(WireRefusal::UnknownField { path, number: 15 }));
+        assert_eq!(
+            scan(NAME, &nested),
+            Err(WireRefusal::UnknownField { path, number: 15 })
+        );
     }
 
     #[test]
     fn refuses_a_singular_field_given_twice() {
         let mut bytes = request().encode_to_vec();
         bytes.extend_from_slice(&[0x12, 1, b'x']); // app_id again
-        assert_eq!(scan(NAME, &bytes), Err(WireRefusal::Doubled { path: "app_id".to_owned() }));
+        assert_eq!(
+            scan(NAME, &bytes),
+            Err(WireRefusal::Doubled {
+                path: "app_id".to_owned()
+            })
+        );
         let both = [0x22, 4, 0x0a, 0, 0x12, 0]; // evidence { android {} apple {} }
         let path = "evidence.apple".to_owned();
         assert_eq!(scan(NAME, &both), Err(WireRefusal::Doubled { path }));
@@ -277,7 +304,10 @@ mod tests {
         let bytes = request().encode_to_vec();
         let cut = &bytes[..bytes.len() - 3];
         assert!(scan(NAME, cut).is_err());
-        assert_eq!(scan(NAME, &[0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f]), Err(WireRefusal::Malformed));
+        assert_eq!(
+            scan(NAME, &[0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f]),
+            Err(WireRefusal::Malformed)
+        );
     }
 
     proptest! {

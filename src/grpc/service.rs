@@ -11,12 +11,12 @@ use super::proto::device_service_server::{DeviceService, DeviceServiceServer};
 use super::proto::session_service_server::{SessionService, SessionServiceServer};
 use super::proto::verification_service_server::{VerificationService, VerificationServiceServer};
 use super::{proto, status, wire};
+use crate::flow::refresh_session::Refreshed;
 use crate::flow::{
     Engine, Failure, appraise_evidence, create_challenge, end_session, get_device,
     introspect_token, issue_session, list_devices, list_sessions, refresh_session, register_device,
     revoke_device, verify_request,
 };
-use crate::flow::refresh_session::Refreshed;
 use crate::reason::Action;
 use crate::session;
 use crate::telemetry::metrics::{Metrics, Platform, RefreshOutcome};
@@ -56,7 +56,10 @@ impl Services {
         if let Some(detail) = &failure.detail {
             tracing::info!(reason = failure.reason.as_str(), detail, "refused");
         }
-        let violations = failure.violations.iter().map(|v| (v.field.clone(), v.description.clone()));
+        let violations = failure
+            .violations
+            .iter()
+            .map(|v| (v.field.clone(), v.description.clone()));
         let mut refused = if failure.violations.is_empty() {
             status::status(failure.reason)
         } else {
@@ -130,9 +133,8 @@ impl DeviceService for Services {
     ) -> Result<Response<proto::RegisterDeviceResponse>, Status> {
         let sent = request.into_inner();
         let platform = platform(sent.evidence.as_ref());
-        let registered = async {
-            register_device::run(&self.engine, wire::register_device(sent)?).await
-        };
+        let registered =
+            async { register_device::run(&self.engine, wire::register_device(sent)?).await };
         let registered = registered.await;
         if let Some(platform) = platform {
             let refused = registered.as_ref().err().map(|failure| failure.reason);
@@ -146,11 +148,12 @@ impl DeviceService for Services {
         &self,
         request: Request<proto::GetDeviceRequest>,
     ) -> Result<Response<proto::GetDeviceResponse>, Status> {
-        let device = async {
-            get_device::run(&self.engine, &wire::get_device(request.get_ref())?).await
-        };
+        let device =
+            async { get_device::run(&self.engine, &wire::get_device(request.get_ref())?).await };
         let device = device.await.map_err(|failure| self.refuse(&failure))?;
-        Ok(Response::new(proto::GetDeviceResponse { device: Some(wire::device(&device)) }))
+        Ok(Response::new(proto::GetDeviceResponse {
+            device: Some(wire::device(&device)),
+        }))
     }
 
     async fn list_devices(
@@ -248,7 +251,11 @@ impl VerificationService for Services {
         if let Err(reason) = decision.verdict {
             tracing::Span::current().record("reason", reason.as_str());
         }
-        let decision = Some(wire::decision(&decision, &required, self.engine.next_nonce()));
+        let decision = Some(wire::decision(
+            &decision,
+            &required,
+            self.engine.next_nonce(),
+        ));
         Ok(self.answer(proto::VerifyRequestResponse { decision }))
     }
 
@@ -257,7 +264,8 @@ impl VerificationService for Services {
         request: Request<proto::IntrospectTokenRequest>,
     ) -> Result<Response<proto::IntrospectTokenResponse>, Status> {
         let claims = async {
-            introspect_token::run(&self.engine, &wire::introspect_token(request.into_inner())?).await
+            introspect_token::run(&self.engine, &wire::introspect_token(request.into_inner())?)
+                .await
         };
         let claims = claims.await.map_err(|failure| self.refuse(&failure))?;
         Ok(Response::new(wire::introspection(claims.as_ref())))

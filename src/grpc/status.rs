@@ -116,7 +116,9 @@ pub fn status_with(
     reason: Reason,
     facts: impl IntoIterator<Item = (&'static str, String)>,
 ) -> Status {
-    let facts = facts.into_iter().map(|(name, value)| (name.to_owned(), shortened(value)));
+    let facts = facts
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), shortened(value)));
     let details = details(reason, facts);
     Status::with_error_details(code(reason), reason.message(), details)
 }
@@ -158,10 +160,7 @@ pub fn reason_of(status: &Status) -> Option<Reason> {
         .find(|reason| reason.as_str() == info.reason)
 }
 
-fn details(
-    reason: Reason,
-    facts: impl IntoIterator<Item = (String, String)>,
-) -> ErrorDetails {
+fn details(reason: Reason, facts: impl IntoIterator<Item = (String, String)>) -> ErrorDetails {
     let action = ("action".to_owned(), reason.action().as_str().to_owned());
     let metadata: HashMap<_, _> = facts.into_iter().chain([action]).collect();
     let mut details = ErrorDetails::with_error_info(reason.as_str(), DOMAIN, metadata);

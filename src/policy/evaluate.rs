@@ -95,18 +95,26 @@ pub fn device_key_checks(facts: &Facts, key: &AttestedKey) -> Checks {
         let hardware = &facts.key_description.hardware_enforced;
         let purposes = hardware.purposes.as_deref().unwrap_or_default();
         let signs_only = purposes.contains(&PURPOSE_SIGN)
-            && purposes.iter().all(|purpose| [PURPOSE_SIGN, PURPOSE_VERIFY].contains(purpose));
+            && purposes
+                .iter()
+                .all(|purpose| [PURPOSE_SIGN, PURPOSE_VERIFY].contains(purpose));
         checks.note(
             "device_key_purpose",
             0,
             require(signs_only, Reason::AttestationKeyRejected),
-            (format!("{purposes:?}"), "SIGN (2), at most with VERIFY (3), in hardwareEnforced"),
+            (
+                format!("{purposes:?}"),
+                "SIGN (2), at most with VERIFY (3), in hardwareEnforced",
+            ),
         );
         let digests = hardware.digests.as_deref().unwrap_or_default();
         checks.note(
             "device_key_digest",
             0,
-            require(digests.contains(&DIGEST_SHA_256), Reason::AttestationKeyRejected),
+            require(
+                digests.contains(&DIGEST_SHA_256),
+                Reason::AttestationKeyRejected,
+            ),
             (format!("{digests:?}"), "SHA-256 (4) among them"),
         );
     }
@@ -119,8 +127,14 @@ fn android_checks(facts: &android::Facts, policy: &AndroidPolicy) -> Checks {
     checks.note(
         "security_level",
         0,
-        require(level >= Some(policy.security_level_min), Reason::SecurityLevelTooLow),
-        (facts.security_level.as_str(), format!("at least {:?}", policy.security_level_min)),
+        require(
+            level >= Some(policy.security_level_min),
+            Reason::SecurityLevelTooLow,
+        ),
+        (
+            facts.security_level.as_str(),
+            format!("at least {:?}", policy.security_level_min),
+        ),
     );
     let hardware = &facts.key_description.hardware_enforced;
     boot_checks(&mut checks, hardware.root_of_trust.as_ref(), policy);
@@ -139,16 +153,29 @@ fn android_checks(facts: &android::Facts, policy: &AndroidPolicy) -> Checks {
 
 fn boot_checks(checks: &mut Checks, root: Option<&RootOfTrust>, policy: &AndroidPolicy) {
     let locked = root.is_some_and(|root| root.device_locked);
-    let seen = root.map_or("absent", |root| if root.device_locked { "locked" } else { "unlocked" });
-    checks.note("device_locked", 0, require(locked, Reason::BootStateRejected), (seen, "locked"));
+    let seen = root.map_or("absent", |root| {
+        if root.device_locked {
+            "locked"
+        } else {
+            "unlocked"
+        }
+    });
+    checks.note(
+        "device_locked",
+        0,
+        require(locked, Reason::BootStateRejected),
+        (seen, "locked"),
+    );
     let accepted = root.is_some_and(|root| match root.verified_boot_state {
         VerifiedBootState::Verified => true,
-        VerifiedBootState::SelfSigned => {
-            policy.self_signed_boot_keys.contains(&root.verified_boot_key)
-        }
+        VerifiedBootState::SelfSigned => policy
+            .self_signed_boot_keys
+            .contains(&root.verified_boot_key),
         _ => false,
     });
-    let seen = root.map_or("absent".to_owned(), |root| format!("{:?}", root.verified_boot_state));
+    let seen = root.map_or("absent".to_owned(), |root| {
+        format!("{:?}", root.verified_boot_state)
+    });
     let wanted = if policy.self_signed_boot_keys.is_empty() {
         "Verified"
     } else {
@@ -161,9 +188,24 @@ fn boot_checks(checks: &mut Checks, root: Option<&RootOfTrust>, policy: &Android
 fn patch_checks(checks: &mut Checks, hardware: &AuthorizationList, policy: &AndroidPolicy) {
     let levels = [
         ("os_version", hardware.os_version, policy.os_version_min, 6),
-        ("os_patch_level", hardware.os_patch_level, policy.os_patch_level_min, 6),
-        ("vendor_patch_level", hardware.vendor_patch_level, policy.vendor_patch_level_min, 8),
-        ("boot_patch_level", hardware.boot_patch_level, policy.boot_patch_level_min, 8),
+        (
+            "os_patch_level",
+            hardware.os_patch_level,
+            policy.os_patch_level_min,
+            6,
+        ),
+        (
+            "vendor_patch_level",
+            hardware.vendor_patch_level,
+            policy.vendor_patch_level_min,
+            8,
+        ),
+        (
+            "boot_patch_level",
+            hardware.boot_patch_level,
+            policy.boot_patch_level_min,
+            8,
+        ),
     ];
     for (name, seen, least, digits) in levels {
         if least == 0 {
@@ -194,7 +236,10 @@ fn apple_checks(facts: &apple::Facts, policy: &ApplePolicy) -> Checks {
                 || policy.validation_categories.contains(&category)
         }
     };
-    let seen = facts.extensions.validation_category.map_or("absent".to_owned(), |value| value.to_string());
+    let seen = facts
+        .extensions
+        .validation_category
+        .map_or("absent".to_owned(), |value| value.to_string());
     let wanted = format!(
         "one of {:?} ({} when absent)",
         policy.validation_categories,
@@ -246,11 +291,12 @@ impl Posture {
             Facts::Android(facts) => {
                 let hardware = &facts.key_description.hardware_enforced;
                 let small = |value: Option<u64>| {
-                    value.and_then(|value| u32::try_from(value).ok()).unwrap_or(0)
+                    value
+                        .and_then(|value| u32::try_from(value).ok())
+                        .unwrap_or(0)
                 };
-                let self_signed = |root: &RootOfTrust| {
-                    root.verified_boot_state == VerifiedBootState::SelfSigned
-                };
+                let self_signed =
+                    |root: &RootOfTrust| root.verified_boot_state == VerifiedBootState::SelfSigned;
                 Self::Android(AndroidPosture {
                     attestation_version: small(Some(facts.key_description.attestation_version)),
                     strongbox: facts.security_level == SecurityLevel::StrongBox,

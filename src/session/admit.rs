@@ -47,16 +47,25 @@ pub fn admit(
         return Err(Reason::TokenInvalid.into());
     }
     surroundings.check(session, now)?;
-    if required.audience.as_ref().is_some_and(|audience| *audience != claims.audience) {
+    if required
+        .audience
+        .as_ref()
+        .is_some_and(|audience| *audience != claims.audience)
+    {
         return Err(Reason::TokenInvalid.into());
     }
     if !required.scopes.is_subset(&claims.scopes) {
         return Err(Reason::ScopeNotAllowed.into());
     }
     let acr_fits = required.acr_values.is_empty()
-        || required.acr_values.iter().any(|acr| claims.acr.as_ref() == Some(acr));
+        || required
+            .acr_values
+            .iter()
+            .any(|acr| claims.acr.as_ref() == Some(acr));
     let fresh = required.max_age.is_none_or(|span| {
-        claims.authenticated_at.is_some_and(|at| now.since(at) <= span)
+        claims
+            .authenticated_at
+            .is_some_and(|at| now.since(at) <= span)
     });
     if !acr_fits || !fresh {
         return Err(Reason::StepUpRequired.into());

@@ -70,7 +70,11 @@ pub fn register(
     }
     // The index is mended even for a known device: it must never lack one that exists.
     if !subject.devices.contains(&candidate.id) {
-        let active = subject.devices.iter().filter(|id| !revoked.contains(id)).count();
+        let active = subject
+            .devices
+            .iter()
+            .filter(|id| !revoked.contains(id))
+            .count();
         if active >= policy.devices_per_subject_max.min(DEVICE_ENTRIES_MAX) {
             return Err(Reason::DeviceLimit.into());
         }

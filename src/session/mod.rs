@@ -193,6 +193,3 @@ pub struct Fleet {
     /// For one app.
     pub apps: BTreeMap<AppId, Timestamp>,
 }
-
-#[cfg(test)]
-mod tests;

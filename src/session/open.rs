@@ -58,15 +58,25 @@ pub fn open(
     let audience = choose_audience(opening.audience, policy)?;
 
     let mut subject = subject.clone();
-    subject.sessions.retain(|entry| entry.expires_at > now && !dead.contains(&entry.id));
-    let on_device = subject.sessions.iter().filter(|entry| entry.device == device.id).count();
+    subject
+        .sessions
+        .retain(|entry| entry.expires_at > now && !dead.contains(&entry.id));
+    let on_device = subject
+        .sessions
+        .iter()
+        .filter(|entry| entry.device == device.id)
+        .count();
     if subject.sessions.len() >= policy.sessions_per_subject_max
         || on_device >= policy.sessions_per_device_max
     {
         return Err(Reason::SessionLimit.into());
     }
     let expires_at = now.after(policy.lifetimes.absolute_for);
-    subject.sessions.push(SessionEntry { id: opening.id, device: device.id, expires_at });
+    subject.sessions.push(SessionEntry {
+        id: opening.id,
+        device: device.id,
+        expires_at,
+    });
     let session = Session {
         id: opening.id,
         device: device.id,

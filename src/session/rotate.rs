@@ -70,17 +70,34 @@ pub fn rotate(
         open::check_attestation_age(device, policy, now)?;
     }
     let current = session.generation;
-    let successor = presented.checked_add(1).ok_or(Reason::SessionExpiredAbsolute)?;
+    let successor = presented
+        .checked_add(1)
+        .ok_or(Reason::SessionExpiredAbsolute)?;
     if presented == current {
-        return Ok(granted(RefreshOutcome::Rotated, session, successor, policy, now));
+        return Ok(granted(
+            RefreshOutcome::Rotated,
+            session,
+            successor,
+            policy,
+            now,
+        ));
     }
     if presented > current {
-        return Ok(granted(RefreshOutcome::Healed, session, successor, policy, now));
+        return Ok(granted(
+            RefreshOutcome::Healed,
+            session,
+            successor,
+            policy,
+            now,
+        ));
     }
     let in_grace = now <= session.rotated_at.after(policy.lifetimes.refresh_grace_for);
     if successor == current && in_grace {
         let session = session.clone();
-        return Ok(Rotation::Granted { outcome: RefreshOutcome::Retry, session });
+        return Ok(Rotation::Granted {
+            outcome: RefreshOutcome::Retry,
+            session,
+        });
     }
     let ended = match policy.on_refresh_reuse {
         ReuseRule::RevokeSession => Some(end(session, EndReason::RefreshTokenReused, now)),

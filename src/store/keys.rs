@@ -21,7 +21,10 @@ pub fn session(id: &SessionId) -> Key {
 /// `{bN}:u:<tag>`: a subject, by its tag; the subject itself is only inside sealed records.
 #[must_use]
 pub fn subject(tag: &[u8; 32]) -> Key {
-    Key::new(Bucket::of_digest(tag), format!("u:{}", HEXLOWER.encode(tag)))
+    Key::new(
+        Bucket::of_digest(tag),
+        format!("u:{}", HEXLOWER.encode(tag)),
+    )
 }
 
 /// `{bN}:f`: what holds for the whole fleet, once in every bucket.
@@ -51,5 +54,8 @@ pub fn proof(bucket: Bucket, key: &Thumbprint, jti: &str) -> Key {
 }
 
 fn claim(kind: char, digest: &[u8; 32]) -> Key {
-    Key::new(Bucket::of_digest(digest), format!("c:{kind}:{}", HEXLOWER.encode(digest)))
+    Key::new(
+        Bucket::of_digest(digest),
+        format!("c:{kind}:{}", HEXLOWER.encode(digest)),
+    )
 }

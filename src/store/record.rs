@@ -76,7 +76,8 @@ pub fn seal<T: Stored>(keyring: &Keyring, name: &Key, record: &T) -> Result<Vec<
     cipher(subkey)
         .and_then(|key| {
             let aad = Aad::from(name.to_string());
-            key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut body).ok()
+            key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut body)
+                .ok()
         })
         .ok_or(RecordError::Seal)?;
     let mut sealed = vec![FORMAT];
@@ -90,15 +91,18 @@ pub fn seal<T: Stored>(keyring: &Keyring, name: &Key, record: &T) -> Result<Vec<
 ///
 /// # Errors
 /// [`RecordError::Sealed`], [`RecordError::Form`]
-pub fn unseal<T: Stored>(
-    keyring: &Keyring,
-    name: &Key,
-    record: &Record,
-) -> Result<T, RecordError> {
-    let rest = record.value.strip_prefix(&[FORMAT]).ok_or(RecordError::Form)?;
+pub fn unseal<T: Stored>(keyring: &Keyring, name: &Key, record: &Record) -> Result<T, RecordError> {
+    let rest = record
+        .value
+        .strip_prefix(&[FORMAT])
+        .ok_or(RecordError::Form)?;
     let (tag, rest) = rest.split_first_chunk::<4>().ok_or(RecordError::Form)?;
-    let (nonce, body) = rest.split_first_chunk::<NONCE_LEN>().ok_or(RecordError::Form)?;
-    let subkey = keyring.find(Purpose::Seal, KeyTag::from_bytes(*tag)).ok_or(RecordError::Sealed)?;
+    let (nonce, body) = rest
+        .split_first_chunk::<NONCE_LEN>()
+        .ok_or(RecordError::Form)?;
+    let subkey = keyring
+        .find(Purpose::Seal, KeyTag::from_bytes(*tag))
+        .ok_or(RecordError::Sealed)?;
     let mut body = body.to_vec();
     let key = cipher(subkey).ok_or(RecordError::Sealed)?;
     let aad = Aad::from(name.to_string());
@@ -109,5 +113,7 @@ pub fn unseal<T: Stored>(
 }
 
 fn cipher(subkey: &Subkey) -> Option<LessSafeKey> {
-    UnboundKey::new(&AES_256_GCM, subkey.bytes()).ok().map(LessSafeKey::new)
+    UnboundKey::new(&AES_256_GCM, subkey.bytes())
+        .ok()
+        .map(LessSafeKey::new)
 }

@@ -11,3 +11,11 @@ mod support;
 mod telemetry;
 mod tls;
 mod tokens;
+//! Integration tests.
+
+#[cfg(test)]
+mod android_attacks;
+#[cfg(test)]
+mod android_forge;
+#[cfg(test)]
+mod android_vectors;

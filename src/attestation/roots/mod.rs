@@ -4,7 +4,7 @@
 pub mod android;
 pub mod apple;
 
-pub use android::AndroidRoots;
+pub use android::{AndroidRoot, AndroidRoots, RootError};
 pub use apple::AppleRoots;
 
 /// The roots evidence may lead to.

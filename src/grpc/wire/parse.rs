@@ -86,12 +86,17 @@ impl Fields {
         let token = |word: &String| {
             !word.is_empty()
                 && word.len() <= WORD_BYTES_MAX
-                && word.bytes().all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
+                && word
+                    .bytes()
+                    .all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
         };
         let (count, good) = (words.len(), words.iter().all(token));
         let set: BTreeSet<String> = words.into_iter().collect();
         if count > WORDS_MAX || !good || set.len() != count {
-            self.wrong(field, "at most 64 different scope tokens of 1 to 128 bytes (RFC 6749, 3.3)");
+            self.wrong(
+                field,
+                "at most 64 different scope tokens of 1 to 128 bytes (RFC 6749, 3.3)",
+            );
         }
         set
     }
@@ -99,7 +104,8 @@ impl Fields {
     /// Words without control characters.
     fn words(&mut self, field: &str, words: Vec<String>, count_max: usize) -> Vec<String> {
         if words.len() > count_max || !words.iter().all(|word| is_word(word)) {
-            let wanted = format!("at most {count_max} of 1 to 128 bytes without control characters");
+            let wanted =
+                format!("at most {count_max} of 1 to 128 bytes without control characters");
             self.wrong(field, &wanted);
         }
         words
@@ -118,7 +124,10 @@ impl Fields {
         let at = at?;
         let in_range = (0..=TIMESTAMP_SECONDS_MAX).contains(&at.seconds)
             && (0..1_000_000_000).contains(&at.nanos);
-        let millis = at.seconds.saturating_mul(1000).saturating_add(i64::from(at.nanos / 1_000_000));
+        let millis = at
+            .seconds
+            .saturating_mul(1000)
+            .saturating_add(i64::from(at.nanos / 1_000_000));
         let value = in_range.then(|| Timestamp::from_millis(millis));
         self.take(field, value, "an instant from 1970 to 9999")
     }
@@ -159,7 +168,9 @@ fn evidence(sent: Option<proto::Evidence>) -> Result<EvidenceInput, Failure> {
         None => Err(Failure::field("evidence", "one kind of evidence")),
         Some(proto::evidence::Kind::Android(sent)) => {
             let chain = android::Chain::from_der(sent.certificate_chain);
-            chain.map(EvidenceInput::Android).map_err(|error| error.reason().into())
+            chain
+                .map(EvidenceInput::Android)
+                .map_err(|error| error.reason().into())
         }
         Some(proto::evidence::Kind::Apple(sent)) => {
             if sent.client_data.len() > CLIENT_DATA_BYTES_MAX {
@@ -167,7 +178,10 @@ fn evidence(sent: Option<proto::Evidence>) -> Result<EvidenceInput, Failure> {
             }
             let attestation = apple::Attestation::new(sent.attestation_object, sent.key_id)
                 .map_err(|error| Failure::from(error.reason()))?;
-            Ok(EvidenceInput::Apple { attestation, client_data: sent.client_data })
+            Ok(EvidenceInput::Apple {
+                attestation,
+                client_data: sent.client_data,
+            })
         }
     }
 }
@@ -182,8 +196,18 @@ pub(crate) fn create_challenge(
         proto::ChallengePurpose::Unspecified => None,
     };
     let purpose = fields.take("purpose", purpose, "CHALLENGE_PURPOSE_REGISTER");
-    let subject = if sent.subject.is_empty() { Some(None) } else { fields.subject(&sent.subject).map(Some) };
-    let request = (|| Some(CreateChallenge { app: app?, purpose: purpose?, subject: subject? }))();
+    let subject = if sent.subject.is_empty() {
+        Some(None)
+    } else {
+        fields.subject(&sent.subject).map(Some)
+    };
+    let request = (|| {
+        Some(CreateChallenge {
+            app: app?,
+            purpose: purpose?,
+            subject: subject?,
+        })
+    })();
     fields.finish(request)
 }
 
@@ -194,10 +218,15 @@ pub(crate) fn register_device(
     let subject = fields.subject(&sent.subject);
     let app = fields.app(&sent.app_id);
     let challenge = fields.challenge(sent.challenge);
-    let (subject, app, challenge) =
-        fields.finish((|| Some((subject?, app?, challenge?)))())?;
+    let (subject, app, challenge) = fields.finish((|| Some((subject?, app?, challenge?)))())?;
     let evidence = evidence(sent.evidence)?;
-    Ok(RegisterDevice { subject, app, challenge, evidence, validate_only: sent.validate_only })
+    Ok(RegisterDevice {
+        subject,
+        app,
+        challenge,
+        evidence,
+        validate_only: sent.validate_only,
+    })
 }
 
 pub(crate) fn appraise_evidence(
@@ -207,7 +236,11 @@ pub(crate) fn appraise_evidence(
     let app = fields.app(&sent.app_id);
     let challenge = fields.challenge(sent.challenge);
     let (app, challenge) = fields.finish((|| Some((app?, challenge?)))())?;
-    Ok(AppraiseEvidence { app, evidence: evidence(sent.evidence)?, challenge })
+    Ok(AppraiseEvidence {
+        app,
+        evidence: evidence(sent.evidence)?,
+        challenge,
+    })
 }
 
 pub(crate) fn get_device(sent: &proto::GetDeviceRequest) -> Result<DeviceId, Failure> {
@@ -230,7 +263,13 @@ pub(crate) fn revoke_device(sent: &proto::RevokeDeviceRequest) -> Result<RevokeD
     };
     let why = fields.take("reason", why, "one of the revocation reasons");
     let validate_only = sent.validate_only;
-    let request = (|| Some(RevokeDevice { device: device?, why: why?, validate_only }))();
+    let request = (|| {
+        Some(RevokeDevice {
+            device: device?,
+            why: why?,
+            validate_only,
+        })
+    })();
     fields.finish(request)
 }
 
@@ -243,7 +282,9 @@ pub(crate) fn listing<Id: FromStr>(
     let subject = fields.subject(subject);
     let after = match page_token {
         "" => Some(None),
-        token => fields.parse("page_token", token, "the next_page_token of an answer").map(Some),
+        token => fields
+            .parse("page_token", token, "the next_page_token of an answer")
+            .map(Some),
     };
     let (subject, after) = fields.finish((|| Some((subject?, after?)))())?;
     Ok((subject, PageRequest::parse(page_size, after)?))
@@ -265,7 +306,17 @@ pub(crate) fn issue_session(sent: proto::IssueSessionRequest) -> Result<IssueSes
     let auth_time = fields.timestamp("auth_time", sent.auth_time);
     let request = (|| {
         let (subject, device, proof) = (subject?, device?, proof?);
-        Some(IssueSession { subject, device, proof, scopes, audience, roles, acr, amr, auth_time })
+        Some(IssueSession {
+            subject,
+            device,
+            proof,
+            scopes,
+            audience,
+            roles,
+            acr,
+            amr,
+            auth_time,
+        })
     })();
     fields.finish(request)
 }
@@ -274,11 +325,18 @@ pub(crate) fn refresh_session(
     sent: proto::RefreshSessionRequest,
 ) -> Result<RefreshSession, Failure> {
     let mut fields = Fields::default();
-    let token = fields.token("refresh_token", sent.refresh_token).map(Secret::new);
+    let token = fields
+        .token("refresh_token", sent.refresh_token)
+        .map(Secret::new);
     let proof = fields.token("proof", sent.proof);
     let scopes = fields.scopes("scopes", sent.scopes);
-    let request =
-        (|| Some(RefreshSession { refresh_token: token?, proof: proof?, scopes }))();
+    let request = (|| {
+        Some(RefreshSession {
+            refresh_token: token?,
+            proof: proof?,
+            scopes,
+        })
+    })();
     fields.finish(request)
 }
 
@@ -287,9 +345,9 @@ pub(crate) fn end_session(sent: proto::EndSessionRequest) -> Result<EndSession, 
     let mut fields = Fields::default();
     let request = match sent.session {
         None => fields.take("session", None, "refresh_token or session_id"),
-        Some(Session::RefreshToken(token)) => {
-            fields.token("refresh_token", token).map(|token| EndSession::Token(Secret::new(token)))
-        }
+        Some(Session::RefreshToken(token)) => fields
+            .token("refresh_token", token)
+            .map(|token| EndSession::Token(Secret::new(token))),
         Some(Session::SessionId(id)) => fields
             .parse::<SessionId>("session_id", &id, "a session id: ses_ and 36 hex digits")
             .map(EndSession::Id),
@@ -299,11 +357,17 @@ pub(crate) fn end_session(sent: proto::EndSessionRequest) -> Result<EndSession, 
 
 pub(crate) fn verify_request(sent: proto::VerifyRequestRequest) -> Result<VerifyRequest, Failure> {
     let mut fields = Fields::default();
-    let access_token = fields.token("access_token", sent.access_token).map(Secret::new);
+    let access_token = fields
+        .token("access_token", sent.access_token)
+        .map(Secret::new);
     let proof = fields.token("proof", sent.proof);
-    let method = (1..=METHOD_BYTES_MAX).contains(&sent.method.len()).then_some(sent.method);
+    let method = (1..=METHOD_BYTES_MAX)
+        .contains(&sent.method.len())
+        .then_some(sent.method);
     let method = fields.take("method", method, "1 to 32 bytes");
-    let uri = (1..=URI_BYTES_MAX).contains(&sent.uri.len()).then_some(sent.uri);
+    let uri = (1..=URI_BYTES_MAX)
+        .contains(&sent.uri.len())
+        .then_some(sent.uri);
     let uri = fields.take("uri", uri, "1 to 2048 bytes");
     let body_sha256 = match sent.body_sha256.len() {
         0 => Some(None),

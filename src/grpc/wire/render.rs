@@ -22,8 +22,13 @@ use crate::time::Timestamp;
 use crate::token::access::VerifiedClaims;
 
 fn timestamp(at: Timestamp) -> prost_types::Timestamp {
-    let nanos = i32::try_from(at.as_millis().rem_euclid(1000)).unwrap_or(0).saturating_mul(1_000_000);
-    prost_types::Timestamp { seconds: at.as_secs(), nanos }
+    let nanos = i32::try_from(at.as_millis().rem_euclid(1000))
+        .unwrap_or(0)
+        .saturating_mul(1_000_000);
+    prost_types::Timestamp {
+        seconds: at.as_secs(),
+        nanos,
+    }
 }
 
 pub(crate) fn duration(span: Duration) -> prost_types::Duration {
@@ -59,22 +64,26 @@ pub(crate) fn challenge(
 }
 
 pub(crate) fn appraisal(appraisal: &Appraisal) -> proto::Appraisal {
-    let checks = appraisal.checks.as_slice().iter().map(|check| proto::Check {
-        name: check.name.to_owned(),
-        outcome: match check.outcome {
-            Outcome::Passed => proto::CheckOutcome::Passed,
-            Outcome::Failed(_) => proto::CheckOutcome::Failed,
-            Outcome::NotChecked => proto::CheckOutcome::NotChecked,
-        }
-        .into(),
-        seen: check.seen.clone(),
-        wanted: check.wanted.clone(),
-        certificate_index: index(check.certificate_index),
-        reason: match check.outcome {
-            Outcome::Failed(reason) => reason.as_str().to_owned(),
-            Outcome::Passed | Outcome::NotChecked => String::new(),
-        },
-    });
+    let checks = appraisal
+        .checks
+        .as_slice()
+        .iter()
+        .map(|check| proto::Check {
+            name: check.name.to_owned(),
+            outcome: match check.outcome {
+                Outcome::Passed => proto::CheckOutcome::Passed,
+                Outcome::Failed(_) => proto::CheckOutcome::Failed,
+                Outcome::NotChecked => proto::CheckOutcome::NotChecked,
+            }
+            .into(),
+            seen: check.seen.clone(),
+            wanted: check.wanted.clone(),
+            certificate_index: index(check.certificate_index),
+            reason: match check.outcome {
+                Outcome::Failed(reason) => reason.as_str().to_owned(),
+                Outcome::Passed | Outcome::NotChecked => String::new(),
+            },
+        });
     let rejection = appraisal.verdict.as_ref().err();
     let accepted = appraisal.verdict.as_ref().ok();
     let seen = appraisal.facts.as_ref().map(Posture::of);
@@ -84,7 +93,10 @@ pub(crate) fn appraisal(appraisal: &Appraisal) -> proto::Appraisal {
         reason: rejection.map_or(String::new(), |rejection| rejection.reason.to_string()),
         certificate_index: rejection.and_then(|rejection| index(rejection.certificate_index)),
         checks: checks.collect(),
-        platform: seen.as_ref().map_or(proto::Platform::Unspecified, platform).into(),
+        platform: seen
+            .as_ref()
+            .map_or(proto::Platform::Unspecified, platform)
+            .into(),
         trust_level: level.unwrap_or(proto::TrustLevel::Unspecified).into(),
         key_thumbprint: match &appraisal.key {
             Some(AttestedKey::P256(key)) => key.thumbprint().to_string(),
@@ -105,16 +117,31 @@ fn posture(posture: &Posture) -> proto::Posture {
     let kind = match posture {
         Posture::Android(seen) => proto::posture::Kind::Android(proto::AndroidPosture {
             attestation_version: seen.attestation_version,
-            security_level: if seen.strongbox { "StrongBox" } else { "TrustedEnvironment" }.to_owned(),
+            security_level: if seen.strongbox {
+                "StrongBox"
+            } else {
+                "TrustedEnvironment"
+            }
+            .to_owned(),
             os_version: seen.os_version,
             os_patch_level: seen.os_patch_level,
             vendor_patch_level: seen.vendor_patch_level,
             boot_patch_level: seen.boot_patch_level,
-            verified_boot_state: if seen.self_signed_boot { "SelfSigned" } else { "Verified" }.to_owned(),
+            verified_boot_state: if seen.self_signed_boot {
+                "SelfSigned"
+            } else {
+                "Verified"
+            }
+            .to_owned(),
             remotely_provisioned: seen.remotely_provisioned,
         }),
         Posture::Apple(seen) => proto::posture::Kind::Apple(proto::ApplePosture {
-            environment: if seen.development { "development" } else { "production" }.to_owned(),
+            environment: if seen.development {
+                "development"
+            } else {
+                "production"
+            }
+            .to_owned(),
             os_version: seen.os_version.clone().unwrap_or_default(),
             os_build: seen.os_build.clone().unwrap_or_default(),
             validation_category: seen.validation_category,
@@ -181,7 +208,9 @@ pub(crate) fn revoked(revoked: &Revoked) -> proto::RevokeDeviceResponse {
 
 fn receipt(receipt: &Receipt) -> proto::RevocationReceipt {
     proto::RevocationReceipt {
-        revision: receipt.revision.map_or(String::new(), |id| HEXLOWER.encode(&id.0)),
+        revision: receipt
+            .revision
+            .map_or(String::new(), |id| HEXLOWER.encode(&id.0)),
         effective_time: Some(timestamp(receipt.effective_at)),
         replicas_acked: receipt.replicas_acked,
         replicas_wanted: receipt.replicas_wanted,
@@ -227,7 +256,10 @@ pub(crate) fn grant(grant: &Grant, next_nonce: String) -> proto::Grant {
     }
 }
 
-pub(crate) fn refreshed(refreshed: &Refreshed, next_nonce: String) -> proto::RefreshSessionResponse {
+pub(crate) fn refreshed(
+    refreshed: &Refreshed,
+    next_nonce: String,
+) -> proto::RefreshSessionResponse {
     let outcome = match refreshed.outcome {
         RefreshOutcome::Rotated => proto::RefreshOutcome::Rotated,
         RefreshOutcome::Retry => proto::RefreshOutcome::Retry,
@@ -331,10 +363,10 @@ fn www_error(reason: Reason) -> &'static str {
     }
 }
 
-pub(crate) fn introspection(
-    verified: Option<&VerifiedClaims>,
-) -> proto::IntrospectTokenResponse {
-    let Some(verified) = verified else { return proto::IntrospectTokenResponse::default() };
+pub(crate) fn introspection(verified: Option<&VerifiedClaims>) -> proto::IntrospectTokenResponse {
+    let Some(verified) = verified else {
+        return proto::IntrospectTokenResponse::default();
+    };
     let claims = verified.claims();
     let scopes: Vec<&str> = claims.scopes.iter().map(String::as_str).collect();
     proto::IntrospectTokenResponse {

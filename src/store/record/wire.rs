@@ -220,9 +220,10 @@ impl From<&domain::Device> for Device {
             session_key: device.session_key.as_bytes().to_vec(),
             revoked: match device.state {
                 domain::DeviceState::Active => None,
-                domain::DeviceState::Revoked { at, why } => {
-                    Some(Revoked { at: at.as_millis(), why: Why::from(why).into() })
-                }
+                domain::DeviceState::Revoked { at, why } => Some(Revoked {
+                    at: at.as_millis(),
+                    why: Why::from(why).into(),
+                }),
             },
             epoch: device.epoch,
             trust_level: Trust::from(device.trust_level).into(),
@@ -318,9 +319,10 @@ impl From<&domain::Session> for Session {
             session_key: session.session_key.as_bytes().to_vec(),
             ended: match session.state {
                 domain::SessionState::Live => None,
-                domain::SessionState::Ended { at, why } => {
-                    Some(Ended { at: at.as_millis(), why: End::from(why).into() })
-                }
+                domain::SessionState::Ended { at, why } => Some(Ended {
+                    at: at.as_millis(),
+                    why: End::from(why).into(),
+                }),
             },
             generation: session.generation,
             rotated_at: session.rotated_at.as_millis(),
@@ -380,7 +382,11 @@ impl From<&domain::SubjectRecord> for Subject {
             device: entry.device.as_bytes().to_vec(),
             expires_at: entry.expires_at.as_millis(),
         });
-        Self { epoch: subject.epoch, devices: devices.collect(), sessions: sessions.collect() }
+        Self {
+            epoch: subject.epoch,
+            devices: devices.collect(),
+            sessions: sessions.collect(),
+        }
     }
 }
 
@@ -404,8 +410,14 @@ impl Subject {
 
 impl From<&domain::Fleet> for Fleet {
     fn from(fleet: &domain::Fleet) -> Self {
-        let apps = fleet.apps.iter().map(|(app, at)| (app.as_str().to_owned(), at.as_millis()));
-        Self { not_before: fleet.not_before.map(Timestamp::as_millis), apps: apps.collect() }
+        let apps = fleet
+            .apps
+            .iter()
+            .map(|(app, at)| (app.as_str().to_owned(), at.as_millis()));
+        Self {
+            not_before: fleet.not_before.map(Timestamp::as_millis),
+            apps: apps.collect(),
+        }
     }
 }
 

@@ -1,0 +1,182 @@
+//! Android Key Attestation.
+//!
+//! A chain is walked by rules made for it, not by general path building, which refuses a third of
+//! genuine phones and accepts the one forgery that matters. Anyone who holds a genuine attested
+//! signing key can sign a certificate with it, and nothing in a genuine chain forbids that. So the
+//! extension that attests may stand in the first certificate only: a forged certificate in front of
+//! a genuine chain pushes the genuine extension to the second place and is refused.
+//!
+//! Checks, in the order that decides the reason: structure, extensions, position of the attestation,
+//! root, signatures, names, shape, dates, status list, the attestation itself, security level,
+//! origin of the key, root of trust, challenge, app. What devices must be beyond that (boot state,
+//! patch levels, purposes) is policy and is decided from [`Facts`].
+
+mod authorization_list;
+mod certificate;
+mod chain;
+mod claims;
+mod der;
+mod key_description;
+mod name;
+mod provisioning;
+mod signature;
+mod value;
+mod walk;
+
+pub use authorization_list::{AuthorizationList, Field};
+pub use chain::{Chain, ChainError};
+pub use key_description::{KeyDescription, purpose};
+pub use provisioning::Provisioning;
+pub use value::{
+    AttestationApplicationId, Identifier, Origin, Package, RootOfTrust, SecurityLevel, Value,
+    VerifiedBootState,
+};
+
+use super::{Checks, Examination, Given, Trust};
+use crate::reason::Reason;
+use crate::time::Timestamp;
+use certificate::Certificate;
+use walk::Walk;
+
+/// What an Android attestation says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// What the hardware attests.
+    pub key_description: KeyDescription,
+    /// What holds the key.
+    pub security_level: SecurityLevel,
+    /// How the attestation key came to be on the device.
+    pub provisioning: Provisioning,
+    /// Serial numbers in minimal lowercase hex, leaf first, without the root's: nothing vouches for
+    /// a root certificate but its key. A later status list is compared with these.
+    pub serials: Vec<String>,
+    /// SHA-256 of the public key that signed the attestation: one device, or one factory batch.
+    pub attestation_key_sha256: [u8; 32],
+    /// SHA-256 of the pinned key the chain ends in.
+    pub root_key_sha256: [u8; 32],
+}
+
+/// What a check that said no has to tell.
+#[derive(Debug)]
+struct Objection {
+    reason: Reason,
+    certificate_index: Option<usize>,
+    seen: String,
+}
+
+impl Objection {
+    fn new(reason: Reason, index: impl Into<Option<usize>>, seen: impl Into<String>) -> Self {
+        Self {
+            reason,
+            certificate_index: index.into(),
+            seen: seen.into(),
+        }
+    }
+
+    fn untrusted(index: impl Into<Option<usize>>, seen: impl Into<String>) -> Self {
+        Self::new(Reason::AttestationChainUntrusted, index, seen)
+    }
+}
+
+/// Notes how a check ended; `wanted` is what would have been accepted.
+fn note(
+    checks: &mut Checks,
+    name: &'static str,
+    wanted: impl Into<String>,
+    outcome: Result<String, Objection>,
+) -> bool {
+    match outcome {
+        Ok(seen) => checks.note(name, None, Ok(()), (seen, wanted)),
+        Err(objection) => checks.note(
+            name,
+            objection.certificate_index,
+            Err(objection.reason),
+            (objection.seen, wanted),
+        ),
+    }
+}
+
+pub(super) fn examine(
+    chain: &Chain,
+    given: Given<'_>,
+    trust: Trust<'_>,
+    now: Timestamp,
+) -> Examination {
+    let mut checks = Checks::default();
+    let (certificates, whole) = read(chain, &mut checks);
+
+    let walk = whole.then(|| Walk::along(&certificates, trust.roots.android.as_slice()));
+    if let Some(walk) = &walk {
+        walk.check(&mut checks, trust.status_list, now);
+    }
+
+    let leaf = certificates.first();
+    let description = leaf.and_then(|leaf| claims::description(&mut checks, leaf));
+    if let Some(description) = &description {
+        claims::check(&mut checks, description, walk.as_ref());
+        claims::compare(&mut checks, description, given);
+    }
+
+    let facts = description.zip(walk).map(|(description, walk)| {
+        super::Facts::Android(Box::new(Facts {
+            security_level: description
+                .attestation_security_level
+                .min(description.keymint_security_level),
+            key_description: description,
+            provisioning: walk.provisioning(),
+            serials: walk.serials(),
+            attestation_key_sha256: walk.attestation_key_sha256(),
+            root_key_sha256: walk.root_key_sha256(),
+        }))
+    });
+    Examination {
+        checks,
+        certificates: certificates.iter().map(Certificate::summary).collect(),
+        key: leaf.map(|leaf| leaf.spki.attested_key()),
+        facts,
+        at: now,
+    }
+}
+
+/// The certificates up to the first that cannot be read, and whether that is all of them.
+fn read<'a>(chain: &'a Chain, checks: &mut Checks) -> (Vec<Certificate<'a>>, bool) {
+    let mut certificates = Vec::with_capacity(chain.certificates().len());
+    let mut outcome = Ok(format!("{} certificates", chain.certificates().len()));
+    for (index, der) in chain.certificates().enumerate() {
+        match Certificate::parse(der) {
+            Ok(certificate) => certificates.push(certificate),
+            Err(error) => {
+                outcome = Err(Objection::new(
+                    Reason::EvidenceMalformed,
+                    index,
+                    error.to_string(),
+                ));
+                break;
+            }
+        }
+    }
+    let whole = note(
+        checks,
+        "structure",
+        "X.509 certificates of version 3 with nothing behind them",
+        outcome,
+    );
+    (certificates, whole)
+}
+
+/// What a configured root certificate is pinned by.
+pub(super) struct NamesAndKey<'a> {
+    pub(super) issuer: &'a [u8],
+    pub(super) subject: &'a [u8],
+    pub(super) spki: &'a [u8],
+}
+
+/// Reads them from a certificate; `None` when it is not readable.
+pub(super) fn names_and_key(der: &[u8]) -> Option<NamesAndKey<'_>> {
+    let certificate = Certificate::parse(der).ok()?;
+    Some(NamesAndKey {
+        issuer: certificate.issuer.raw,
+        subject: certificate.subject.raw,
+        spki: certificate.spki.raw,
+    })
+}

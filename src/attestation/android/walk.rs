@@ -1,0 +1,338 @@
+//! The walk from the leaf to a pinned key.
+
+use super::certificate::{Certificate, Extension, Spki};
+use super::key_description::{ENTITY_ATTESTATION_TOKEN, KEY_DESCRIPTION};
+use super::name::dotted_oid;
+use super::provisioning::{Provisioning, names_level};
+use super::signature;
+use super::value::SecurityLevel;
+use super::{Objection, note};
+use crate::attestation::Checks;
+use crate::attestation::roots::AndroidRoot;
+use crate::attestation::status_list::StatusList;
+use crate::reason::Reason;
+use crate::time::Timestamp;
+
+/// keyUsage and basicConstraints: the only extensions genuine chains mark critical. What they say is
+/// not enforced, because genuine attestation certificates contradict it.
+const CRITICAL_ALLOWED: [&[u8]; 2] = [&[0x55, 0x1d, 15], &[0x55, 0x1d, 19]];
+
+/// Certificates with the root, of each kind of chain.
+const FACTORY_LENGTH: usize = 4;
+const REMOTE_LENGTH: usize = 5;
+/// For a chain of neither kind: at least three certificates are sent, with or without the root.
+const SENT_MIN: usize = 3;
+const LENGTH_MAX: usize = 6;
+
+/// A readable chain and the pinned key it leads to, if any.
+#[derive(Debug)]
+pub(super) struct Walk<'a> {
+    certificates: &'a [Certificate<'a>],
+    /// Whether the last certificate is a root, by its own word.
+    root_included: bool,
+    pin: Option<Pin<'a>>,
+    provisioning: Provisioning,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Pin<'a> {
+    root: &'a AndroidRoot,
+    spki: Spki<'a>,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn along(certificates: &'a [Certificate<'a>], roots: &'a [AndroidRoot]) -> Self {
+        let last = certificates.last();
+        let root_included = last.is_some_and(Certificate::is_self_issued);
+        let mut walk = Self {
+            certificates,
+            root_included,
+            pin: last.and_then(|last| find_pin(last, root_included, roots)),
+            provisioning: Provisioning::Other,
+        };
+        if let Some(below_root) = walk.below_root() {
+            walk.provisioning = Provisioning::recognise(below_root, certificates.get(1));
+        }
+        walk
+    }
+
+    pub(super) fn check(
+        &self,
+        checks: &mut Checks,
+        status_list: Option<&StatusList>,
+        now: Timestamp,
+    ) {
+        note(
+            checks,
+            "extensions",
+            "each once, none critical but keyUsage and basicConstraints",
+            self.extensions(),
+        );
+        note(
+            checks,
+            "attestation_position",
+            "one attestation, in the first certificate only",
+            self.attestation_position(),
+        );
+        note(checks, "root", "a pinned key", self.root());
+        note(
+            checks,
+            "signatures",
+            "each certificate signed by the next, the last by the pinned key",
+            self.signatures(),
+        );
+        note(
+            checks,
+            "names",
+            "each issued by the subject of the next",
+            self.names(),
+        );
+        note(checks, "shape", self.shape_wanted(), self.shape());
+        note(checks, "dates", self.dates_wanted(), self.dates(now));
+        match status_list {
+            Some(list) => {
+                let wanted = format!("none of the {} listed certificates", list.len());
+                note(checks, "status_list", wanted, self.statuses(list));
+            }
+            None => checks.not_checked("status_list", "no status list"),
+        }
+    }
+
+    pub(super) fn provisioning(&self) -> Provisioning {
+        self.provisioning.clone()
+    }
+
+    /// Whether the attestation certificate or the one below the root names this level.
+    pub(super) fn names_level(&self, level: SecurityLevel) -> bool {
+        [self.certificates.get(1), self.below_root()]
+            .into_iter()
+            .flatten()
+            .any(|certificate| names_level(certificate, level))
+    }
+
+    pub(super) fn serials(&self) -> Vec<String> {
+        self.below_the_root()
+            .map(|(_, certificate)| certificate.serial_hex())
+            .collect()
+    }
+
+    /// A chain too short to have an attestation certificate gives its last key; it is never accepted.
+    pub(super) fn attestation_key_sha256(&self) -> [u8; 32] {
+        self.certificates
+            .get(1)
+            .or(self.certificates.last())
+            .map_or([0; 32], |certificate| certificate.spki.sha256())
+    }
+
+    /// A chain that leads to no pinned key gives its last key; it is never accepted.
+    pub(super) fn root_key_sha256(&self) -> [u8; 32] {
+        match (&self.pin, self.certificates.last()) {
+            (Some(pin), _) => pin.root.key_sha256(),
+            (None, Some(last)) => last.spki.sha256(),
+            (None, None) => [0; 32],
+        }
+    }
+
+    fn length_with_root(&self) -> usize {
+        self.certificates.len() + usize::from(!self.root_included)
+    }
+
+    /// All certificates but a root, with their index.
+    fn below_the_root(&self) -> impl Iterator<Item = (usize, &'a Certificate<'a>)> {
+        let count = self.length_with_root() - 1;
+        self.certificates.iter().enumerate().take(count)
+    }
+
+    /// The certificate the root has signed.
+    fn below_root(&self) -> Option<&'a Certificate<'a>> {
+        self.below_the_root()
+            .last()
+            .filter(|(index, _)| *index > 0)
+            .map(|(_, certificate)| certificate)
+    }
+
+    fn extensions(&self) -> Result<String, Objection> {
+        for (index, certificate) in self.certificates.iter().enumerate() {
+            let mut seen: Vec<&[u8]> = Vec::with_capacity(certificate.extensions.len());
+            for Extension { oid, critical, .. } in &certificate.extensions {
+                let problem = if *critical && !CRITICAL_ALLOWED.contains(oid) {
+                    "is critical"
+                } else if seen.contains(oid) {
+                    "stands twice"
+                } else {
+                    seen.push(oid);
+                    continue;
+                };
+                let seen = format!("{} {problem}", dotted_oid(oid));
+                return Err(Objection::untrusted(index, seen));
+            }
+        }
+        Ok("as wanted".to_owned())
+    }
+
+    fn attestation_position(&self) -> Result<String, Objection> {
+        for (index, certificate) in self.certificates.iter().enumerate() {
+            let described = certificate.extensions_of(KEY_DESCRIPTION).count();
+            if certificate
+                .extensions_of(ENTITY_ATTESTATION_TOKEN)
+                .next()
+                .is_some()
+            {
+                let seen = "an entity attestation token, which may contradict the attestation";
+                return Err(Objection::untrusted(index, seen));
+            }
+            match (index, described) {
+                (0, 1) | (1.., 0) => {}
+                (0, 0) => return Err(Objection::untrusted(0, "no attestation")),
+                (0, _) => return Err(Objection::untrusted(0, "several attestations")),
+                _ => return Err(Objection::untrusted(index, "an attestation")),
+            }
+        }
+        Ok("in certificate 0".to_owned())
+    }
+
+    fn root(&self) -> Result<String, Objection> {
+        let last = self.certificates.len().checked_sub(1);
+        match (&self.pin, self.root_included) {
+            (Some(pin), _) => {
+                let key = data_encoding::HEXLOWER.encode(&pin.root.key_sha256());
+                Ok(format!("{}, key {key}", pin.spki.description()))
+            }
+            (None, true) => {
+                let seen = "a root certificate with another key";
+                Err(Objection::untrusted(last, seen))
+            }
+            (None, false) => Err(Objection::untrusted(last, "an issuer that is not pinned")),
+        }
+    }
+
+    /// A root certificate only carries the pinned key: its own signature proves nothing and is not
+    /// verified, but an algorithm that no genuine root uses is refused there too.
+    fn signatures(&self) -> Result<String, Objection> {
+        let failed = |index: usize| {
+            move |error: signature::SignatureError| Objection::untrusted(index, error.to_string())
+        };
+        for (index, certificate) in self.certificates.iter().enumerate() {
+            let issuer = self
+                .certificates
+                .get(index + 1)
+                .map(|issuer| &issuer.spki)
+                .or_else(|| {
+                    let pin = self.pin.as_ref().filter(|_| !self.root_included);
+                    pin.map(|pin| &pin.spki)
+                });
+            match issuer {
+                Some(issuer) => signature::verify(certificate, issuer),
+                None => signature::check_algorithm(certificate),
+            }
+            .map_err(failed(index))?;
+        }
+        Ok("all verify".to_owned())
+    }
+
+    fn names(&self) -> Result<String, Objection> {
+        for (index, certificate) in self.certificates.iter().enumerate() {
+            let expected = match (self.certificates.get(index + 1), &self.pin) {
+                (Some(issuer), _) => issuer.subject.raw,
+                (None, Some(pin)) => pin.root.subject(),
+                (None, None) => continue,
+            };
+            if certificate.issuer.raw != expected {
+                let seen = format!("issuer {}", certificate.issuer.text());
+                return Err(Objection::untrusted(index, seen));
+            }
+        }
+        Ok("all chain".to_owned())
+    }
+
+    fn shape_wanted(&self) -> String {
+        match self.provisioning {
+            Provisioning::Factory => format!("{FACTORY_LENGTH} with the root (factory)"),
+            Provisioning::Remote { .. } => format!("{REMOTE_LENGTH} with the root (remote)"),
+            Provisioning::Other => format!("{SENT_MIN} sent, up to {LENGTH_MAX} with the root"),
+        }
+    }
+
+    fn shape(&self) -> Result<String, Objection> {
+        let length = self.length_with_root();
+        let fits = match self.provisioning {
+            Provisioning::Factory => length == FACTORY_LENGTH,
+            Provisioning::Remote { .. } => length == REMOTE_LENGTH,
+            Provisioning::Other => self.certificates.len() >= SENT_MIN && length <= LENGTH_MAX,
+        };
+        let seen = format!("{length} certificates with the root");
+        if fits {
+            Ok(seen)
+        } else {
+            Err(Objection::untrusted(None, seen))
+        }
+    }
+
+    fn dates_wanted(&self) -> &'static str {
+        match self.provisioning {
+            Provisioning::Factory => "intermediates valid already (they never expire)",
+            Provisioning::Remote { .. } | Provisioning::Other => "intermediates valid now",
+        }
+    }
+
+    /// The leaf's dates come from the device's clock and are ignored. The root's are, because it is
+    /// pinned. Keys put in at the factory cannot be replaced, so expiry of their certificates is
+    /// ignored as well; remotely provisioned ones are renewed all the time.
+    fn dates(&self, now: Timestamp) -> Result<String, Objection> {
+        let expires = self.provisioning != Provisioning::Factory;
+        for (index, certificate) in self.below_the_root().skip(1) {
+            let (Some(not_before), Some(not_after)) = certificate.validity() else {
+                return Err(Objection::untrusted(index, "a date that is none"));
+            };
+            if now < not_before {
+                let seen = format!("not valid before {not_before}");
+                return Err(Objection::untrusted(index, seen));
+            }
+            if expires && now > not_after {
+                let seen = format!("expired {not_after}");
+                return Err(Objection::untrusted(index, seen));
+            }
+        }
+        Ok(format!("all valid at {now}"))
+    }
+
+    /// The leaf's serial number is 1 on every device, so it identifies nothing.
+    fn statuses(&self, list: &StatusList) -> Result<String, Objection> {
+        for (index, certificate) in self.certificates.iter().enumerate().skip(1) {
+            let serial = certificate.serial_hex();
+            if let Some(status) = list.status(&serial) {
+                let seen = format!("{serial} is {}", status.as_str());
+                return Err(Objection::new(Reason::AttestationCertRevoked, index, seen));
+            }
+        }
+        Ok("none".to_owned())
+    }
+}
+
+/// The pin whose key the root certificate holds; for a chain without one, the pin of the name its
+/// last certificate was issued by. The name only selects: the signature has to verify.
+fn find_pin<'a>(
+    last: &Certificate<'_>,
+    root_included: bool,
+    roots: &'a [AndroidRoot],
+) -> Option<Pin<'a>> {
+    let pins = roots.iter().filter_map(|root| {
+        Some(Pin {
+            root,
+            spki: Spki::from_der(root.spki())?,
+        })
+    });
+    if root_included {
+        pins.into_iter().find(|pin| pin.spki.raw == last.spki.raw)
+    } else {
+        let named: Vec<Pin<'a>> = pins
+            .filter(|pin| pin.root.subject() == last.issuer.raw)
+            .collect();
+        // Two keys may go by one name while an authority changes keys.
+        let verifying = |pin: &&Pin<'a>| signature::verify(last, &pin.spki).is_ok();
+        match named.as_slice() {
+            [only] => Some(*only),
+            several => several.iter().find(verifying).or(several.first()).copied(),
+        }
+    }
+}

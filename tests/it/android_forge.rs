@@ -1,0 +1,430 @@
+//! Makes Android chains, genuine and forged, octet by octet: its own encoder, so that a mistake in
+//! the reader cannot hide behind the same mistake here.
+
+use assay::attestation::android::Chain;
+use assay::attestation::roots::{AndroidRoots, Roots};
+use assay::time::Timestamp;
+use data_encoding::BASE64;
+use rcgen::{KeyPair, PublicKeyData, SigningKey};
+
+pub(crate) fn now() -> Timestamp {
+    Timestamp::parse_rfc3339("2026-11-22T00:00:00Z").unwrap()
+}
+
+pub(crate) fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
+    let mut out = vec![tag];
+    let length = content.len().to_be_bytes();
+    let significant: Vec<u8> = length.into_iter().skip_while(|octet| *octet == 0).collect();
+    match significant.as_slice() {
+        [] => out.push(0),
+        [small @ 0..0x80] => out.push(*small),
+        long => {
+            out.push(0x80 | u8::try_from(long.len()).unwrap());
+            out.extend_from_slice(long);
+        }
+    }
+    out.extend_from_slice(content);
+    out
+}
+
+pub(crate) fn sequence(parts: &[Vec<u8>]) -> Vec<u8> {
+    tlv(0x30, &parts.concat())
+}
+
+pub(crate) fn set(parts: &[Vec<u8>]) -> Vec<u8> {
+    tlv(0x31, &parts.concat())
+}
+
+pub(crate) fn octets(content: &[u8]) -> Vec<u8> {
+    tlv(4, content)
+}
+
+pub(crate) fn integer(value: u64) -> Vec<u8> {
+    let mut content: Vec<u8> = std::iter::once(0).chain(value.to_be_bytes()).collect();
+    while content.len() > 1 && content[0] == 0 && content[1] & 0x80 == 0 {
+        content.remove(0);
+    }
+    tlv(2, &content)
+}
+
+pub(crate) fn integers(values: &[u64]) -> Vec<u8> {
+    set(&values
+        .iter()
+        .map(|value| integer(*value))
+        .collect::<Vec<_>>())
+}
+
+fn enumerated(value: u8) -> Vec<u8> {
+    tlv(10, &[value])
+}
+
+pub(crate) fn null() -> Vec<u8> {
+    tlv(5, &[])
+}
+
+pub(crate) fn explicit(number: u32, inner: &[u8]) -> Vec<u8> {
+    if number < 31 {
+        return tlv(0xa0 | u8::try_from(number).unwrap(), inner);
+    }
+    let low = u8::try_from(number & 0x7f).unwrap();
+    let mut out = vec![0xbf];
+    if number >= 0x80 {
+        out.push(0x80 | u8::try_from(number >> 7).unwrap());
+    }
+    out.push(low);
+    out.extend_from_slice(&tlv(0, inner)[1..]);
+    out
+}
+
+pub(crate) fn root_of_trust(key: &[u8], locked: u8, state: u8, hash: Option<&[u8]>) -> Vec<u8> {
+    let mut parts = vec![octets(key), tlv(1, &[locked]), enumerated(state)];
+    parts.extend(hash.map(octets));
+    sequence(&parts)
+}
+
+pub(crate) fn application(packages: &[&str], digests: &[&[u8]]) -> Vec<u8> {
+    let packages: Vec<Vec<u8>> = packages
+        .iter()
+        .map(|name| sequence(&[octets(name.as_bytes()), integer(7)]))
+        .collect();
+    let digests: Vec<Vec<u8>> = digests.iter().map(|digest| octets(digest)).collect();
+    octets(&sequence(&[set(&packages), set(&digests)]))
+}
+
+pub(crate) const PACKAGE: &str = "com.example.bank";
+pub(crate) const SIGNER: [u8; 32] = [0x5a; 32];
+pub(crate) const CHALLENGE: &[u8] = b"a challenge of the server";
+
+/// The attestation: its lists are tags with the encoded value, in the order they are written.
+#[derive(Clone)]
+pub(crate) struct KeyDescription {
+    pub(crate) version: u64,
+    pub(crate) attestation_level: u8,
+    pub(crate) key_level: u8,
+    pub(crate) challenge: Vec<u8>,
+    pub(crate) software: Vec<(u32, Vec<u8>)>,
+    pub(crate) hardware: Vec<(u32, Vec<u8>)>,
+    /// Written behind the last field.
+    pub(crate) trailing: Vec<u8>,
+}
+
+impl KeyDescription {
+    pub(crate) fn genuine() -> Self {
+        Self {
+            version: 300,
+            attestation_level: 1,
+            key_level: 1,
+            challenge: CHALLENGE.to_vec(),
+            software: vec![
+                (701, integer(1_771_979_841_867)),
+                (709, application(&[PACKAGE], &[&SIGNER])),
+            ],
+            hardware: vec![
+                (1, integers(&[2, 3])),
+                (2, integer(3)),
+                (3, integer(256)),
+                (5, integers(&[4])),
+                (10, integer(1)),
+                (503, null()),
+                (702, integer(0)),
+                (704, root_of_trust(&[7; 32], 0xff, 0, Some(&[8; 32]))),
+                (705, integer(160_000)),
+                (706, integer(202_610)),
+                (718, integer(20_261_005)),
+                (719, integer(20_261_005)),
+            ],
+            trailing: Vec::new(),
+        }
+    }
+
+    /// With every tag there is in the software list.
+    pub(crate) fn complete() -> Self {
+        let number = |tag: u32| (tag, integer(u64::from(tag)));
+        let flag = |tag: u32| (tag, null());
+        let id = |tag: u32| (tag, octets(format!("id {tag}").as_bytes()));
+        let mut description = Self::genuine();
+        let mut list = vec![
+            (704, root_of_trust(&[7; 32], 0xff, 0, Some(&[8; 32]))),
+            (709, application(&[PACKAGE], &[&SIGNER])),
+            (702, integer(0)),
+        ];
+        list.extend([1, 4, 5, 6, 203].map(|tag| (tag, integers(&[1, 2]))));
+        list.extend(
+            [
+                2, 3, 8, 10, 11, 200, 400, 401, 402, 405, 502, 504, 505, 701, 705, 706, 718, 719,
+            ]
+            .map(number),
+        );
+        list.extend([7, 303, 305, 503, 506, 507, 508, 509, 600, 703, 720, 721].map(flag));
+        list.extend([601, 708, 710, 711, 712, 713, 714, 715, 716, 717, 723, 724].map(id));
+        description.software = list;
+        description
+    }
+
+    pub(crate) fn without_hardware(mut self, tag: u32) -> Self {
+        self.hardware.retain(|(number, _)| *number != tag);
+        self
+    }
+
+    pub(crate) fn with_hardware(self, tag: u32, value: Vec<u8>) -> Self {
+        let mut description = self.without_hardware(tag);
+        description.hardware.push((tag, value));
+        description
+    }
+
+    pub(crate) fn with_application(mut self, value: Vec<u8>) -> Self {
+        self.software.retain(|(number, _)| *number != 709);
+        self.software.push((709, value));
+        self
+    }
+
+    pub(crate) fn at_level(mut self, attestation: u8, key: u8) -> Self {
+        self.attestation_level = attestation;
+        self.key_level = key;
+        self
+    }
+
+    pub(crate) fn der(&self) -> Vec<u8> {
+        let list = |tags: &[(u32, Vec<u8>)]| {
+            let tags: Vec<Vec<u8>> = tags.iter().map(|(n, value)| explicit(*n, value)).collect();
+            sequence(&tags)
+        };
+        sequence(&[
+            integer(self.version),
+            enumerated(self.attestation_level),
+            integer(self.version),
+            enumerated(self.key_level),
+            octets(&self.challenge),
+            octets(b""),
+            list(&self.software),
+            list(&self.hardware),
+            self.trailing.clone(),
+        ])
+    }
+}
+
+pub(crate) const KEY_DESCRIPTION: &[u8] = &[0x2b, 6, 1, 4, 1, 0xd6, 0x79, 2, 1, 17];
+pub(crate) const ENTITY_TOKEN: &[u8] = &[0x2b, 6, 1, 4, 1, 0xd6, 0x79, 2, 1, 25];
+pub(crate) const PROVISIONING_INFO: &[u8] = &[0x2b, 6, 1, 4, 1, 0xd6, 0x79, 2, 1, 30];
+pub(crate) const KEY_USAGE: &[u8] = &[0x55, 0x1d, 15];
+pub(crate) const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 19];
+pub(crate) const NAME_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 30];
+
+const SERIAL_NUMBER: &[u8] = &[0x55, 4, 5];
+const TITLE: &[u8] = &[0x55, 4, 12];
+const ORGANIZATION: &[u8] = &[0x55, 4, 10];
+const COMMON_NAME: &[u8] = &[0x55, 4, 3];
+
+pub(crate) const ECDSA_SHA256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
+pub(crate) const ECDSA_SHA1: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 1];
+
+pub(crate) fn extension(oid: &[u8], critical: Option<u8>, value: &[u8]) -> Vec<u8> {
+    let mut parts = vec![tlv(6, oid)];
+    parts.extend(critical.map(|octet| tlv(1, &[octet])));
+    parts.push(octets(value));
+    sequence(&parts)
+}
+
+pub(crate) fn attestation(description: &KeyDescription) -> Vec<u8> {
+    extension(KEY_DESCRIPTION, None, &description.der())
+}
+
+pub(crate) fn algorithm(oid: &[u8], null_parameters: bool) -> Vec<u8> {
+    let mut parts = vec![tlv(6, oid)];
+    if null_parameters {
+        parts.push(null());
+    }
+    sequence(&parts)
+}
+
+fn name(attributes: &[(&[u8], &str)]) -> Vec<u8> {
+    let sets: Vec<Vec<u8>> = attributes
+        .iter()
+        .map(|(oid, value)| set(&[sequence(&[tlv(6, oid), tlv(12, value.as_bytes())])]))
+        .collect();
+    sequence(&sets)
+}
+
+pub(crate) fn common_name(value: &str) -> Vec<u8> {
+    name(&[(COMMON_NAME, value)])
+}
+
+pub(crate) fn droid_ca(value: &str) -> Vec<u8> {
+    name(&[(ORGANIZATION, "Google LLC"), (COMMON_NAME, value)])
+}
+
+pub(crate) fn batch(serial: &str, title: Option<&str>) -> Vec<u8> {
+    let mut attributes = vec![(SERIAL_NUMBER, serial)];
+    attributes.extend(title.map(|title| (TITLE, title)));
+    name(&attributes)
+}
+
+pub(crate) fn remote_key(serial: &str, holder: &str) -> Vec<u8> {
+    name(&[(COMMON_NAME, serial), (ORGANIZATION, holder)])
+}
+
+/// `GeneralizedTime`, e.g. `20261122000000Z`; whatever is given is written.
+pub(crate) fn time(text: &str) -> Vec<u8> {
+    tlv(24, text.as_bytes())
+}
+
+/// One certificate to be made.
+pub(crate) struct Certificate {
+    pub(crate) key: KeyPair,
+    /// Instead of the key's own.
+    pub(crate) spki: Option<Vec<u8>>,
+    pub(crate) subject: Vec<u8>,
+    /// Instead of the subject of the next.
+    pub(crate) issuer: Option<Vec<u8>>,
+    pub(crate) serial: Vec<u8>,
+    pub(crate) not_before: Vec<u8>,
+    pub(crate) not_after: Vec<u8>,
+    pub(crate) extensions: Vec<Vec<u8>>,
+    pub(crate) inner_algorithm: Vec<u8>,
+    pub(crate) outer_algorithm: Vec<u8>,
+    pub(crate) version: u64,
+    /// Behind the certificate.
+    pub(crate) trailing: Vec<u8>,
+}
+
+impl Certificate {
+    pub(crate) fn new(subject: Vec<u8>, serial: u8) -> Self {
+        Self {
+            key: KeyPair::generate().unwrap(),
+            spki: None,
+            subject,
+            issuer: None,
+            serial: vec![0x10, serial],
+            not_before: time("20260101000000Z"),
+            not_after: time("20270101000000Z"),
+            extensions: Vec::new(),
+            inner_algorithm: algorithm(ECDSA_SHA256, false),
+            outer_algorithm: algorithm(ECDSA_SHA256, false),
+            version: 2,
+            trailing: Vec::new(),
+        }
+    }
+
+    fn authority(subject: Vec<u8>, serial: u8) -> Self {
+        let mut certificate = Self::new(subject, serial);
+        certificate.extensions = vec![
+            extension(BASIC_CONSTRAINTS, Some(0xff), &sequence(&[tlv(1, &[0xff])])),
+            extension(KEY_USAGE, Some(0xff), &tlv(3, &[2, 4])),
+        ];
+        certificate
+    }
+
+    fn spki(&self) -> Vec<u8> {
+        let own = || self.key.subject_public_key_info();
+        self.spki.clone().unwrap_or_else(own)
+    }
+
+    fn der(&self, issuer: &[u8], signer: &KeyPair) -> Vec<u8> {
+        let mut fields = vec![
+            explicit(0, &integer(self.version)),
+            tlv(2, &self.serial),
+            self.inner_algorithm.clone(),
+            self.issuer.clone().unwrap_or_else(|| issuer.to_vec()),
+            sequence(&[self.not_before.clone(), self.not_after.clone()]),
+            self.subject.clone(),
+            self.spki(),
+        ];
+        if !self.extensions.is_empty() {
+            fields.push(explicit(3, &sequence(&self.extensions)));
+        }
+        let signed = sequence(&fields);
+        let mut signature = vec![0];
+        signature.extend(signer.sign(&signed).unwrap());
+        let mut der = sequence(&[signed, self.outer_algorithm.clone(), tlv(3, &signature)]);
+        der.extend_from_slice(&self.trailing);
+        der
+    }
+}
+
+/// A chain to be made, leaf first, the root last.
+pub(crate) struct Forge {
+    pub(crate) certificates: Vec<Certificate>,
+    /// Whether the chain is sent with its root.
+    pub(crate) root_sent: bool,
+}
+
+impl Forge {
+    pub(crate) fn chain(&self) -> Chain {
+        Chain::from_der(self.der()).unwrap()
+    }
+
+    pub(crate) fn der(&self) -> Vec<Vec<u8>> {
+        let sent = self.certificates.len() - usize::from(!self.root_sent);
+        let each = self.certificates.iter().enumerate().take(sent);
+        each.map(|(index, certificate)| {
+            let issuer = self.certificates.get(index + 1).unwrap_or(certificate);
+            certificate.der(&issuer.subject, &issuer.key)
+        })
+        .collect()
+    }
+
+    /// Trust in this chain's own root.
+    pub(crate) fn roots(&self) -> Roots {
+        let root = self.certificates.last().unwrap();
+        let pem = format!(
+            "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+            BASE64.encode(&root.der(&root.subject, &root.key))
+        );
+        Roots {
+            android: AndroidRoots::from_pem(&pem).unwrap(),
+            ..Roots::default()
+        }
+    }
+}
+
+fn leaf(description: &KeyDescription) -> Certificate {
+    let mut leaf = Certificate::new(common_name("Android Keystore Key"), 0);
+    leaf.serial = vec![1];
+    leaf.not_before = time("19700101000000Z");
+    leaf.not_after = time("21060207062815Z");
+    leaf.extensions = vec![
+        extension(KEY_USAGE, Some(0xff), &tlv(3, &[7, 0x80])),
+        attestation(description),
+    ];
+    leaf
+}
+
+pub(crate) fn root() -> Certificate {
+    Certificate::authority(batch("0123456789abcdef", None), 9)
+}
+
+/// A factory chain: leaf, attestation, intermediate, root.
+pub(crate) fn factory(description: &KeyDescription, title: Option<&str>) -> Forge {
+    Forge {
+        certificates: vec![
+            leaf(description),
+            Certificate::authority(batch("aa01", title), 1),
+            Certificate::authority(batch("aa02", title), 2),
+            root(),
+        ],
+        root_sent: true,
+    }
+}
+
+/// A remotely provisioned chain: leaf, attestation, two authorities, root.
+pub(crate) fn remote(description: &KeyDescription, holder: &str) -> Forge {
+    let mut attestation = Certificate::authority(remote_key("bb01", holder), 1);
+    let info = [0xa2, 1, 8, 3, 0x66, b'G', b'o', b'o', b'g', b'l', b'e'];
+    attestation
+        .extensions
+        .push(extension(PROVISIONING_INFO, None, &info));
+    Forge {
+        certificates: vec![
+            leaf(description),
+            attestation,
+            Certificate::authority(droid_ca("Droid CA3"), 2),
+            Certificate::authority(droid_ca("Droid CA2"), 3),
+            root(),
+        ],
+        root_sent: true,
+    }
+}
+
+pub(crate) fn chain_for(description: &KeyDescription) -> Forge {
+    remote(description, "TEE")
+}
