@@ -9,7 +9,7 @@ use toml::de::DeTable;
 use super::reader::{FileReference, Reader, Section};
 use super::report::{Finding, Lines, Show};
 use super::value::choice;
-use super::{CONFIG_BYTES_MAX, Config, Mode, apps, sections, store};
+use super::{CONFIG_BYTES_MAX, Config, Mode, apps, listeners, sections, store};
 
 /// What came of a text.
 pub(super) struct Outcome {
@@ -119,11 +119,11 @@ fn top(reader: &mut Reader<'_>, mut top: Section<'_, '_>) -> Option<Config> {
         let hint = "it says where to listen; see `assay config example`";
         top.missing(reader, "[server]", hint);
     }
-    let server = sections::server(reader, section, mode);
+    let server = listeners::server(reader, section, mode);
     let section = top.section(reader, "side");
-    let side = sections::side(reader, section, server.as_ref());
+    let side = listeners::side(reader, section, &server);
     let section = top.section(reader, "token");
-    let token = sections::token(reader, section, mode, server.as_ref());
+    let token = sections::token(reader, section, mode, &server);
     let section = top.section(reader, "keys");
     let keys = sections::keys(reader, section, mode);
 
@@ -133,16 +133,16 @@ fn top(reader: &mut Reader<'_>, mut top: Section<'_, '_>) -> Option<Config> {
     }
     let store = store::store(reader, section, mode);
     let section = top.section(reader, "attestation");
-    let attestation = sections::attestation(reader, section, mode);
+    let (attestation, list) = sections::attestation(reader, section, mode);
     let apps = apps::apps(reader, &mut top);
-    sections::need_status_list(reader, &top, attestation.as_ref(), apps.as_ref());
-    let callers = sections::callers(reader, &mut top, server.as_ref().map(|s| &s.transport));
+    sections::need_status_list(reader, &top, list);
+    let callers = sections::callers(reader, &mut top, &server);
     let section = top.section(reader, "telemetry");
     let telemetry = sections::telemetry(reader, section);
     top.finish(reader);
     Some(Config {
         mode: mode_read?,
-        server: server?,
+        server: server.complete()?,
         side: side?,
         token: token?,
         keys: keys?,
