@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::reader::{Reader, Section};
 use super::report::quoted;
-use super::sections::secs;
-use super::value::{UrlRule, checked, choice, count, flag, list, set, show_span, span, url};
-use super::{App, AppStatus, platforms};
+use super::sections::{public, secs};
+use super::value::{checked, choice, count, flag, list, set, show_span, span, url};
+use super::{App, AppStatus, Mode, platforms};
 use crate::attestation::AppIdentity;
 use crate::id::AppId;
 use crate::policy::{
@@ -35,6 +35,7 @@ const fn days(days: u64) -> Duration {
 pub(super) fn apps(
     reader: &mut Reader<'_>,
     top: &mut Section<'_, '_>,
+    mode: Mode,
 ) -> Option<BTreeMap<AppId, App>> {
     let section = top.section(reader, "apps");
     let named = section.named(reader);
@@ -57,7 +58,7 @@ pub(super) fn apps(
                         a name with a point stands in quotes: [apps.\"com.example.bank\"]";
             reader.wrong::<()>(span, message, hint);
         }
-        match id.zip(app(reader, section)) {
+        match id.zip(app(reader, section, mode)) {
             Some((id, app)) => drop(apps.insert(id, app)),
             None => good = false,
         }
@@ -65,7 +66,7 @@ pub(super) fn apps(
     good.then_some(apps)
 }
 
-fn app(reader: &mut Reader<'_>, mut section: Section<'_, '_>) -> Option<App> {
+fn app(reader: &mut Reader<'_>, mut section: Section<'_, '_>, mode: Mode) -> Option<App> {
     let enabled = section.or(reader, "enabled", true, flag);
     let audience = checked(
         |text| {
@@ -101,7 +102,7 @@ fn app(reader: &mut Reader<'_>, mut section: Section<'_, '_>) -> Option<App> {
     let nested = section.section(reader, "lifetimes");
     let lifetimes = lifetimes(reader, nested);
     let nested = section.section(reader, "proof");
-    let proof = proof(reader, nested);
+    let proof = proof(reader, nested, mode);
     let nested = section.section(reader, "limits");
     let caps = caps(reader, nested);
     let scopes = scopes(reader, &mut section);
@@ -190,19 +191,14 @@ fn shorter(
     }
 }
 
-fn proof(reader: &mut Reader<'_>, mut section: Section<'_, '_>) -> Option<ProofPolicy> {
+fn proof(reader: &mut Reader<'_>, mut section: Section<'_, '_>, mode: Mode) -> Option<ProofPolicy> {
     let rules = [
         ("required", NonceRule::Required),
         ("optional", NonceRule::Optional),
     ];
-    let uri = UrlRule {
-        schemes: &["https"],
-        loopback_schemes: &[],
-        path: true,
-    };
     let nonce = section.or(reader, "nonce", NonceRule::Required, choice(&rules));
     let window = section.or(reader, "iat_window", secs(60), span(secs(5)..=secs(600)));
-    let uris = list(0..=URIS_MAX, url(uri));
+    let uris = list(0..=URIS_MAX, url(public(mode)));
     let uris = section.or(reader, "accepted_uris", Vec::new(), uris);
     section.finish(reader);
     Some(ProofPolicy {

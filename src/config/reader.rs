@@ -17,7 +17,7 @@ use super::spelling::nearest;
 /// A value of the tree with its place.
 pub(super) type Value<'t> = Spanned<DeValue<'t>>;
 
-/// Most problems collected; a file with more is not helped by further ones.
+/// Most problems collected, before the first ones of the file are chosen; bounds the work.
 const FINDINGS_MAX: usize = 1000;
 
 /// What a file that the configuration names has to be.
@@ -313,8 +313,10 @@ impl<'a, 't> Section<'a, 't> {
 
     /// Refuses every key that nothing asked for.
     pub(super) fn finish(self, reader: &mut Reader<'_>) {
-        let unknown = self.table.into_iter().flat_map(DeTable::iter);
-        for (key, _) in unknown.filter(|(key, _)| !self.known.contains(&key.get_ref().as_ref())) {
+        let keys = self.table.into_iter().flat_map(DeTable::iter);
+        let unknown = keys.filter(|(key, _)| !self.known.contains(&key.get_ref().as_ref()));
+        let room = FINDINGS_MAX.saturating_sub(reader.findings.len());
+        for (key, _) in unknown.take(room) {
             let name = key.get_ref();
             let within = if self.path.is_empty() {
                 String::new()
