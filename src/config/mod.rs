@@ -11,10 +11,13 @@
 mod apps;
 mod example;
 mod files;
+mod listeners;
 mod parse;
+mod platforms;
 mod reader;
 mod report;
 mod sections;
+mod spelling;
 mod store;
 mod value;
 

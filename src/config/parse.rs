@@ -9,7 +9,7 @@ use toml::de::DeTable;
 use super::reader::{FileReference, Reader, Section};
 use super::report::{Finding, Lines, Show};
 use super::value::choice;
-use super::{CONFIG_BYTES_MAX, Config, Mode, apps, sections, store};
+use super::{CONFIG_BYTES_MAX, Config, Mode, apps, listeners, sections, store};
 
 /// What came of a text.
 pub(super) struct Outcome {
@@ -80,29 +80,34 @@ fn syntax(reader: &mut Reader<'_>, text: &str, errors: &[toml::de::Error]) -> Cr
         let span = error.span().unwrap_or(0..0);
         let message = error.message();
         let header = lines.at(span.start).1.trim_start().starts_with('[');
-        let local = message == "duplicate key"
-            || ["boolean", "integer", "float"]
-                .iter()
-                .any(|word| message.contains(word));
-        if !local || (header && message != "duplicate key") {
+        let hint = if message == "duplicate key" {
+            "remove one of them"
+        } else if !header && is_about_one_value(message) {
+            ""
+        } else {
             crooked = Crooked::Structure;
-        }
-        let hint = match message {
-            "duplicate key" => "remove one of them",
-            _ => "",
+            "what the file says is checked once it can be read"
         };
         reader.wrong::<()>(span, message, hint);
     }
     crooked
 }
 
-/// Of what was found in a tree with syntax errors, keeps what does not come from them: nothing on
-/// the same lines, and nothing about what is lacking.
+/// Whether a syntax error concerns a single value whose end is clear. The words are those of the
+/// TOML parser; one that it should come to say otherwise counts as broken structure.
+fn is_about_one_value(message: &str) -> bool {
+    ["boolean", "integer", "float", "values must be quoted"]
+        .iter()
+        .any(|word| message.contains(word))
+}
+
+/// Of what was found in a tree with syntax errors in single values, keeps what does not come from
+/// them: nothing on the same lines.
 fn keep_independent(findings: &mut Vec<Finding>, syntax: &[Finding], text: &str) {
     let lines = Lines::of(text);
     let line = |span: &Range<usize>| lines.at(span.start).0;
     let crooked: BTreeSet<usize> = syntax.iter().map(|f| line(&f.span)).collect();
-    findings.retain(|f| f.show != Show::Nothing && !crooked.contains(&line(&f.span)));
+    findings.retain(|f| f.show == Show::Nothing || !crooked.contains(&line(&f.span)));
 }
 
 fn top(reader: &mut Reader<'_>, mut top: Section<'_, '_>) -> Option<Config> {
@@ -119,11 +124,11 @@ fn top(reader: &mut Reader<'_>, mut top: Section<'_, '_>) -> Option<Config> {
         let hint = "it says where to listen; see `assay config example`";
         top.missing(reader, "[server]", hint);
     }
-    let server = sections::server(reader, section, mode);
+    let server = listeners::server(reader, section, mode);
     let section = top.section(reader, "side");
-    let side = sections::side(reader, section, server.as_ref());
+    let side = listeners::side(reader, section, &server);
     let section = top.section(reader, "token");
-    let token = sections::token(reader, section, mode, server.as_ref());
+    let token = sections::token(reader, section, mode, &server);
     let section = top.section(reader, "keys");
     let keys = sections::keys(reader, section, mode);
 
@@ -133,16 +138,16 @@ fn top(reader: &mut Reader<'_>, mut top: Section<'_, '_>) -> Option<Config> {
     }
     let store = store::store(reader, section, mode);
     let section = top.section(reader, "attestation");
-    let attestation = sections::attestation(reader, section, mode);
-    let apps = apps::apps(reader, &mut top);
-    sections::need_status_list(reader, &top, attestation.as_ref(), apps.as_ref());
-    let callers = sections::callers(reader, &mut top, server.as_ref().map(|s| &s.transport));
+    let (attestation, list) = sections::attestation(reader, section, mode);
+    let apps = apps::apps(reader, &mut top, mode);
+    sections::need_status_list(reader, &top, list);
+    let callers = sections::callers(reader, &mut top, &server);
     let section = top.section(reader, "telemetry");
     let telemetry = sections::telemetry(reader, section);
     top.finish(reader);
     Some(Config {
         mode: mode_read?,
-        server: server?,
+        server: server.complete()?,
         side: side?,
         token: token?,
         keys: keys?,

@@ -12,11 +12,12 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::report::{Finding, Show, quoted};
+use super::spelling::nearest;
 
 /// A value of the tree with its place.
 pub(super) type Value<'t> = Spanned<DeValue<'t>>;
 
-/// Most problems collected; a file with more is not helped by further ones.
+/// Most problems collected, before the first ones of the file are chosen; bounds the work.
 const FINDINGS_MAX: usize = 1000;
 
 /// What a file that the configuration names has to be.
@@ -150,6 +151,11 @@ impl<'a, 't> Section<'a, 't> {
             .map_or(self.span(), |(key, _)| key.span())
     }
 
+    /// A table below this one, without reading it.
+    pub(super) fn table_below(&self, key: &str) -> Option<&'a DeTable<'t>> {
+        self.table?.get(key)?.get_ref().as_table()
+    }
+
     /// Whether a key is written.
     pub(super) fn has(&self, key: &str) -> bool {
         self.table.is_some_and(|table| table.contains_key(key))
@@ -233,15 +239,15 @@ impl<'a, 't> Section<'a, 't> {
         self.below(reader, key, key, value)
     }
 
-    /// The tables of an array of tables (`[[…]]`).
+    /// The tables of an array of tables (`[[…]]`); `None` when it is something else.
     pub(super) fn sections(
         &mut self,
         reader: &mut Reader<'_>,
         key: &'static str,
         count_max: usize,
-    ) -> Vec<Self> {
+    ) -> Option<Vec<Self>> {
         let Some(value) = self.value(key) else {
-            return Vec::new();
+            return Some(Vec::new());
         };
         let Some(array) = value.get_ref().as_array() else {
             let header = if self.path.is_empty() {
@@ -250,18 +256,14 @@ impl<'a, 't> Section<'a, 't> {
                 format!("[[{}.{key}]]", self.path)
             };
             let message = format!("\"{key}\" is a list of tables");
-            reader.wrong::<()>(value.span(), message, &format!("write {header}"));
-            return Vec::new();
+            return reader.wrong(value.span(), message, &format!("write {header}"));
         };
         if array.len() > count_max {
             let message = format!("more than {count_max} entries in \"{key}\"");
-            reader.wrong::<()>(value.span(), message, "");
-            return Vec::new();
+            return reader.wrong(value.span(), message, "");
         }
-        array
-            .iter()
-            .map(|entry| self.below(reader, key, key, Some(entry)))
-            .collect()
+        let entry = |entry| self.below(reader, key, key, Some(entry));
+        Some(array.iter().map(entry).collect())
     }
 
     /// The tables below this one whose names are the user's, with the place of each name.
@@ -311,8 +313,10 @@ impl<'a, 't> Section<'a, 't> {
 
     /// Refuses every key that nothing asked for.
     pub(super) fn finish(self, reader: &mut Reader<'_>) {
-        let unknown = self.table.into_iter().flat_map(DeTable::iter);
-        for (key, _) in unknown.filter(|(key, _)| !self.known.contains(&key.get_ref().as_ref())) {
+        let keys = self.table.into_iter().flat_map(DeTable::iter);
+        let unknown = keys.filter(|(key, _)| !self.known.contains(&key.get_ref().as_ref()));
+        let room = FINDINGS_MAX.saturating_sub(reader.findings.len());
+        for (key, _) in unknown.take(room) {
             let name = key.get_ref();
             let within = if self.path.is_empty() {
                 String::new()
@@ -354,49 +358,6 @@ fn hint_for_key(name: &str, known: &[&'static str]) -> String {
     format!("known here: {}", known.join(", "))
 }
 
-/// The word a mistyped one was most likely meant to be.
-pub(super) fn nearest<'w>(typed: &str, words: &[&'w str]) -> Option<&'w str> {
-    /// Longer than any word known here; keeps the table of the distance small.
-    const TYPED_BYTES_MAX: usize = 64;
-    if typed.len() > TYPED_BYTES_MAX {
-        return None;
-    }
-    let plain = typed.to_lowercase().replace('-', "_");
-    words
-        .iter()
-        .map(|word| (distance(&plain, &word.replace('-', "_")), *word))
-        .filter(|(distance, word)| *distance <= word.len().div_ceil(4).min(3))
-        .min()
-        .map(|(_, word)| word)
-}
-
-/// Letters to insert, remove, replace or swap with their neighbour to get from one to the other.
-fn distance(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut before: Vec<usize> = Vec::new();
-    let mut above: Vec<usize> = (0..=to.len()).collect();
-    let mut last = None;
-    for (row, letter) in from.chars().enumerate() {
-        let mut current = vec![row + 1];
-        for (column, other) in to.iter().enumerate() {
-            let of = |row: &[usize], at: usize| row.get(at).copied().unwrap_or(usize::MAX - 1);
-            let replaced = of(&above, column) + usize::from(letter != *other);
-            let moved = of(&above, column + 1).min(of(&current, column)) + 1;
-            let mut best = replaced.min(moved);
-            let swapped = column
-                .checked_sub(1)
-                .filter(|&left| last == Some(*other) && to.get(left) == Some(&letter));
-            if let Some(left) = swapped {
-                best = best.min(of(&before, left) + 1);
-            }
-            current.push(best);
-        }
-        before = std::mem::replace(&mut above, current);
-        last = Some(letter);
-    }
-    above.last().copied().unwrap_or(0)
-}
-
 /// What a value is, in words.
 pub(super) fn kind(value: &Value<'_>) -> &'static str {
     match value.get_ref() {
@@ -407,28 +368,5 @@ pub(super) fn kind(value: &Value<'_>) -> &'static str {
         DeValue::Datetime(_) => "a date",
         DeValue::Array(_) => "a list",
         DeValue::Table(_) => "a table",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn mistyped_words_find_the_one_that_was_meant() {
-        let words = ["security_level_min", "package", "idle", "url"];
-        for (typed, meant) in [
-            ("securty_level_min", Some("security_level_min")),
-            ("security-level-min", Some("security_level_min")),
-            ("Package", Some("package")),
-            ("pakcage", Some("package")),
-            ("idel", Some("idle")),
-            ("uri", Some("url")),
-            ("x", None),
-            ("colour", None),
-            (&"x".repeat(10_000), None),
-        ] {
-            assert_eq!(nearest(typed, &words), meant, "{typed}");
-        }
     }
 }

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::ops::Range;
 
-/// Most problems that are kept with their text; the rest is counted. A file of the largest size
-/// could otherwise hold hundreds of thousands of them.
+/// Most problems that are reported. A file of the largest size could otherwise have hundreds of
+/// thousands of them.
 const PROBLEMS_MAX: usize = 200;
 /// Longest part of a line that is shown, in characters.
 const EXCERPT_CHARS_MAX: usize = 120;
@@ -61,7 +61,7 @@ struct Excerpt {
 pub struct ConfigReport {
     file: String,
     problems: Vec<Problem>,
-    left_out: usize,
+    more: bool,
     unreadable: Option<String>,
 }
 
@@ -72,7 +72,7 @@ impl ConfigReport {
         Self {
             file: printable(file),
             problems: Vec::new(),
-            left_out: 0,
+            more: false,
             unreadable: Some(why.to_owned()),
         }
     }
@@ -83,12 +83,12 @@ impl ConfigReport {
         });
         findings.dedup_by(|a, b| a.span == b.span && a.message == b.message);
         let lines = Lines::of(text);
-        let left_out = findings.len().saturating_sub(PROBLEMS_MAX);
+        let more = findings.len() > PROBLEMS_MAX;
         findings.truncate(PROBLEMS_MAX);
         Self {
             file: "assay.toml".to_owned(),
             problems: findings.into_iter().map(|f| lines.problem(f)).collect(),
-            left_out,
+            more,
             unreadable: None,
         }
     }
@@ -121,11 +121,10 @@ impl fmt::Display for ConfigReport {
         for problem in &self.problems {
             problem.write(f, &self.file)?;
         }
-        let count = self.problems.len() + self.left_out;
-        let noun = if count == 1 { "problem" } else { "problems" };
-        write!(f, "{}: {count} {noun}", self.file)?;
-        if self.left_out > 0 {
-            write!(f, ", the first {} are shown", self.problems.len())?;
+        match self.problems.len() {
+            1 => write!(f, "{}: 1 problem", self.file)?,
+            many if self.more => write!(f, "{}: more than these {many} problems", self.file)?,
+            many => write!(f, "{}: {many} problems", self.file)?,
         }
         writeln!(f)
     }
@@ -201,8 +200,8 @@ impl<'t> Lines<'t> {
 fn excerpt(line: &str, chars: Range<usize>, show: Show) -> Option<Excerpt> {
     let (mut shown, masked) = match show {
         Show::Nothing => return None,
-        Show::KeyOnly => mask(line),
-        Show::Line if may_hold_a_secret(line) => mask(line),
+        Show::KeyOnly => mask(line, chars.end),
+        Show::Line if may_hold_a_secret(line) => mask(line, 0),
         Show::Line => (line.to_owned(), false),
     };
     let length = shown.chars().count();
@@ -237,11 +236,18 @@ fn excerpt(line: &str, chars: Range<usize>, show: Show) -> Option<Excerpt> {
     })
 }
 
-/// The line up to its first `=`, and a mark for what is left out.
-fn mask(line: &str) -> (String, bool) {
-    let key = line.split_once('=').map_or("", |(key, _)| key);
-    let gap = if key.is_empty() { "" } else { "= " };
-    (format!("{key}{gap}…"), true)
+/// The line up to its first `=` and a mark for what is left out; of a line without one, e.g. a
+/// header, as much as the problem is about.
+fn mask(line: &str, chars: usize) -> (String, bool) {
+    if let Some((key, _)) = line.split_once('=') {
+        return (format!("{key}= …"), true);
+    }
+    let shown: String = line.chars().take(chars).collect();
+    let rest = line.chars().skip(chars);
+    let brackets: String = rest.take_while(|c| *c == ']').collect();
+    let all = !shown.is_empty() && line.trim_end().chars().count() == chars + brackets.len();
+    let mark = if all { "" } else { "…" };
+    (format!("{shown}{brackets}{mark}"), true)
 }
 
 /// Whether a line looks as if a secret were written in it: it is then not repeated. `…_file` keys
@@ -344,6 +350,9 @@ mod tests {
             );
         }
         assert!(!one("odd = \"hunter2\"", "odd", Show::KeyOnly).contains("hunter2"));
+        let header = one("[server.bad]", "bad", Show::KeyOnly);
+        assert!(header.contains(" 1 | [server.bad]\n   |         ^^^\n"));
+        assert!(!one("bad # hunter2", "bad", Show::KeyOnly).contains("hunter2"));
         assert!(one("password_file = \"a/b\"", "a/b", Show::Line).contains("a/b"));
     }
 
@@ -367,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn very_many_problems_are_counted_and_not_kept() {
+    fn of_very_many_problems_the_first_are_kept() {
         let findings = (0..PROBLEMS_MAX + 5)
             .map(|n| Finding {
                 span: 0..1,
@@ -381,7 +390,7 @@ mod tests {
         assert!(
             report
                 .to_string()
-                .ends_with("205 problems, the first 200 are shown\n")
+                .ends_with("more than these 200 problems\n")
         );
     }
 }

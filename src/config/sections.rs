@@ -1,20 +1,14 @@
 //! The sections of the file, but for the store and the apps.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::listeners::{CallersRule, ServerParts};
 use super::reader::{FileKind, Reader, Section, Value};
-use super::value::{
-    UrlRule, address, choice, count, flag, is_dns_name, list, path, ratio, set, span, text, url,
-};
+use super::value::{UrlRule, choice, flag, is_dns_name, list, path, ratio, set, text, url};
 use super::{
-    App, AttestationConfig, Caller, CallerIdentity, KeyGeneration, Keys, Limits, LogFormat,
-    LogLevel, MissingStatusList, Mode, Role, Server, SideServer, Telemetry, TlsFiles, Tokens,
-    Transport,
+    AttestationConfig, Caller, CallerIdentity, KeyGeneration, Keys, LogFormat, LogLevel,
+    MissingStatusList, Mode, Role, Telemetry, Tokens,
 };
-use crate::id::AppId;
 
 /// Most entries in `[[callers]]`.
 const CALLERS_MAX: usize = 1000;
@@ -25,12 +19,8 @@ const SPIFFE_BYTES_MAX: usize = 2048;
 /// Longest trust domain of a SPIFFE id (SPIFFE-ID, 2.3).
 const TRUST_DOMAIN_BYTES_MAX: usize = 255;
 
-/// Largest request: at least twice the largest evidence, at most gRPC's customary 4 MiB.
-const MESSAGE_BYTES: RangeInclusive<u32> = 64 * 1024..=4 * 1024 * 1024;
-/// What one process can have open at all.
-const CONCURRENT: RangeInclusive<u32> = 1..=100_000;
-
-const ROLES: [(&str, Role); 5] = [
+/// The words of the roles.
+pub(super) const ROLES: [(&str, Role); 5] = [
     (Role::AuthServer.as_str(), Role::AuthServer),
     (Role::MobileBackend.as_str(), Role::MobileBackend),
     (Role::ResourceServer.as_str(), Role::ResourceServer),
@@ -38,18 +28,13 @@ const ROLES: [(&str, Role); 5] = [
     (Role::SecurityAdmin.as_str(), Role::SecurityAdmin),
 ];
 
-const LISTEN: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8443);
-const SIDE_LISTEN: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9464);
-
 /// Seconds as a span of time.
 pub(super) const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
 /// A URL that phones or resource servers see: `https`, in development also `http` on this machine.
-const fn public_url(mode: Mode) -> UrlRule {
+pub(super) const fn public(mode: Mode) -> UrlRule {
     UrlRule {
         schemes: &["https"],
         loopback_schemes: match mode {
@@ -60,139 +45,16 @@ const fn public_url(mode: Mode) -> UrlRule {
     }
 }
 
-pub(super) fn server(
-    reader: &mut Reader<'_>,
-    mut section: Section<'_, '_>,
-    mode: Mode,
-) -> Option<Server> {
-    let listen = section.or(reader, "listen", LISTEN, address);
-    let public_url = if section.is_written() {
-        section.need(reader, "public_url", url(public_url(mode)))
-    } else {
-        section.value("public_url");
-        None
-    };
-    let drain_for = section.or(reader, "drain", secs(20), span(secs(0)..=secs(600)));
-    let transport = transport(reader, &mut section, mode, listen);
-    let nested = section.section(reader, "limits");
-    let limits = limits(reader, nested);
-    section.finish(reader);
-    Some(Server {
-        listen: listen?,
-        public_url: public_url?,
-        transport: transport?,
-        drain_for: drain_for?,
-        limits: limits?,
-    })
-}
-
-fn transport(
-    reader: &mut Reader<'_>,
-    section: &mut Section<'_, '_>,
-    mode: Mode,
-    listen: Option<SocketAddr>,
-) -> Option<Transport> {
-    let plaintext = section.or(reader, "plaintext", false, flag);
-    let roles = set(1..=Role::ALL.len(), choice(&ROLES));
-    let roles = section.maybe(reader, "plaintext_roles", roles);
-    let mut tls = section.section(reader, "tls");
-    let files = tls_files(reader, &mut tls);
-    let tls_span = tls.span();
-    let tls_written = tls.is_written();
-    tls.finish(reader);
-    if !plaintext? {
-        if section.has("plaintext_roles") {
-            let at = section.at_key("plaintext_roles");
-            let hint = "roles of callers by their certificates stand in [[callers]]";
-            reader.wrong::<()>(at, "\"plaintext_roles\" needs plaintext = true", hint);
-        }
-        if section.is_written() && !tls_written && !section.has("tls") {
-            let hint = "add [server.tls], or plaintext = true on a loopback address";
-            section.missing(reader, "[server.tls]", hint);
-        }
-        return files.map(Transport::Tls);
-    }
-    let at = section.at("plaintext");
-    if tls_written {
-        let hint = "keep [server.tls] and remove plaintext";
-        return reader.wrong(tls_span, "TLS and plaintext exclude each other", hint);
-    }
-    if listen.is_some_and(|listen| !listen.ip().is_loopback()) {
-        let hint = "listen on 127.0.0.1 or [::1], or configure [server.tls]";
-        return reader.wrong(at, "plaintext is taken only on a loopback address", hint);
-    }
-    let roles = roles?;
-    if roles.is_none() && mode == Mode::Production {
-        let hint = "write plaintext_roles = [\"…\"]: every caller on this machine gets them";
-        return reader.wrong(
-            at,
-            "plaintext in production needs its roles written out",
-            hint,
-        );
-    }
-    let roles = roles.unwrap_or_else(|| BTreeSet::from(Role::ALL));
-    Some(Transport::Plaintext(roles))
-}
-
-fn tls_files(reader: &mut Reader<'_>, tls: &mut Section<'_, '_>) -> Option<TlsFiles> {
-    if !tls.is_written() {
-        for key in ["certificate", "key", "client_ca"] {
-            tls.value(key);
-        }
-        return None;
-    }
-    let certificate = tls.need(reader, "certificate", path(FileKind::Certificates));
-    let key = tls.need(reader, "key", path(FileKind::PrivateKey));
-    let client_ca = tls.need(reader, "client_ca", path(FileKind::Certificates));
-    Some(TlsFiles {
-        certificate: certificate?,
-        key: key?,
-        client_ca: client_ca?,
-    })
-}
-
-fn limits(reader: &mut Reader<'_>, mut section: Section<'_, '_>) -> Option<Limits> {
-    let message = section.or(reader, "message_bytes", 256 * 1024, count(MESSAGE_BYTES));
-    let requests = section.or(reader, "concurrent_requests", 1024, count(CONCURRENT));
-    let connections = section.or(reader, "connections", 1024, count(CONCURRENT));
-    let request = section.or(reader, "request", secs(10), span(secs(1)..=secs(60)));
-    let handshake = section.or(reader, "handshake", secs(5), span(secs(1)..=secs(60)));
-    section.finish(reader);
-    Some(Limits {
-        message_bytes_max: message?,
-        concurrent_requests_max: requests?,
-        connections_max: connections?,
-        request_for: request?,
-        handshake_for: handshake?,
-    })
-}
-
-pub(super) fn side(
-    reader: &mut Reader<'_>,
-    mut section: Section<'_, '_>,
-    server: Option<&Server>,
-) -> Option<SideServer> {
-    let listen = section.or(reader, "listen", SIDE_LISTEN, address);
-    let both = listen.zip(server.map(|server| server.listen));
-    if both.is_some_and(|(side, main)| side == main && side.port() != 0) {
-        let at = section.at("listen");
-        reader.wrong::<()>(at, "[server] listens there already", "take another port");
-    }
-    section.finish(reader);
-    Some(SideServer { listen: listen? })
-}
-
 pub(super) fn token(
     reader: &mut Reader<'_>,
     mut section: Section<'_, '_>,
     mode: Mode,
-    server: Option<&Server>,
+    server: &ServerParts,
 ) -> Option<Tokens> {
-    let issuer = section.maybe(reader, "issuer", url(public_url(mode)));
+    let issuer = section.maybe(reader, "issuer", url(public(mode)));
     section.finish(reader);
-    let default = || server.map(|server| server.public_url.clone());
     Some(Tokens {
-        issuer: issuer?.or_else(default)?,
+        issuer: issuer?.or_else(|| server.public_url.clone())?,
     })
 }
 
@@ -231,7 +93,7 @@ pub(super) fn attestation(
     reader: &mut Reader<'_>,
     mut section: Section<'_, '_>,
     mode: Mode,
-) -> Option<AttestationConfig> {
+) -> (Option<AttestationConfig>, ListNeed) {
     let words = [
         ("refuse", MissingStatusList::Refuse),
         ("allow", MissingStatusList::Allow),
@@ -257,27 +119,38 @@ pub(super) fn attestation(
         }
     }
     section.finish(reader);
-    Some(AttestationConfig {
-        android_roots: android?,
-        apple_roots: apple?,
-        status_list: status_list?,
-        status_list_missing: missing?,
-    })
+    let need = match (&status_list, missing) {
+        (Some(None), Some(MissingStatusList::Refuse)) => ListNeed::Lacking,
+        _ => ListNeed::Met,
+    };
+    let complete = || {
+        Some(AttestationConfig {
+            android_roots: android?,
+            apple_roots: apple?,
+            status_list: status_list?,
+            status_list_missing: missing?,
+        })
+    };
+    (complete(), need)
 }
 
-/// In production an Android app without a status list would refuse every phone, at the first one:
-/// better to say so before.
-pub(super) fn need_status_list(
-    reader: &mut Reader<'_>,
-    top: &Section<'_, '_>,
-    config: Option<&AttestationConfig>,
-    apps: Option<&BTreeMap<AppId, App>>,
-) {
-    let refuses = config.is_some_and(|config| {
-        config.status_list.is_none() && config.status_list_missing == MissingStatusList::Refuse
+/// Whether Android evidence would be refused for want of a status list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ListNeed {
+    /// A list is named, or it may be missing.
+    Met,
+    /// None is named, and it may not.
+    Lacking,
+}
+
+/// An Android app without a status list would refuse every phone, and nobody would know before the
+/// first one: better to say so here.
+pub(super) fn need_status_list(reader: &mut Reader<'_>, top: &Section<'_, '_>, need: ListNeed) {
+    let any_android = top.table_below("apps").is_some_and(|apps| {
+        let mut apps = apps.values().filter_map(|app| app.get_ref().as_table());
+        apps.any(|app| app.contains_key("android"))
     });
-    let android = apps.is_some_and(|apps| apps.values().any(|app| app.identity.android.is_some()));
-    if refuses && android {
+    if need == ListNeed::Lacking && any_android {
         let hint = "download https://android.googleapis.com/attestation/status and name the file, \
                     or (development only) set status_list_missing = \"allow\"";
         top.missing_below(reader, "attestation", "status_list", hint);
@@ -287,13 +160,29 @@ pub(super) fn need_status_list(
 pub(super) fn callers(
     reader: &mut Reader<'_>,
     top: &mut Section<'_, '_>,
-    transport: Option<&Transport>,
+    server: &ServerParts,
 ) -> Option<Vec<Caller>> {
-    let written = top.has("callers");
     let at = top.at("callers");
+    let sections = top.sections(reader, "callers", CALLERS_MAX)?;
+    match (server.callers, sections.is_empty()) {
+        (CallersRule::Refused, false) => {
+            let hint = "remove [[callers]], or configure [server.tls]";
+            let message = "callers cannot be told apart on a plaintext listener";
+            reader.wrong::<()>(at, message, hint);
+        }
+        (CallersRule::Needed, true) => {
+            top.missing(
+                reader,
+                "[[callers]]",
+                "without one nobody may call anything",
+            );
+        }
+        (CallersRule::Refused, true) | (CallersRule::Needed, false) | (CallersRule::Unknown, _) => {
+        }
+    }
     let mut callers: Vec<Caller> = Vec::new();
     let mut good = true;
-    for mut section in top.sections(reader, "callers", CALLERS_MAX) {
+    for mut section in sections {
         let span = section.at("identity");
         let identity = section.need(reader, "identity", identity);
         let roles = section.need(reader, "roles", set(1..=Role::ALL.len(), choice(&ROLES)));
@@ -306,24 +195,6 @@ pub(super) fn callers(
             Some((identity, roles)) => callers.push(Caller { identity, roles }),
             None => good = false,
         }
-    }
-    match transport {
-        Some(Transport::Plaintext(_)) if written => {
-            let hint = "remove [[callers]], or configure [server.tls]";
-            reader.wrong::<()>(
-                at,
-                "callers cannot be told apart on a plaintext listener",
-                hint,
-            );
-        }
-        Some(Transport::Tls(_)) if !written => {
-            top.missing(
-                reader,
-                "[[callers]]",
-                "without one nobody may call anything",
-            );
-        }
-        Some(_) | None => {}
     }
     good.then_some(callers)
 }

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::reader::{FileKind, Reader, Section};
+use super::reader::{FileKind, Reader, Section, Value};
+use super::report::Show;
 use super::sections::secs;
 use super::value::{UrlRule, checked, choice, flag, is_loopback_host, number, path, span, url};
 use super::{Mode, RedisConfig, StoreConfig};
@@ -134,7 +135,7 @@ impl Redis {
             url: section.maybe(reader, "url", url(REDIS_URL)),
             plaintext: section.or(reader, "plaintext", false, flag),
             username: section.maybe(reader, "username", name),
-            password_file: section.maybe(reader, "password_file", path(FileKind::Secret)),
+            password_file: section.maybe(reader, "password_file", secret_path),
             tls_ca: section.maybe(reader, "tls_ca", path(FileKind::Certificates)),
             connect_for: section.or(reader, "connect", secs(2), connect),
             request_for: section.or(reader, "request", millis(250), request),
@@ -198,6 +199,16 @@ impl Redis {
             replicas_within: self.replicas_within?,
         }))
     }
+}
+
+/// A path; what stands in its place by mistake may be the secret itself and is not shown.
+fn secret_path(reader: &mut Reader<'_>, value: &Value<'_>) -> Option<PathBuf> {
+    let before = reader.findings.len();
+    let found = path(FileKind::Secret)(reader, value);
+    for finding in reader.findings.iter_mut().skip(before) {
+        finding.show = Show::KeyOnly;
+    }
+    found
 }
 
 /// The path of a Redis URL is the number of a database (0 to 15 as servers come), or nothing.

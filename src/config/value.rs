@@ -11,8 +11,9 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use http::Uri;
 use toml::de::DeValue;
 
-use super::reader::{FileKind, Reader, Value, kind, nearest};
+use super::reader::{FileKind, Reader, Value, kind};
 use super::report::quoted;
+use super::spelling::nearest;
 
 /// Longest path that is taken (`PATH_MAX` of Linux).
 const PATH_BYTES_MAX: usize = 4096;

@@ -1,5 +1,7 @@
 //! The configuration file: what is accepted, and how everything that is wrong is reported.
 
+#![cfg(test)]
+
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -451,12 +453,65 @@ fn an_empty_file_lacks_everything_it_needs() {
     assert_eq!(
         parse("").unwrap_err(),
         [
-            "1:1: the file lacks \"[[callers]]\" [without one nobody may call anything]",
             "1:1: the file lacks \"[apps.NAME]\" [without an app there is nothing to serve]",
             "1:1: the file lacks \"[server]\" [it says where to listen; see `assay config example`]",
             "1:1: the file lacks \"[store]\" [it says where the state is kept]",
         ]
     );
+}
+
+#[test]
+fn one_wrong_section_does_not_hide_what_is_wrong_between_sections() {
+    let text = EXAMPLE
+        .replace("#handshake = \"5s\"", "handshake = 5")
+        .replace(
+            "#listen = \"127.0.0.1:9464\"",
+            "listen = \"127.0.0.1:8443\"",
+        )
+        .replace("status_list = \"", "android_roots = 1 #")
+        .replace("[[callers]]", "[[callrs]]")
+        .replace("package = \"com.example.bank\"", "package = 3");
+    let problems = parse(&text).unwrap_err();
+    for part in [
+        "expected a span",
+        "listens there",
+        "lacks \"status_list\"",
+        "lacks \"[[callers]]\"",
+        "did you mean \"callers\"",
+        "found a whole number",
+    ] {
+        assert!(
+            problems.iter().any(|p| p.contains(part)),
+            "{part}: {problems:#?}"
+        );
+    }
+    assert_eq!(problems.len(), 7, "{problems:#?}");
+}
+
+#[test]
+fn nesting_without_end_is_refused() {
+    let deep = "a.".repeat(500_000);
+    for text in [
+        format!("{deep}a = 1"),
+        format!("[{deep}a]"),
+        format!("a = {{ {deep}a = 1 }}"),
+        format!("a = {}", "[".repeat(1_000_000)),
+        format!("a = {}", "{a=".repeat(300_000)),
+    ] {
+        assert!(parse(&text).is_err());
+    }
+}
+
+#[test]
+fn a_file_full_of_problems_is_answered_with_the_first_ones() {
+    let unknown: String = (0..80_000).map(|n| format!("k{n} = 1\n")).collect();
+    for text in [
+        unknown,
+        "a = 1\n".repeat(150_000),
+        "[[callers]]\n".repeat(80_000),
+    ] {
+        assert!((1..=200).contains(&parse(&text).unwrap_err().len()));
+    }
 }
 
 #[test]
@@ -718,7 +773,9 @@ proptest! {
     fn any_text_is_answered_without_a_panic(text in "(?s).{0,300}") {
         if let Err(report) = Config::parse(&text, Path::new("")) {
             prop_assert!(!report.problems().is_empty());
-            prop_assert!(!report.to_string().contains('\u{1b}'));
+            let shown = report.to_string();
+            let steers = |c: char| c.is_control() && c != '\n' && c != '\t';
+            prop_assert!(!shown.contains(steers), "{shown:?}");
         }
     }
 
