@@ -252,7 +252,12 @@ fn options_that_make_no_sense_are_refused() {
     }
     let plain = "a certificate authority is given, but the URL asks for no TLS";
     assert_eq!(refused("redis://127.0.0.1", Some(b"")), unavailable(plain));
-    assert!(is_unavailable(&refused("rediss://127.0.0.1", Some(b"x"))));
+    let bad_pem = unavailable("the certificate authority of the Redis server is not valid PEM");
+    let broken = "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n";
+    for pem in ["", "x", broken] {
+        let outcome = refused("rediss://127.0.0.1", Some(pem.as_bytes()));
+        assert_eq!(outcome, bad_pem, "{pem}");
+    }
 }
 
 #[tokio::test]
@@ -378,4 +383,77 @@ async fn replicas_that_acknowledge_are_counted_and_others_are_not() {
         store.commit(alone.clone()).await == Ok(acked.clone())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_server_that_became_a_replica_is_left_for_the_primary() {
+    let primary = RedisServer::start();
+    let port = primary.port().to_string();
+    let replica = RedisServer::start_with(&["--replicaof", &format!("127.0.0.1 {port}")]);
+    let proxy = Proxy::to(replica.port()).await;
+    let store = redis(proxy.url());
+    until("the replica follows", || async {
+        replica
+            .command("INFO replication")
+            .contains("master_link_status:up")
+    })
+    .await;
+    let creation = change().put("s:1", None, b"one");
+    let refused = store.commit(creation.clone()).await.map(|_| ());
+    assert_eq!(refused, unavailable("the server is a read-only replica"));
+    proxy.redirect(primary.port());
+    until("the primary is found", || async {
+        store.commit(creation.clone()).await == Ok(DONE)
+    })
+    .await;
+}
+
+/// A certificate authority, and a certificate of `127.0.0.1` with its key, all PEM.
+fn certificates() -> (String, String, String) {
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority_key = rcgen::KeyPair::generate().unwrap();
+    let authority = params.self_signed(&authority_key).unwrap().pem();
+    let issuer = rcgen::Issuer::new(params, authority_key);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let leaf = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let leaf = leaf.signed_by(&key, &issuer).unwrap().pem();
+    (authority, leaf, key.serialize_pem())
+}
+
+#[tokio::test]
+async fn over_tls_only_the_given_authority_is_trusted() {
+    let (authority, leaf, key) = certificates();
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (leaf, key) = (file("leaf", &leaf), file("key", &key));
+    let tls_port = crate::support::redis_server::free_port();
+    let server = RedisServer::start_with(&[
+        "--tls-port",
+        &tls_port.to_string(),
+        "--tls-cert-file",
+        &leaf,
+        "--tls-key-file",
+        &key,
+        "--tls-auth-clients",
+        "no",
+    ]);
+    assert_ne!(server.port(), tls_port);
+    let trusting = |authority: &str| {
+        let options = RedisOptions {
+            tls_ca: Some(authority.as_bytes().to_vec()),
+            ..redis_options(format!("rediss://127.0.0.1:{tls_port}"))
+        };
+        Redis::connect(&options).unwrap()
+    };
+    let store = trusting(&authority);
+    assert_eq!(store.ping().await, Ok(()));
+    create(&store, "s:1", b"one").await;
+    let (other, ..) = certificates();
+    let told = trusting(&other).ping().await.unwrap_err().to_string();
+    assert!(told.contains("invalid peer certificate"), "{told}");
 }
