@@ -17,7 +17,7 @@ mod tables;
 mod writer;
 
 use std::fmt;
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
@@ -114,6 +114,10 @@ impl Embedded {
             .create(true)
             .mode(0o600)
             .open(&file)
+            .map_err(OpenError::Directory)?;
+        // So that a crash of the machine does not lose the name of the new file.
+        File::open(dir)
+            .and_then(|dir| dir.sync_all())
             .map_err(OpenError::Directory)?;
         let database = Database::builder()
             .set_cache_size(DISK_CACHE_BYTES)

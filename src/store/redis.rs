@@ -21,6 +21,8 @@ use redis::{
     Client, Cmd, ConnectionAddr, IntoConnectionInfo as _, Pipeline, ProtocolVersion,
     TlsCertificates, Value,
 };
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
@@ -245,12 +247,17 @@ fn client(options: &RedisOptions) -> Result<Client, &'static str> {
             Err("a certificate authority is given, but the URL asks for no TLS")
         }
         Some(pem) => {
+            const BAD_PEM: &str = "the certificate authority of the Redis server is not valid PEM";
+            // The client library takes a text without any certificate, and then trusts nobody.
+            let mut authorities = CertificateDer::pem_slice_iter(pem).peekable();
+            if authorities.peek().is_none() || authorities.any(|found| found.is_err()) {
+                return Err(BAD_PEM);
+            }
             let authority = TlsCertificates {
                 client_tls: None,
                 root_cert: Some(pem.clone()),
             };
-            Client::build_with_tls(info, authority)
-                .map_err(|_| "the certificate authority of the Redis server is not valid PEM")
+            Client::build_with_tls(info, authority).map_err(|_| BAD_PEM)
         }
     }
 }

@@ -6,7 +6,9 @@ mod apple_vectors;
 mod config;
 mod helm;
 mod simulator;
+#[cfg(test)]
 mod store;
+#[cfg(test)]
 mod support;
 mod telemetry;
 mod tls;

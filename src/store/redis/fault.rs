@@ -1,7 +1,6 @@
 //! What went wrong with the server, in plain words: no addresses, no credentials, no keys.
 
 use std::error::Error as _;
-use std::io;
 
 use redis::{ErrorKind, RedisError, ServerError};
 
@@ -66,9 +65,9 @@ fn words(error: &RedisError) -> String {
     if let Some(code) = error.code() {
         return code_words(code);
     }
-    // The texts of the operating system and of TLS name no address.
-    let io = error.source().and_then(|e| e.downcast_ref::<io::Error>());
-    io.map_or_else(|| error.category().to_owned(), ToString::to_string)
+    // Only the operating system and TLS speak for themselves: their texts hold nothing we sent.
+    let spoken = error.source().filter(|_| error.is_io_error());
+    spoken.map_or_else(|| error.category().to_owned(), ToString::to_string)
 }
 
 fn code_words(code: &str) -> String {

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Pipeline, PushInfo, PushKind, Value};
+use redis::{AsyncConnectionConfig, Client, Pipeline, PushInfo, PushKind, ServerErrorKind, Value};
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::timeout;
 
@@ -72,6 +72,9 @@ impl Link {
         match timeout(within, sent).await {
             Ok(Ok(answers)) if answers.len() == count => {
                 wire.unanswered.store(0, Ordering::Relaxed);
+                if answers.iter().any(is_from_replica) {
+                    wire.broken.store(true, Ordering::Release);
+                }
                 Ok(answers)
             }
             Ok(Ok(_)) => {
@@ -108,6 +111,14 @@ impl Link {
             Ok(Err(_)) | Err(_) => Err(Fault::NotSent("no connection in time".to_owned())),
         }
     }
+}
+
+/// Whether the server is no primary any more. A new connection may lead to the one that is.
+fn is_from_replica(answer: &Value) -> bool {
+    let Value::ServerError(error) = answer else {
+        return false;
+    };
+    error.kind() == Some(ServerErrorKind::ReadOnly)
 }
 
 impl Inner {

@@ -1,1 +1,459 @@
-//! a
+//! The shared store when its server or the way to it is broken.
+
+use super::*;
+use crate::support::proxy::Proxy;
+use crate::support::redis_server::RedisServer;
+use assay::secret::Secret;
+use assay::store::StoreError;
+
+/// A client that does not wait long for answers.
+fn impatient(url: String) -> Arc<dyn Store> {
+    let options = RedisOptions {
+        response_timeout: Duration::from_millis(300),
+        ..redis_options(url)
+    };
+    Arc::new(Redis::connect(&options).unwrap())
+}
+
+fn unavailable(why: &str) -> Result<(), StoreError> {
+    Err(StoreError::Unavailable(why.to_owned()))
+}
+
+fn is_unavailable<T>(outcome: &Result<T, StoreError>) -> bool {
+    matches!(outcome, Err(StoreError::Unavailable(_)))
+}
+
+fn is_unknown<T>(outcome: &Result<T, StoreError>) -> bool {
+    matches!(outcome, Err(StoreError::OutcomeUnknown(_)))
+}
+
+fn asking(name: &str) -> Admission {
+    Admission {
+        load: vec![key(name)],
+        claim: Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_is_swallowed_is_found_done_when_sent_again() {
+    let server = RedisServer::start();
+    let proxy = Proxy::to(server.port()).await;
+    let store = impatient(proxy.url());
+    let first = create(&*store, "s:1", b"one").await;
+    let update = change().put("s:1", Some(first), b"two").event(b"told");
+    let creation = change().put("s:2", None, b"new").event(b"made");
+    let deletion = change().delete("s:3", create(&*store, "s:3", b"").await);
+    for commit in [update, creation, deletion] {
+        proxy.swallow_answers(true);
+        let outcome = store.commit(commit.clone()).await;
+        assert!(is_unknown(&outcome), "{outcome:?}");
+        proxy.cut();
+        proxy.swallow_answers(false);
+        until("the commit is found done", || async {
+            store.commit(commit.clone()).await == Ok(DONE)
+        })
+        .await;
+    }
+    assert_eq!(value(&*store, "s:1").await, Some(b"two".to_vec()));
+    assert_eq!(value(&*store, "s:2").await, Some(b"new".to_vec()));
+    assert_eq!(value(&*store, "s:3").await, None);
+    assert_eq!(events(&*store).await, [b"told", b"made"]);
+}
+
+#[tokio::test]
+async fn a_connection_cut_before_the_answer_leaves_the_outcome_open() {
+    let server = RedisServer::start();
+    let proxy = Proxy::to(server.port()).await;
+    let store = redis(proxy.url());
+    let first = create(&*store, "s:1", b"one").await;
+    proxy.delay_answers(Duration::from_secs(3600));
+    let update = change().put("s:1", Some(first), b"two");
+    let waiting = tokio::spawn({
+        let store = Arc::clone(&store);
+        let update = update.clone();
+        async move { store.commit(update).await }
+    });
+    let direct = redis(server.url());
+    until("the server has done it", || async {
+        value(&*direct, "s:1").await == Some(b"two".to_vec())
+    })
+    .await;
+    proxy.cut();
+    let outcome = waiting.await.unwrap();
+    assert!(is_unknown(&outcome), "{outcome:?}");
+    proxy.delay_answers(Duration::ZERO);
+    until("the commit is found done", || async {
+        store.commit(update.clone()).await == Ok(DONE)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_claim_whose_answer_is_swallowed_is_granted_when_asked_again() {
+    let server = RedisServer::start();
+    let proxy = Proxy::to(server.port()).await;
+    let store = impatient(proxy.url());
+    assert_eq!(store.ping().await, Ok(()));
+    let ask = Admission {
+        claim: vec![claim("c:1", "me")],
+        ..asking("s:1")
+    };
+    proxy.swallow_answers(true);
+    let outcome = store.admit(ask.clone()).await;
+    assert!(is_unknown(&outcome), "{outcome:?}");
+    let outcome = store.admit(asking("s:1")).await;
+    assert!(is_unavailable(&outcome), "{outcome:?}");
+    proxy.cut();
+    proxy.swallow_answers(false);
+    until("the claim is granted", || async {
+        let admitted = store.admit(ask.clone()).await;
+        admitted.is_ok_and(|admitted| admitted.claims == [Claimed::Granted])
+    })
+    .await;
+    assert_eq!(make(&*store, claim("c:1", "you")).await, taken_by("me"));
+}
+
+#[tokio::test]
+async fn a_paused_server_is_not_taken_for_an_answer() {
+    let server = RedisServer::start();
+    let store = impatient(server.url());
+    let first = create(&*store, "s:1", b"one").await;
+    server.pause();
+    let update = change().put("s:1", Some(first), b"two").event(b"told");
+    // More often than a connection is trusted: new ones do not answer either.
+    for _ in 0..5 {
+        assert!(store.commit(update.clone()).await.is_err());
+        assert!(is_unavailable(&store.admit(asking("s:1")).await));
+        assert!(is_unavailable(&store.ping().await));
+    }
+    server.resume();
+    until("the commit is found done", || async {
+        store.commit(update.clone()).await == Ok(DONE)
+    })
+    .await;
+    assert_eq!(events(&*store).await, [b"told"]);
+}
+
+#[tokio::test]
+async fn a_killed_server_is_unavailable_and_works_again_after_its_restart() {
+    let mut server = RedisServer::start();
+    let store = redis(server.url());
+    let first = create(&*store, "s:1", b"one").await;
+    server.kill();
+    let update = change().put("s:1", Some(first), b"two");
+    // The first call may still go out over the connection that just broke.
+    until("nothing is sent", || async {
+        is_unavailable(&store.commit(update.clone()).await)
+    })
+    .await;
+    for _ in 0..3 {
+        assert!(is_unavailable(&store.commit(update.clone()).await));
+        assert!(is_unavailable(&store.admit(asking("s:1")).await));
+        assert!(is_unavailable(
+            &store.follow(bucket(1), &Cursor::default(), 1).await
+        ));
+        assert!(is_unavailable(&store.ping().await));
+    }
+    server.restart();
+    until("it works again", || async { store.ping().await == Ok(()) }).await;
+    assert_eq!(value(&*store, "s:1").await, Some(b"one".to_vec()));
+    assert_eq!(store.commit(update).await, Ok(DONE));
+}
+
+#[tokio::test]
+async fn an_idle_connection_that_broke_is_not_used() {
+    let server = RedisServer::start();
+    let proxy = Proxy::to(server.port()).await;
+    let store = redis(proxy.url());
+    create(&*store, "s:1", b"one").await;
+    proxy.refuse(true);
+    proxy.cut();
+    until("calls are refused", || async {
+        store.ping().await.is_err()
+    })
+    .await;
+    proxy.refuse(false);
+    until("it works again", || async { store.ping().await == Ok(()) }).await;
+    assert_eq!(value(&*store, "s:1").await, Some(b"one".to_vec()));
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_does_not_hinder_the_start() {
+    let mut server = RedisServer::start();
+    server.kill();
+    let store = redis(server.url());
+    let outcome = store.ping().await;
+    assert!(is_unavailable(&outcome), "{outcome:?}");
+    assert!(is_unavailable(
+        &store.commit(change().put("s:1", None, b"")).await
+    ));
+    server.restart();
+    until("it works", || async { store.ping().await == Ok(()) }).await;
+}
+
+#[tokio::test]
+async fn scripts_that_were_flushed_are_sent_again() {
+    let server = RedisServer::start();
+    let store = redis(server.url());
+    for name in ["s:1", "s:2", "s:3"] {
+        assert_eq!(server.command("SCRIPT FLUSH"), "+OK\r\n");
+        create(&*store, name, b"").await;
+    }
+}
+
+#[tokio::test]
+async fn state_that_was_flushed_is_absent() {
+    let server = RedisServer::start();
+    let store = redis(server.url());
+    let version = create(&*store, "s:1", b"one").await;
+    assert_eq!(server.command("FLUSHALL"), "+OK\r\n");
+    assert_eq!(load(&*store, "s:1").await, None);
+    let update = change().put("s:1", Some(version), b"two");
+    assert_eq!(store.commit(update).await, Ok(Committed::Conflict));
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_told_in_plain_words_without_it() {
+    let server = RedisServer::start_with(&["--requirepass", "right horse"]);
+    let with = |password: Option<&str>| RedisOptions {
+        password: password.map(|password| Secret::new(password.to_owned())),
+        ..redis_options(server.url())
+    };
+    let ping = |password| {
+        let store = Redis::connect(&with(password)).unwrap();
+        async move { store.ping().await }
+    };
+    assert_eq!(ping(Some("right horse")).await, Ok(()));
+    let refused = "no connection: the server refused our user name or password";
+    assert_eq!(ping(Some("wrong horse")).await, unavailable(refused));
+    let missing = "no connection: the server asks for a password and none is configured";
+    assert_eq!(ping(None).await, unavailable(missing));
+    assert!(!format!("{:?}", with(Some("right horse"))).contains("horse"));
+    let store = Redis::connect(&with(Some("right horse"))).unwrap();
+    assert!(!format!("{store:?}").contains("horse"));
+}
+
+#[test]
+fn options_that_make_no_sense_are_refused() {
+    let refused = |url: &str, tls_ca: Option<&[u8]>| {
+        let options = RedisOptions {
+            tls_ca: tls_ca.map(<[u8]>::to_vec),
+            ..redis_options(url.to_owned())
+        };
+        Redis::connect(&options).map(|_| ())
+    };
+    let bad_url = unavailable("the URL of the Redis server is not valid");
+    for url in ["", "127.0.0.1", "http://127.0.0.1", "redis://"] {
+        assert_eq!(refused(url, None), bad_url, "{url}");
+    }
+    let credentials = unavailable("credentials do not belong in the URL of the Redis server");
+    for url in ["redis://:secret@127.0.0.1", "redis://user:secret@127.0.0.1"] {
+        assert_eq!(refused(url, None), credentials);
+    }
+    let plain = "a certificate authority is given, but the URL asks for no TLS";
+    assert_eq!(refused("redis://127.0.0.1", Some(b"")), unavailable(plain));
+    let bad_pem = unavailable("the certificate authority of the Redis server is not valid PEM");
+    let broken = "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n";
+    for pem in ["", "x", broken] {
+        let outcome = refused("rediss://127.0.0.1", Some(pem.as_bytes()));
+        assert_eq!(outcome, bad_pem, "{pem}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_may_evict_is_not_well() {
+    let server = RedisServer::start_with(&["--maxmemory-policy", "allkeys-lru"]);
+    let store = redis(server.url());
+    let told = store.ping().await.unwrap_err().to_string();
+    assert!(
+        told.contains("set its maxmemory-policy to noeviction"),
+        "{told}"
+    );
+}
+
+#[tokio::test]
+async fn a_server_without_memory_changes_nothing() {
+    let server = RedisServer::start();
+    let store = redis(server.url());
+    let first = create(&*store, "s:1", b"one").await;
+    assert_eq!(server.command("CONFIG SET maxmemory 1"), "+OK\r\n");
+    let full = "the server is out of memory";
+    assert_eq!(store.ping().await, unavailable(full));
+    let update = change()
+        .delete("s:1", first)
+        .put("s:2", None, b"")
+        .event(b"told");
+    let update = update.claim(claim("c:1", "me"));
+    assert_eq!(
+        store.commit(update.clone()).await.map(|_| ()),
+        unavailable(full)
+    );
+    let ask = Admission {
+        claim: vec![claim("c:1", "me")],
+        ..asking("s:1")
+    };
+    assert_eq!(store.admit(ask).await.map(|_| ()), unavailable(full));
+    assert_eq!(server.command("CONFIG SET maxmemory 0"), "+OK\r\n");
+    assert_eq!(value(&*store, "s:1").await, Some(b"one".to_vec()));
+    assert!(events(&*store).await.is_empty());
+    assert_eq!(make(&*store, claim("c:1", "you")).await, Claimed::Granted);
+    assert_eq!(
+        store.commit(update).await,
+        Ok(Committed::ClaimTaken { index: 0 })
+    );
+}
+
+#[tokio::test]
+async fn an_outbox_that_is_none_fails_the_whole_commit() {
+    let server = RedisServer::start();
+    let store = redis(server.url());
+    let first = create(&*store, "s:1", b"one").await;
+    assert_eq!(server.command("SET {b1}:o x"), "+OK\r\n");
+    let update = change().put("s:1", Some(first), b"two").event(b"told");
+    let outcome = store.commit(update).await;
+    assert!(is_unavailable(&outcome), "{outcome:?}");
+    assert_eq!(load(&*store, "s:1").await.unwrap().version, first);
+}
+
+#[tokio::test]
+async fn a_key_that_holds_no_record_is_an_error_and_not_absence() {
+    let server = RedisServer::start();
+    let store = redis(server.url());
+    assert_eq!(server.command("SET {b1}:s:1 short"), "+OK\r\n");
+    assert!(is_unavailable(&store.admit(asking("s:1")).await));
+    let creation = change().put("s:1", None, b"one");
+    assert_eq!(store.commit(creation).await, Ok(Committed::Conflict));
+}
+
+#[tokio::test]
+async fn records_lie_in_the_server_under_readable_names() {
+    let server = RedisServer::start();
+    let store = redis(server.url());
+    let put = ChangeSet {
+        operation: OperationId(*b"0123456789abcdef"),
+        ..change()
+    };
+    assert_eq!(store.commit(put.put("s:1", None, b"value")).await, Ok(DONE));
+    assert_eq!(make(&*store, claim("c:1", "me")).await, Claimed::Granted);
+    let record = "$21\r\n0123456789abcdefvalue\r\n";
+    assert_eq!(server.command("GET {b1}:s:1"), record);
+    assert_eq!(server.command("GET {b1}:c:1"), "$2\r\nme\r\n");
+    assert_eq!(server.command("TTL {b1}:s:1"), ":-1\r\n");
+}
+
+#[tokio::test]
+async fn replicas_that_acknowledge_are_counted_and_others_are_not() {
+    let primary = RedisServer::start();
+    let port = primary.port().to_string();
+    let replica = RedisServer::start_with(&["--replicaof", &format!("127.0.0.1 {port}")]);
+    let store = redis(primary.url());
+    let replicated = |name: &str, within| {
+        let durability = Durability::Replicated {
+            replicas: 1,
+            within,
+        };
+        let change = ChangeSet {
+            durability,
+            ..change()
+        };
+        change.put(name, None, b"one")
+    };
+    until("the replica follows", || async {
+        let info = primary.command("INFO replication");
+        info.contains("connected_slaves:1") && info.contains("state=online")
+    })
+    .await;
+    let revocation = replicated("s:1", Duration::from_secs(10));
+    let acked = Committed::Done { replicas_acked: 1 };
+    assert_eq!(store.commit(revocation.clone()).await, Ok(acked.clone()));
+
+    let on_replica = redis(replica.url());
+    assert_eq!(value(&*on_replica, "s:1").await, Some(b"one".to_vec()));
+    let read_only = "the server is a read-only replica";
+    assert_eq!(on_replica.ping().await, unavailable(read_only));
+    let write = on_replica.commit(change().put("s:9", None, b"")).await;
+    assert_eq!(write.map(|_| ()), unavailable(read_only));
+
+    replica.pause();
+    let alone = replicated("s:2", Duration::from_millis(50));
+    assert_eq!(store.commit(alone.clone()).await, Ok(DONE));
+    assert_eq!(store.commit(alone.clone()).await, Ok(DONE));
+    replica.resume();
+    until("the replica has it too", || async {
+        store.commit(alone.clone()).await == Ok(acked.clone())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_became_a_replica_is_left_for_the_primary() {
+    let primary = RedisServer::start();
+    let port = primary.port().to_string();
+    let replica = RedisServer::start_with(&["--replicaof", &format!("127.0.0.1 {port}")]);
+    let proxy = Proxy::to(replica.port()).await;
+    let store = redis(proxy.url());
+    until("the replica follows", || async {
+        replica
+            .command("INFO replication")
+            .contains("master_link_status:up")
+    })
+    .await;
+    let creation = change().put("s:1", None, b"one");
+    let refused = store.commit(creation.clone()).await.map(|_| ());
+    assert_eq!(refused, unavailable("the server is a read-only replica"));
+    proxy.redirect(primary.port());
+    until("the primary is found", || async {
+        store.commit(creation.clone()).await == Ok(DONE)
+    })
+    .await;
+}
+
+/// A certificate authority, and a certificate of `127.0.0.1` with its key, all PEM.
+fn certificates() -> (String, String, String) {
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority_key = rcgen::KeyPair::generate().unwrap();
+    let authority = params.self_signed(&authority_key).unwrap().pem();
+    let issuer = rcgen::Issuer::new(params, authority_key);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let leaf = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let leaf = leaf.signed_by(&key, &issuer).unwrap().pem();
+    (authority, leaf, key.serialize_pem())
+}
+
+#[tokio::test]
+async fn over_tls_only_the_given_authority_is_trusted() {
+    let (authority, leaf, key) = certificates();
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (leaf, key) = (file("leaf", &leaf), file("key", &key));
+    let tls_port = crate::support::redis_server::free_port();
+    let server = RedisServer::start_with(&[
+        "--tls-port",
+        &tls_port.to_string(),
+        "--tls-cert-file",
+        &leaf,
+        "--tls-key-file",
+        &key,
+        "--tls-auth-clients",
+        "no",
+    ]);
+    assert_ne!(server.port(), tls_port);
+    let trusting = |authority: &str| {
+        let options = RedisOptions {
+            tls_ca: Some(authority.as_bytes().to_vec()),
+            ..redis_options(format!("rediss://127.0.0.1:{tls_port}"))
+        };
+        Redis::connect(&options).unwrap()
+    };
+    let store = trusting(&authority);
+    assert_eq!(store.ping().await, Ok(()));
+    create(&store, "s:1", b"one").await;
+    let (other, ..) = certificates();
+    let told = trusting(&other).ping().await.unwrap_err().to_string();
+    assert!(told.contains("invalid peer certificate"), "{told}");
+}

@@ -1,1 +1,330 @@
-//! a
+//! Random histories: every store answers as a simple model does.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+use crate::support::redis_server::RedisServer;
+
+/// Records and claims a history is about: few, so that its steps meet.
+const NAMES: u8 = 4;
+
+/// What a step expects of a record.
+#[derive(Debug, Clone, Copy)]
+enum Expect {
+    /// What it is.
+    Right,
+    /// That it does not exist.
+    Absent,
+    /// The id of the n-th commit of this history.
+    Version(usize),
+}
+
+#[derive(Debug, Clone)]
+enum Wish {
+    Keep,
+    Put(Vec<u8>),
+    Delete,
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Commit {
+        items: Vec<(u8, Expect, Wish)>,
+        claims: Vec<(u8, u8)>,
+        events: Vec<u8>,
+    },
+    SendAgain(usize),
+    Admit {
+        loads: Vec<u8>,
+        claims: Vec<(u8, u8)>,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let expect = prop_oneof![
+        6 => Just(Expect::Right),
+        1 => Just(Expect::Absent),
+        1 => any::<usize>().prop_map(Expect::Version),
+    ];
+    let wish = prop_oneof![
+        1 => Just(Wish::Keep),
+        3 => vec(any::<u8>(), 0..20).prop_map(Wish::Put),
+        1 => Just(Wish::Delete),
+    ];
+    let claims = || vec((0..NAMES, 0..3_u8), 0..3);
+    prop_oneof![
+        5 => (vec((0..NAMES, expect, wish), 0..4), claims(), vec(any::<u8>(), 0..3))
+            .prop_map(|(items, claims, events)| Step::Commit { items, claims, events }),
+        2 => any::<usize>().prop_map(Step::SendAgain),
+        1 => (vec(0..NAMES, 0..5), claims())
+            .prop_map(|(loads, claims)| Step::Admit { loads, claims }),
+    ]
+}
+
+/// What a store should be like.
+#[derive(Default)]
+struct Model {
+    records: BTreeMap<Key, Record>,
+    claims: BTreeMap<Key, Vec<u8>>,
+    events: Vec<Vec<u8>>,
+    done: BTreeSet<OperationId>,
+}
+
+impl Model {
+    fn version(&self, key: &Key) -> Option<OperationId> {
+        self.records.get(key).map(|record| record.version)
+    }
+
+    fn claim(&mut self, claim: &Claim) -> Claimed {
+        let owner = self.claims.entry(claim.key.clone());
+        let by = owner.or_insert_with(|| claim.owner.clone());
+        if *by == claim.owner {
+            Claimed::Granted
+        } else {
+            Claimed::Taken { by: by.clone() }
+        }
+    }
+
+    fn commit(&mut self, change: &ChangeSet) -> Committed {
+        if self.done.contains(&change.operation) {
+            return self.commit_again(change);
+        }
+        let stale = |item: &Item| self.version(&item.key) != item.expected;
+        if change.items.iter().any(stale) {
+            return Committed::Conflict;
+        }
+        let taken = |claim: &Claim| {
+            let owner = self.claims.get(&claim.key);
+            owner.is_some_and(|owner| *owner != claim.owner)
+        };
+        if let Some(index) = change.claims.iter().position(taken) {
+            return Committed::ClaimTaken { index };
+        }
+        for Item {
+            key, change: to, ..
+        } in &change.items
+        {
+            match to {
+                Change::Keep => {}
+                Change::Put { value, .. } => {
+                    let version = change.operation;
+                    let value = value.clone();
+                    self.records.insert(key.clone(), Record { version, value });
+                }
+                Change::Delete => {
+                    self.records.remove(key);
+                }
+            }
+        }
+        for claim in &change.claims {
+            self.claim(claim);
+        }
+        self.events.extend(change.events.clone());
+        self.done.insert(change.operation);
+        DONE
+    }
+
+    /// A done commit is done, unless all it could be told by has been overwritten since.
+    fn commit_again(&self, change: &ChangeSet) -> Committed {
+        let puts = |item: &&Item| matches!(item.change, Change::Put { .. });
+        let mut puts = change.items.iter().filter(puts);
+        let shown = puts
+            .clone()
+            .any(|item| self.version(&item.key) == Some(change.operation));
+        let overwrites = puts.any(|item| item.expected.is_some());
+        let only_checks = change.items.iter().all(|item| item.change == Change::Keep)
+            && change.claims.is_empty()
+            && change.events.is_empty();
+        let stale = |item: &Item| self.version(&item.key) != item.expected;
+        if shown || !overwrites && !only_checks {
+            DONE
+        } else if overwrites || change.items.iter().any(stale) {
+            Committed::Conflict
+        } else {
+            DONE
+        }
+    }
+}
+
+/// One history over one store, in one bucket.
+struct History {
+    store: Arc<dyn Store>,
+    bucket: Bucket,
+    model: Model,
+    sent: Vec<ChangeSet>,
+}
+
+impl History {
+    async fn run(store: Arc<dyn Store>, bucket: Bucket, steps: Vec<Step>) {
+        let model = Model::default();
+        let sent = Vec::new();
+        let mut history = Self {
+            store,
+            bucket,
+            model,
+            sent,
+        };
+        for step in steps {
+            history.step(step).await;
+        }
+        history.compare().await;
+    }
+
+    async fn step(&mut self, step: Step) {
+        match step {
+            Step::Commit {
+                items,
+                claims,
+                events,
+            } => {
+                let change = self.change(items, claims, events);
+                self.sent.push(change.clone());
+                self.commit(change).await;
+            }
+            Step::SendAgain(number) => {
+                if let Some(change) = nth(&self.sent, number).cloned() {
+                    self.commit(change).await;
+                }
+            }
+            Step::Admit { loads, claims } => self.admit(&loads, claims).await,
+        }
+    }
+
+    async fn commit(&mut self, change: ChangeSet) {
+        let expected = self.model.commit(&change);
+        assert_eq!(self.store.commit(change).await, Ok(expected));
+    }
+
+    async fn admit(&mut self, loads: &[u8], claims: Vec<(u8, u8)>) {
+        let ask = Admission {
+            load: loads.iter().map(|name| self.key("s", *name)).collect(),
+            claim: self.claims(claims),
+        };
+        let admitted = self.store.admit(ask.clone()).await.unwrap();
+        let records = ask
+            .load
+            .iter()
+            .map(|key| self.model.records.get(key).cloned());
+        assert!(admitted.records.into_iter().eq(records));
+        let claims: Vec<_> = ask
+            .claim
+            .iter()
+            .map(|claim| self.model.claim(claim))
+            .collect();
+        assert_eq!(admitted.claims, claims);
+    }
+
+    async fn compare(&mut self) {
+        let everything: Vec<_> = (0..NAMES).collect();
+        self.admit(&everything, Vec::new()).await;
+        let told = self
+            .store
+            .follow(self.bucket, &Cursor::default(), 1000)
+            .await;
+        let told = told.unwrap().into_iter().map(|(_, event)| event);
+        assert!(told.eq(self.model.events.iter().cloned()));
+    }
+
+    fn change(
+        &self,
+        items: Vec<(u8, Expect, Wish)>,
+        claims: Vec<(u8, u8)>,
+        events: Vec<u8>,
+    ) -> ChangeSet {
+        let mut change = ChangeSet {
+            bucket: self.bucket,
+            ..change()
+        };
+        // A change set names a key once.
+        let items: BTreeMap<_, _> = items
+            .into_iter()
+            .map(|(name, e, w)| (name, (e, w)))
+            .collect();
+        for (name, (expect, wish)) in items {
+            let key = self.key("s", name);
+            let expected = match expect {
+                Expect::Right => self.model.version(&key),
+                Expect::Absent => None,
+                Expect::Version(number) => nth(&self.sent, number).map(|sent| sent.operation),
+            };
+            let to = match wish {
+                Wish::Keep => Change::Keep,
+                Wish::Put(value) => Change::Put {
+                    value,
+                    live_for: None,
+                },
+                Wish::Delete => Change::Delete,
+            };
+            change = change.item(&format!("s:{name}"), expected, to);
+        }
+        let claims: BTreeMap<_, _> = claims.into_iter().collect();
+        change.claims = self.claims(claims.into_iter().collect());
+        change.events = events.into_iter().map(|event| vec![event]).collect();
+        change
+    }
+
+    fn claims(&self, claims: Vec<(u8, u8)>) -> Vec<Claim> {
+        let claims = claims.into_iter().map(|(name, owner)| Claim {
+            key: self.key("c", name),
+            owner: vec![owner],
+            live_for: None,
+        });
+        claims.collect()
+    }
+
+    fn key(&self, kind: &str, name: u8) -> Key {
+        Key::new(self.bucket, format!("{kind}:{name}"))
+    }
+}
+
+fn nth(sent: &[ChangeSet], number: usize) -> Option<&ChangeSet> {
+    number.checked_rem(sent.len()).map(|number| &sent[number])
+}
+
+fn run(cases: u32, mut one: impl FnMut(Vec<Step>)) {
+    let config = ProptestConfig {
+        cases,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    let one = std::cell::RefCell::new(&mut one);
+    proptest::test_runner::TestRunner::new(config)
+        .run(&vec(step(), 1..40), |steps| {
+            (one.borrow_mut())(steps);
+            Ok(())
+        })
+        .unwrap();
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+#[test]
+fn the_embedded_store_answers_as_the_model_does() {
+    let runtime = runtime();
+    run(400, |steps| {
+        runtime.block_on(History::run(in_memory(), bucket(7), steps));
+    });
+}
+
+#[test]
+fn the_shared_store_answers_as_the_model_does() {
+    let server = RedisServer::start();
+    let runtime = runtime();
+    let store = runtime.block_on(async { redis(server.url()) });
+    // Every case, and every attempt to make a failed one smaller, has a bucket of its own.
+    let mut number = 0;
+    run(60, |steps| {
+        number += 1;
+        let bucket = bucket(number % 1024);
+        runtime.block_on(History::run(Arc::clone(&store), bucket, steps));
+    });
+}

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -21,6 +21,8 @@ pub(crate) struct Proxy {
 struct Faults {
     /// Answers of the server are thrown away.
     swallow: AtomicBool,
+    /// Where new connections lead.
+    server_port: AtomicU16,
     /// New connections are closed at once.
     refuse: AtomicBool,
     /// Answers of the server come so much later.
@@ -35,6 +37,7 @@ impl Proxy {
         let port = listener.local_addr().unwrap().port();
         let faults = Arc::new(Faults {
             swallow: AtomicBool::new(false),
+            server_port: AtomicU16::new(server_port),
             refuse: AtomicBool::new(false),
             delay_millis: AtomicU64::new(0),
             cuts: watch::Sender::new(0),
@@ -45,6 +48,7 @@ impl Proxy {
                 if shared.refuse.load(Ordering::SeqCst) {
                     continue;
                 }
+                let server_port = shared.server_port.load(Ordering::SeqCst);
                 let server = SocketAddr::from(([127, 0, 0, 1], server_port));
                 if let Ok(server) = TcpStream::connect(server).await {
                     tokio::spawn(carry(client, server, Arc::clone(&shared)));
@@ -60,6 +64,11 @@ impl Proxy {
 
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Leads new connections to another server; those there are stay.
+    pub(crate) fn redirect(&self, server_port: u16) {
+        self.faults.server_port.store(server_port, Ordering::SeqCst);
     }
 
     /// Closes every connection there is; new ones are let through.

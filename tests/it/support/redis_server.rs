@@ -140,7 +140,8 @@ fn program() -> PathBuf {
     std::env::var_os("ASSAY_REDIS_SERVER").map_or_else(|| "redis-server".into(), PathBuf::from)
 }
 
-fn free_port() -> u16 {
+/// A port nobody has at this moment.
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     listener.local_addr().unwrap().port()
 }
