@@ -7,7 +7,7 @@ use data_encoding::HEXLOWER;
 use time::OffsetDateTime;
 
 use super::Error;
-use super::authority::{Authorities, Authority, Subordinate};
+use super::authority::{Authorities, Authority, Subordinate, positive};
 use super::cbor;
 use super::certificate::{Attribute, Certificate, Text, Usage, extension, key_usage, name};
 use super::der::{self, Der};
@@ -22,6 +22,13 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 const KEY_DESCRIPTION: &[u64] = &[1, 3, 6, 1, 4, 1, 11129, 2, 1, 17];
 const PROVISIONING_INFO: &[u64] = &[1, 3, 6, 1, 4, 1, 11129, 2, 1, 30];
+
+/// How long a remotely provisioned certificate is still good; it began a day ago.
+const REMOTE_REST_DAYS: u32 = 13;
+/// How long ago the factory made its certificates.
+const FACTORY_AGE_DAYS: u32 = 2 * 365;
+/// How long they are still good.
+const FACTORY_REST_DAYS: u32 = 8 * 365;
 
 /// 2048-01-01T00:00:00Z, when the leaves of real phones end.
 const LEAF_NOT_AFTER: Timestamp = Timestamp::from_secs(2_461_449_600);
@@ -404,10 +411,7 @@ fn provision_remotely(
     level: SecurityLevel,
     now: Timestamp,
 ) -> Result<Authority, Error> {
-    let mut serial = random::<16>()?;
-    let [first, ..] = &mut serial;
-    // Neither zero nor negative, so that the name has all 32 digits.
-    *first = *first & 0x3f | 0x40;
+    let serial = positive(random::<16>()?);
     let common_name = HEXLOWER.encode(&serial);
     let names = [
         Attribute::Organization(level.title()),
@@ -426,33 +430,40 @@ fn provision_remotely(
         usage: Usage::Certify,
         path_length: None,
         not_before: now.before(DAY),
-        not_after: now.after(DAY * 13),
+        not_after: now.after(DAY * REMOTE_REST_DAYS),
         more: vec![extension(PROVISIONING_INFO, false, &provisioning)],
     })
 }
 
-/// An attestation certificate burnt in when the phone was made, two years ago.
+/// An attestation certificate and its intermediate, burnt in when the phone was made two years ago.
+/// Both name the security level.
 fn provision_in_factory(
     authorities: &Authorities,
     level: SecurityLevel,
     now: Timestamp,
 ) -> Result<Authority, Error> {
-    let number = HEXLOWER.encode(&random::<8>()?);
-    let names = [
-        Attribute::SerialNumber(&number),
-        Attribute::Title(level.title()),
-    ];
-    authorities.android_factory.subordinate(&Subordinate {
-        subject: name(Text::Printable, &names),
-        serial: random::<9>()?.to_vec(),
-        curve: Curve::P256,
-        hash: Hash::Sha256,
-        usage: Usage::Certify,
-        path_length: None,
-        not_before: now.before(DAY * 730),
-        not_after: now.after(DAY * 2920),
-        more: Vec::new(),
-    })
+    let burnt_in = || {
+        let number = HEXLOWER.encode(&random::<8>()?);
+        let names = [
+            Attribute::SerialNumber(&number),
+            Attribute::Title(level.title()),
+        ];
+        Ok::<_, Error>(Subordinate {
+            subject: name(Text::Printable, &names),
+            serial: positive(random::<9>()?).to_vec(),
+            curve: Curve::P256,
+            hash: Hash::Sha256,
+            usage: Usage::Certify,
+            path_length: None,
+            not_before: now.before(DAY * FACTORY_AGE_DAYS),
+            not_after: now.after(DAY * FACTORY_REST_DAYS),
+            more: Vec::new(),
+        })
+    };
+    authorities
+        .android_root
+        .subordinate(&burnt_in()?)?
+        .subordinate(&burnt_in()?)
 }
 
 #[cfg(test)]
