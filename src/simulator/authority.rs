@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use data_encoding::HEXLOWER;
-
 use super::Error;
 use super::certificate::{
     Attribute, Certificate, Issuer, Text, Usage, authority_key_id, basic_constraints, key_usage,
@@ -26,10 +24,6 @@ const DROID_CA2_DAYS: u32 = 3 * 365;
 const DROID_CA3_DAYS: u32 = 70;
 /// As Apple's intermediate.
 const APPLE_CA_DAYS: u32 = 10 * 365;
-/// As the intermediates that factories used to burn in.
-const FACTORY_DAYS: u32 = 10 * 365;
-/// The factory's intermediate is older than the phones it made.
-const FACTORY_AGE_DAYS: u32 = 3 * 365;
 /// How long before it was made a certificate begins to be valid.
 const BACKDATED_DAYS: u32 = 1;
 
@@ -152,9 +146,8 @@ const APPLE_ROOT: [Attribute<'_>; 2] = [
 #[derive(Clone)]
 pub struct Authorities {
     pub(super) android_remote: Arc<Authority>,
-    pub(super) android_factory: Arc<Authority>,
     pub(super) apple: Arc<Authority>,
-    android_root: Arc<Authority>,
+    pub(super) android_root: Arc<Authority>,
     apple_root: Arc<Authority>,
 }
 
@@ -236,17 +229,6 @@ impl Authorities {
         };
         let ca2 = android.subordinate(&droid("Droid CA2", Curve::P384, DROID_CA2_DAYS)?)?;
         let ca3 = ca2.subordinate(&droid("Droid CA3", Curve::P256, DROID_CA3_DAYS)?)?;
-        let number = HEXLOWER.encode(&random::<8>()?);
-        let factory_names = [Attribute::SerialNumber(&number), Attribute::Title("TEE")];
-        let factory = Subordinate {
-            not_before: now.before(DAY * FACTORY_AGE_DAYS),
-            ..intermediate(
-                name(Text::Printable, &factory_names),
-                Curve::P256,
-                FACTORY_DAYS,
-                now,
-            )?
-        };
         let apple_names = [
             Attribute::CommonName("Simulated App Attestation CA 1"),
             Attribute::Organization("Assay simulator"),
@@ -265,7 +247,6 @@ impl Authorities {
         };
         Ok(Self {
             android_remote: Arc::new(ca3),
-            android_factory: Arc::new(android.subordinate(&factory)?),
             apple: Arc::new(apple.subordinate(&app_attestation)?),
             android_root: Arc::new(android),
             apple_root: Arc::new(apple),
@@ -295,12 +276,18 @@ fn intermediate(
     })
 }
 
-/// A serial number of 16 bytes whose first is neither zero nor negative (RFC 5280, 4.1.2.2).
+/// A serial number of 16 bytes.
 fn serial() -> Result<Vec<u8>, Error> {
-    let mut bytes = random::<16>()?;
-    let [first, ..] = &mut bytes;
-    *first = *first & 0x3f | 0x40;
-    Ok(bytes.to_vec())
+    Ok(positive(random::<16>()?).to_vec())
+}
+
+/// Makes a serial number of all its bytes: the first is neither zero nor would it make the number
+/// negative (RFC 5280, 4.1.2.2).
+pub(super) fn positive<const N: usize>(mut bytes: [u8; N]) -> [u8; N] {
+    if let Some(first) = bytes.first_mut() {
+        *first = *first & 0x3f | 0x40;
+    }
+    bytes
 }
 
 #[cfg(test)]

@@ -119,6 +119,7 @@ fn openssl_verifies_every_kind_of_android_chain() {
             let others = Authorities::generate(now()).unwrap();
             assert!(!openssl_verifies(&chain, &others.android_root_pem()));
             let attestation = certificate(&chain[1]);
+            assert!(attestation.is_ca());
             let word = match level {
                 SecurityLevel::StrongBox => "StrongBox",
                 SecurityLevel::Software | SecurityLevel::TrustedEnvironment => "TEE",

@@ -1,18 +1,23 @@
 //! A software Android phone: Keystore keys with key attestation.
 
+mod options;
+
 use std::fmt;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
-use time::OffsetDateTime;
 
-use super::Error;
-use super::authority::{Authorities, Authority, Subordinate};
-use super::cbor;
-use super::certificate::{Attribute, Certificate, Text, Usage, extension, key_usage, name};
-use super::der::{self, Der};
-use super::key::{Curve, Hash, SoftKey, sha256};
+pub use options::{Boot, Options, Origin, Provisioning, Purpose, SecurityLevel};
+
 use crate::secret::random;
+use crate::simulator::Error;
+use crate::simulator::authority::{Authorities, Authority, Subordinate, positive};
+use crate::simulator::cbor;
+use crate::simulator::certificate::{
+    Attribute, Certificate, Issuer, Text, Usage, extension, key_usage, name,
+};
+use crate::simulator::der::{self, Der};
+use crate::simulator::key::{Curve, Hash, SoftKey, sha256};
 use crate::time::Timestamp;
 
 /// Longest attestation challenge a real Keystore takes, in bytes (KeyMint, `ATTESTATION_CHALLENGE`).
@@ -23,156 +28,15 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const KEY_DESCRIPTION: &[u64] = &[1, 3, 6, 1, 4, 1, 11129, 2, 1, 17];
 const PROVISIONING_INFO: &[u64] = &[1, 3, 6, 1, 4, 1, 11129, 2, 1, 30];
 
+/// How long a remotely provisioned certificate is still good; it began a day ago.
+const REMOTE_REST_DAYS: u32 = 13;
+/// How long ago the factory made its certificates.
+const FACTORY_AGE_DAYS: u32 = 2 * 365;
+/// How long they are still good.
+const FACTORY_REST_DAYS: u32 = 8 * 365;
+
 /// 2048-01-01T00:00:00Z, when the leaves of real phones end.
 const LEAF_NOT_AFTER: Timestamp = Timestamp::from_secs(2_461_449_600);
-
-/// Where a key lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SecurityLevel {
-    /// In the operating system: no protection.
-    Software,
-    /// In a trusted execution environment.
-    TrustedEnvironment,
-    /// In a secure element.
-    StrongBox,
-}
-
-impl SecurityLevel {
-    const fn number(self) -> u8 {
-        match self {
-            Self::Software => 0,
-            Self::TrustedEnvironment => 1,
-            Self::StrongBox => 2,
-        }
-    }
-
-    /// As the attestation certificate names it.
-    const fn title(self) -> &'static str {
-        match self {
-            Self::Software => "Software",
-            Self::TrustedEnvironment => "TEE",
-            Self::StrongBox => "StrongBox",
-        }
-    }
-}
-
-/// What the phone booted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Boot {
-    /// The maker's system, bootloader locked.
-    Verified,
-    /// Another system signed with the owner's key, bootloader locked.
-    SelfSigned,
-    /// Anything, bootloader unlocked.
-    Unlocked,
-}
-
-/// How the phone came by its attestation key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Provisioning {
-    /// Over the air, a certificate of two weeks: five certificates.
-    Remote,
-    /// In the factory, a certificate of ten years: four certificates.
-    Factory,
-}
-
-/// Where the attested key was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
-    /// In secure hardware.
-    Generated,
-    /// Elsewhere, so others may have it.
-    Imported,
-}
-
-/// What the attested key may be used for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// Signing.
-    Sign,
-    /// Verifying.
-    Verify,
-    /// Signing other attestations, and nothing else on a real phone.
-    AttestKey,
-}
-
-impl Purpose {
-    const fn number(self) -> u64 {
-        match self {
-            Self::Sign => 2,
-            Self::Verify => 3,
-            Self::AttestKey => 7,
-        }
-    }
-}
-
-/// The app and the phone that an attestation speaks of.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Options {
-    /// Name of the app's package.
-    pub package_name: String,
-    /// Its version code.
-    pub package_version: u64,
-    /// SHA-256 of the certificate that signs it.
-    pub signing_certificate_sha256: [u8; 32],
-    /// Where keys live.
-    pub security_level: SecurityLevel,
-    /// What booted.
-    pub boot: Boot,
-    /// How the attestation key arrived.
-    pub provisioning: Provisioning,
-    /// Version of the attestation format; 300 is KeyMint 3.
-    pub attestation_version: u64,
-    /// `MMmmss`, e.g. 150000.
-    pub os_version: u64,
-    /// `YYYYMM`.
-    pub os_patch_level: u64,
-    /// `YYYYMMDD`.
-    pub vendor_patch_level: u64,
-    /// `YYYYMMDD`.
-    pub boot_patch_level: u64,
-    /// Where keys are made.
-    pub origin: Origin,
-    /// What keys are for.
-    pub purposes: Vec<Purpose>,
-    /// Whether every use of a key needs the user's fingerprint, face or password.
-    pub user_authentication: bool,
-}
-
-impl Options {
-    /// A well-kept phone at `now`: TEE, locked, verified, remotely provisioned, patched last month.
-    #[must_use]
-    pub fn well_kept(package_name: &str, signing_sha256: [u8; 32], now: Timestamp) -> Self {
-        let month = month_before(now);
-        Self {
-            package_name: package_name.to_owned(),
-            package_version: 1,
-            signing_certificate_sha256: signing_sha256,
-            security_level: SecurityLevel::TrustedEnvironment,
-            boot: Boot::Verified,
-            provisioning: Provisioning::Remote,
-            attestation_version: 300,
-            os_version: 150_000,
-            os_patch_level: month,
-            vendor_patch_level: month * 100 + 5,
-            boot_patch_level: month * 100 + 5,
-            origin: Origin::Generated,
-            purposes: vec![Purpose::Sign, Purpose::Verify],
-            user_authentication: false,
-        }
-    }
-}
-
-/// `YYYYMM` of the month before `now`.
-fn month_before(now: Timestamp) -> u64 {
-    let at =
-        OffsetDateTime::from_unix_timestamp(now.as_secs()).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    let year = u64::try_from(at.year()).unwrap_or(1970);
-    match u64::from(u8::from(at.month())) {
-        1 => (year - 1) * 100 + 12,
-        month => year * 100 + month - 1,
-    }
-}
 
 /// A key with the certificates that attest it.
 pub struct AttestedKey {
@@ -222,8 +86,9 @@ impl Phone {
         self.attest_under(&self.attestation, challenge, now)
     }
 
-    /// What a thief of an app can do and a verifier has to see through: a made-up key, attested by
-    /// nothing but a key that was itself attested for signing.
+    /// What any app on a genuine phone can do and a verifier has to see through: it lets its attested
+    /// key, which may sign anything, sign a certificate for a key held nowhere safe, and tells there
+    /// whatever it likes.
     ///
     /// # Errors
     /// As [`Self::attest`].
@@ -234,7 +99,7 @@ impl Phone {
         now: Timestamp,
     ) -> Result<AttestedKey, Error> {
         let issuer = Authority {
-            issuer: super::certificate::Issuer {
+            issuer: Issuer {
                 name: leaf_subject(),
                 key: genuine.key,
                 hash: Hash::Sha256,
@@ -404,10 +269,7 @@ fn provision_remotely(
     level: SecurityLevel,
     now: Timestamp,
 ) -> Result<Authority, Error> {
-    let mut serial = random::<16>()?;
-    let [first, ..] = &mut serial;
-    // Neither zero nor negative, so that the name has all 32 digits.
-    *first = *first & 0x3f | 0x40;
+    let serial = positive(random::<16>()?);
     let common_name = HEXLOWER.encode(&serial);
     let names = [
         Attribute::Organization(level.title()),
@@ -426,45 +288,45 @@ fn provision_remotely(
         usage: Usage::Certify,
         path_length: None,
         not_before: now.before(DAY),
-        not_after: now.after(DAY * 13),
+        not_after: now.after(DAY * REMOTE_REST_DAYS),
         more: vec![extension(PROVISIONING_INFO, false, &provisioning)],
     })
 }
 
-/// An attestation certificate burnt in when the phone was made, two years ago.
+/// An attestation certificate and its intermediate, burnt in when the phone was made two years ago.
+/// Both name the security level.
 fn provision_in_factory(
     authorities: &Authorities,
     level: SecurityLevel,
     now: Timestamp,
 ) -> Result<Authority, Error> {
-    let number = HEXLOWER.encode(&random::<8>()?);
-    let names = [
-        Attribute::SerialNumber(&number),
-        Attribute::Title(level.title()),
-    ];
-    authorities.android_factory.subordinate(&Subordinate {
-        subject: name(Text::Printable, &names),
-        serial: random::<9>()?.to_vec(),
-        curve: Curve::P256,
-        hash: Hash::Sha256,
-        usage: Usage::Certify,
-        path_length: None,
-        not_before: now.before(DAY * 730),
-        not_after: now.after(DAY * 2920),
-        more: Vec::new(),
-    })
+    let burnt_in = || {
+        let number = HEXLOWER.encode(&random::<8>()?);
+        let names = [
+            Attribute::SerialNumber(&number),
+            Attribute::Title(level.title()),
+        ];
+        Ok::<_, Error>(Subordinate {
+            subject: name(Text::Printable, &names),
+            serial: positive(random::<9>()?).to_vec(),
+            curve: Curve::P256,
+            hash: Hash::Sha256,
+            usage: Usage::Certify,
+            path_length: None,
+            not_before: now.before(DAY * FACTORY_AGE_DAYS),
+            not_after: now.after(DAY * FACTORY_REST_DAYS),
+            more: Vec::new(),
+        })
+    };
+    authorities
+        .android_root
+        .subordinate(&burnt_in()?)?
+        .subordinate(&burnt_in()?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_month_before_january_is_in_the_year_before() {
-        let at = |text| month_before(Timestamp::parse_rfc3339(text).unwrap());
-        assert_eq!(at("2027-01-31T00:00:00Z"), 202_612);
-        assert_eq!(at("2026-11-01T00:00:00Z"), 202_610);
-    }
 
     #[test]
     fn a_challenge_no_keystore_would_take_is_refused() {
