@@ -13,7 +13,8 @@ use assay::attestation::roots::AppleRoots;
 use assay::attestation::{AppleApp, Examination, Facts as AnyFacts, Given, Outcome};
 use assay::key::sha256;
 use assay::reason::Reason;
-use rcgen::{BasicConstraints, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P384_SHA384};
+use proptest::prelude::*;
+use rcgen::{BasicConstraints, DnType, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P384_SHA384};
 
 use crate::apple_support::{
     AUTHORITY, BUNDLE, CLIENT_DATA_HASH, Cbor, IMPOSTOR, NOW, Plan, Signer, TEAM, app,
@@ -107,6 +108,7 @@ fn accepts_every_odd_but_genuine_form() {
         ("category as a number", |plan| {
             plan.tail = extension_map(Cbor::Unsigned(4));
         }),
+        ("extension flag without a map", |plan| plan.flags = 0xc0),
         ("empty extension map", |plan| plan.tail = vec![0xa0]),
         ("unknown extension", |plan| {
             plan.tail = Cbor::Map(vec![("apple_new_02", Cbor::Unsigned(1))]).write();
@@ -256,6 +258,12 @@ fn refuses_chains_that_do_not_lead_to_the_root() {
                 let mut unknown = extension(99, vec![0x05, 0x00]);
                 unknown.set_criticality(true);
                 plan.leaf.custom_extensions.push(unknown);
+            }),
+            ("chain", "malformed key usage", |plan| {
+                plan.raw_usage(&[0x30, 0x03, 0x02, 0x01, 0x01])
+            }),
+            ("chain", "empty key usage", |plan| {
+                plan.raw_usage(&[0x30, 0x00])
             }),
             ("chain", "leaf that is an authority", |plan| {
                 plan.leaf.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -455,6 +463,10 @@ fn refuses_a_mac_without_the_documented_boot_state() {
     refused(
         BOOT,
         &[
+            ("boot_state", "platform named twice", |plan| {
+                let system = [tagged(1026, "iphoneos"), tagged(1026, "macosx")].concat();
+                plan.leaf.custom_extensions[1] = extension(7, der(0x30, &system));
+            }),
             ("boot_state", "no access control list", |plan| {
                 mac(plan, &[])
             }),
@@ -688,4 +700,87 @@ fn everything_wrong_is_listed_at_once() {
     );
     assert_eq!(examination.certificates.len(), 2);
     assert!(examination.into_attested().is_err());
+}
+
+#[test]
+fn an_authority_in_the_place_of_the_leaf_is_refused_twice() {
+    let mut plan = Plan::genuine();
+    plan.leaf.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let examination = plan.examine();
+    let failed = examination.checks.as_slice().iter();
+    let failed: Vec<_> = failed
+        .filter(|check| check.outcome != Outcome::Passed)
+        .map(|check| check.name)
+        .collect();
+    assert_eq!(failed, ["chain", "leaf_usage"]);
+}
+
+#[test]
+fn an_app_id_is_a_fact_only_where_its_hash_agrees() {
+    let mut plan = Plan::genuine();
+    plan.leaf.custom_extensions.remove(0);
+    let expected = Some(format!("{TEAM}.{BUNDLE}"));
+    assert_eq!(facts_of(&plan.examine()).app_id, expected);
+    plan.app_id.push('x');
+    assert_eq!(facts_of(&plan.examine()).app_id, None);
+    let claimed = app_extension(&format!("{TEAM}.{BUNDLE}"));
+    plan.leaf.custom_extensions.push(claimed);
+    assert_eq!(facts_of(&plan.examine()).app_id, None);
+}
+
+#[test]
+fn a_certificate_cannot_steer_a_terminal() {
+    let mut plan = Plan::genuine();
+    let name = "\u{1b}[2J\nverified";
+    plan.leaf.distinguished_name.push(DnType::CommonName, name);
+    let system = [tagged(1400, name), tagged(1403, "24A446")].concat();
+    plan.leaf.custom_extensions[1] = extension(7, der(0x30, &system));
+    plan.leaf.custom_extensions[0] = app_extension(name);
+    let examination = plan.examine();
+    let facts = facts_of(&examination);
+    assert_eq!(facts.os_version, None);
+    assert_eq!(facts.os_build.as_deref(), Some("24A446"));
+    let texts = examination.checks.as_slice().iter();
+    let texts = texts.flat_map(|check| [&check.seen, &check.wanted]);
+    let names = examination.certificates.iter();
+    let names = names.flat_map(|certificate| [&certificate.subject, &certificate.issuer]);
+    for shown in texts.chain(names) {
+        assert!(!shown.contains(char::is_control), "{shown:?}");
+    }
+    assert!(examination.certificates[0].subject.contains("verified"));
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+        let evidence = Attestation::new(bytes, vec![0; 32]).unwrap();
+        let examination = examine(evidence, Given::default(), &AUTHORITY.roots(), now());
+        prop_assert!(examination.checks.rejection().is_some());
+    }
+
+    #[test]
+    fn arbitrary_parts_in_a_genuine_frame_are_refused(
+        leaf in prop::collection::vec(any::<u8>(), 0..300),
+        extension_value in prop::collection::vec(any::<u8>(), 0..80),
+        tail in prop::collection::vec(any::<u8>(), 1..80),
+    ) {
+        let mut garbled = Plan::genuine();
+        garbled.leaf_changed = Box::new(move |der| der.clone_from(&leaf));
+        prop_assert_eq!(garbled.verdict(), Err(MALFORMED));
+
+        let mut nonce = Plan::genuine();
+        let value = extension_value.clone();
+        nonce.nonce = Box::new(move |_| vec![value.clone()]);
+        prop_assert_eq!(nonce.verdict(), Err(CHALLENGE));
+
+        // The undocumented extensions are signals: nonsense in them is no reason to refuse.
+        let mut signals = Plan::genuine();
+        signals.leaf.custom_extensions =
+            vec![extension(5, extension_value.clone()), extension(7, extension_value)];
+        prop_assert_eq!(signals.verdict(), Ok(()));
+
+        let mut behind = Plan::genuine();
+        behind.tail = [vec![0xff], tail].concat();
+        prop_assert_eq!(behind.verdict(), Err(MALFORMED));
+    }
 }

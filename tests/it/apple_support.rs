@@ -469,6 +469,12 @@ impl Plan {
         examine(evidence, given, &AUTHORITY.roots(), now())
     }
 
+    /// An extended key usage extension of the leaf, as given.
+    pub(crate) fn raw_usage(&mut self, value: &[u8]) {
+        let usage = CustomExtension::from_oid_content(&[2, 5, 29, 37], value.to_vec());
+        self.leaf.custom_extensions.push(usage);
+    }
+
     pub(crate) fn usage(&mut self, oid: &[u64]) {
         self.leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::Other(oid.to_vec())];
     }
