@@ -2,6 +2,14 @@
 //! and assertions with anything in them an attacker may think of. It shares no encoder with the
 //! code under test.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
@@ -274,6 +282,9 @@ type NonceValues = Box<dyn Fn(&[u8; 32]) -> Vec<Vec<u8>>>;
 /// `x5c` made from leaf, intermediate and root.
 type Chain = Box<dyn Fn([Vec<u8>; 3]) -> Vec<Cbor>>;
 
+/// A change of bytes.
+type Change = Box<dyn Fn(&mut Vec<u8>)>;
+
 /// Who signs the leaf.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Signer {
@@ -302,7 +313,7 @@ pub(crate) struct Plan {
     pub(crate) leaf: CertificateParams,
     pub(crate) leaf_key: Option<KeyPair>,
     pub(crate) leaf_signer: Signer,
-    pub(crate) leaf_changed: Box<dyn Fn(&mut Vec<u8>)>,
+    pub(crate) leaf_changed: Change,
     pub(crate) intermediate: CertificateParams,
     pub(crate) chain: Chain,
 }
@@ -458,6 +469,12 @@ impl Plan {
         examine(evidence, given, &AUTHORITY.roots(), now())
     }
 
+    /// An extended key usage extension of the leaf, as given.
+    pub(crate) fn raw_usage(&mut self, value: &[u8]) {
+        let usage = CustomExtension::from_oid_content(&[2, 5, 29, 37], value.to_vec());
+        self.leaf.custom_extensions.push(usage);
+    }
+
     pub(crate) fn usage(&mut self, oid: &[u64]) {
         self.leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::Other(oid.to_vec())];
     }
@@ -471,4 +488,13 @@ pub(crate) fn cose_key(point: &[u8; 65]) -> Vec<u8> {
         &point[33..],
     ]
     .concat()
+}
+
+/// The extension map of a 2026 system.
+pub(crate) fn extension_map(category: Cbor) -> Vec<u8> {
+    Cbor::Map(vec![
+        ("apple_validation_category_01", category),
+        ("apple_bundle_version_01", Cbor::Text("1.0")),
+    ])
+    .write()
 }

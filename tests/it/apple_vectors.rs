@@ -1,6 +1,13 @@
 //! Real App Attest objects: each gives its expected verdict and facts, and loses the verdict when
 //! anything it was made for is something else.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 use std::time::Duration;
 
 use assay::attestation::apple::{Attestation, Environment, Facts, assertion};
@@ -16,6 +23,7 @@ use crate::apple_support::{
     app_from, base64, built_in_roots, examine, instant, real_vectors, text, verdict,
 };
 
+#[derive(Clone)]
 struct Case {
     json: Value,
     object: Vec<u8>,
@@ -167,14 +175,7 @@ fn compare_leaf(case: &Case, facts: &Facts) {
 fn real_attestations_are_refused_for_anything_they_were_not_made_for() {
     for case in attestations() {
         let other = |change: fn(&mut Case)| {
-            let mut changed = Case {
-                json: case.json.clone(),
-                object: case.object.clone(),
-                key_id: case.key_id.clone(),
-                client_data_hash: case.client_data_hash.clone(),
-                app: case.app.clone(),
-                at: case.at,
-            };
+            let mut changed = case.clone();
             change(&mut changed);
             changed.verdict()
         };
@@ -211,11 +212,7 @@ fn real_attestations_are_refused_for_anything_they_were_not_made_for() {
             Err(Reason::AttestationKeyRejected),
             "{id}"
         );
-        let at = |at: Timestamp| {
-            let mut changed = Case { at, ..clone(&case) };
-            changed.at = at;
-            changed.verdict()
-        };
+        let at = |at: Timestamp| Case { at, ..case.clone() }.verdict();
         let second = Duration::from_secs(1);
         assert_eq!(at(not_before), Ok(()), "{id}");
         assert_eq!(at(not_after), Ok(()), "{id}");
@@ -233,17 +230,6 @@ fn real_attestations_are_refused_for_anything_they_were_not_made_for() {
                 "{id} at {wrong}"
             );
         }
-    }
-}
-
-fn clone(case: &Case) -> Case {
-    Case {
-        json: case.json.clone(),
-        object: case.object.clone(),
-        key_id: case.key_id.clone(),
-        client_data_hash: case.client_data_hash.clone(),
-        app: case.app.clone(),
-        at: case.at,
     }
 }
 
@@ -381,7 +367,7 @@ fn flip_every_byte(case: &Case) {
         receipt: None,
         ..original
     };
-    let mut changed = clone(case);
+    let mut changed = case.clone();
     let mut accepted = 0;
     for index in 0..case.object.len() {
         for mask in [0x01, 0xff] {

@@ -1,5 +1,6 @@
 //! The integration tests: one binary, one module per area.
 
+mod apple_assertions;
 mod apple_attacks;
 mod apple_support;
 mod apple_vectors;

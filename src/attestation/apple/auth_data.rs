@@ -168,38 +168,29 @@ fn field<T>(
 }
 
 fn category(value: &Value<'_>) -> Option<u32> {
-    if let Value::Bytes(bytes) = value {
-        return (*bytes).try_into().ok().map(u32::from_le_bytes);
+    match value.as_bytes() {
+        Some(bytes) => bytes.try_into().ok().map(u32::from_le_bytes),
+        None => u32::try_from(value.as_unsigned()?).ok(),
     }
-    unsigned(value)
 }
 
 fn version(value: &Value<'_>) -> Option<String> {
-    match value {
-        Value::Text(text) if text.len() <= BUNDLE_VERSION_BYTES_MAX => printable(text.as_bytes()),
-        _ => None,
-    }
+    value
+        .as_text()
+        .filter(|text| text.len() <= BUNDLE_VERSION_BYTES_MAX)
+        .and_then(|text| printable(text.as_bytes()))
 }
 
 fn cd_hash(value: &Value<'_>) -> Option<Vec<u8>> {
-    match value {
-        Value::Bytes(bytes) if (1..=CD_HASH_BYTES_MAX).contains(&bytes.len()) => {
-            Some(bytes.to_vec())
-        }
-        _ => None,
-    }
+    value
+        .as_bytes()
+        .filter(|hash| (1..=CD_HASH_BYTES_MAX).contains(&hash.len()))
+        .map(<[u8]>::to_vec)
 }
 
 fn byte(value: &Value<'_>) -> Option<u8> {
-    if let Value::Bytes([byte]) = value {
-        return Some(*byte);
-    }
-    unsigned(value)
-}
-
-fn unsigned<T: TryFrom<u64>>(value: &Value<'_>) -> Option<T> {
-    match value {
-        Value::Unsigned(number) => T::try_from(*number).ok(),
-        _ => None,
+    match value.as_bytes() {
+        Some(bytes) => bytes.try_into().ok().map(u8::from_le_bytes),
+        None => u8::try_from(value.as_unsigned()?).ok(),
     }
 }

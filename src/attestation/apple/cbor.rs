@@ -45,6 +45,48 @@ impl<'a> Map<'a> {
     }
 }
 
+impl<'a> Value<'a> {
+    pub(super) const fn as_bytes(&self) -> Option<&'a [u8]> {
+        if let Self::Bytes(bytes) = self {
+            Some(bytes)
+        } else {
+            None
+        }
+    }
+
+    pub(super) const fn as_text(&self) -> Option<&'a str> {
+        if let Self::Text(text) = self {
+            Some(text)
+        } else {
+            None
+        }
+    }
+
+    pub(super) const fn as_unsigned(&self) -> Option<u64> {
+        if let Self::Unsigned(number) = self {
+            Some(*number)
+        } else {
+            None
+        }
+    }
+
+    pub(super) fn as_array(&self) -> Option<&[Self]> {
+        if let Self::Array(items) = self {
+            Some(items)
+        } else {
+            None
+        }
+    }
+
+    pub(super) const fn as_map(&self) -> Option<&Map<'a>> {
+        if let Self::Map(map) = self {
+            Some(map)
+        } else {
+            None
+        }
+    }
+}
+
 /// Why bytes are not one acceptable CBOR item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum CborError {
@@ -81,12 +123,14 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Value<'_>, CborError> {
     }
 }
 
-/// As [`parse`], of a map.
+/// As [`parse`], of a map; `None` when the item is something else.
 pub(super) fn parse_map(bytes: &[u8]) -> Result<Option<Map<'_>>, CborError> {
-    match parse(bytes)? {
-        Value::Map(map) => Ok(Some(map)),
-        _ => Ok(None),
-    }
+    let value = parse(bytes)?;
+    Ok(if let Value::Map(map) = value {
+        Some(map)
+    } else {
+        None
+    })
 }
 
 struct Reader<'a> {

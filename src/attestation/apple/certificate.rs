@@ -5,7 +5,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::public_key::PublicKey as X509Key;
 use x509_parser::time::ASN1Time;
 
-use super::printable;
+use super::{printable, steers};
 use crate::attestation::{AttestedKey, CertificateSummary};
 use crate::key::PublicKey;
 use crate::time::Timestamp;
@@ -17,6 +17,14 @@ const SYSTEM: Oid<'static> = oid!(1.2.840.113635.100.8.7);
 
 /// What stands before the 32 bytes of the nonce: a sequence of one octet string tagged 1.
 const NONCE_PREFIX: [u8; 6] = [0x30, 0x24, 0xa1, 0x22, 0x04, 0x20];
+
+/// Field of the app extension: the App ID.
+const APP_ID: u32 = 1204;
+
+/// Fields of the system extension.
+const PLATFORM: u32 = 1026;
+const OS_VERSION: u32 = 1400;
+const OS_BUILD: u32 = 1403;
 
 /// Longest text shown of a name in a certificate.
 const NAME_CHARS_MAX: usize = 256;
@@ -112,11 +120,11 @@ impl<'a> Certificate<'a> {
         }
     }
 
-    /// Every App ID in the clear, as bytes: field 1204 of the app extension.
+    /// Every App ID in the clear, as bytes.
     pub(super) fn app_ids(&self) -> Vec<&'a [u8]> {
         let fields = self.values(APP).flat_map(tagged_fields);
         fields
-            .filter(|(tag, _)| *tag == 1204)
+            .filter(|(tag, _)| *tag == APP_ID)
             .map(|(_, value)| value)
             .collect()
     }
@@ -132,10 +140,17 @@ impl<'a> Certificate<'a> {
             }
         };
         System {
-            os_version: text(1400),
-            os_build: text(1403),
-            platform: text(1026),
+            os_version: text(OS_VERSION),
+            os_build: text(OS_BUILD),
+            platform: text(PLATFORM),
         }
+    }
+
+    /// Whether the leaf names macOS as its system, however often.
+    pub(super) fn names_mac(&self) -> bool {
+        self.values(SYSTEM)
+            .flat_map(tagged_fields)
+            .any(|(tag, value)| tag == PLATFORM && value.starts_with(b"macos"))
     }
 
     /// The access control list of the key's boot state, where there is exactly one.
@@ -200,11 +215,11 @@ fn instant(time: &ASN1Time) -> Timestamp {
     Timestamp::from_secs(time.timestamp())
 }
 
-/// Certificates are shown before they are trusted: nothing in them may steer a terminal.
+/// A name for people, bounded, with what could steer a terminal replaced.
 fn shown(name: &str) -> String {
     name.chars()
         .take(NAME_CHARS_MAX)
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .map(|c| if steers(c) { '\u{fffd}' } else { c })
         .collect()
 }
 

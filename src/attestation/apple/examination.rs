@@ -205,8 +205,7 @@ fn check_challenge(
 /// Only macOS states a boot state that is documented. The platform field is not documented itself;
 /// without it the system is taken for one that states none, as every one before 2026.
 fn check_boot_state(checks: &mut Checks, leaf: &Certificate<'_>) {
-    let platform = leaf.system().platform;
-    if !platform.is_some_and(|name| name.starts_with("macos")) {
+    if !leaf.names_mac() {
         return;
     }
     let blob = leaf.acl_blob();

@@ -5,7 +5,9 @@
 //! a day and a year.
 //!
 //! Not covered by any signature of the object, and therefore believed in nothing: the receipt,
-//! which is carried for a verification of its own, and text keys other than the known ones.
+//! which is carried for a verification of its own, and text keys other than the known ones. The
+//! signatures of the certificates can be rewritten too (`s` as `n − s`), so no hash of the object
+//! or of a certificate names an attestation; the key id does.
 
 pub mod assertion;
 mod auth_data;
@@ -153,11 +155,20 @@ pub struct Facts {
     pub receipt: Option<Vec<u8>>,
 }
 
-/// Text of bounded length without control characters, so that showing it to a person is safe.
+/// Text of bounded length that is safe to show to a person.
 fn printable(bytes: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(bytes).ok()?;
     let fits = (1..=TEXT_BYTES_MAX).contains(&text.len());
-    (fits && !text.chars().any(char::is_control)).then(|| text.to_owned())
+    (fits && !text.chars().any(steers)).then(|| text.to_owned())
+}
+
+/// Whether a character could steer a terminal or change the order in which its neighbours are
+/// read: control characters, line separators, and the invisible and bidirectional ones. Evidence
+/// is shown to people before it is believed.
+fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+        || matches!(c, '\u{61c}' | '\u{feff}')
 }
 
 #[cfg(test)]
@@ -178,9 +189,10 @@ mod tests {
     }
 
     #[test]
-    fn text_for_people_has_no_control_characters() {
+    fn text_for_people_steers_nothing() {
         assert_eq!(printable(b"17.5.1").as_deref(), Some("17.5.1"));
-        for bad in [&b""[..], b"a\x1b[31m", b"\xff", &[b'a'; 256]] {
+        let turned = "a\u{202e}b".as_bytes();
+        for bad in [&b""[..], b"a\x1b[31m", b"\xff", turned, &[b'a'; 256]] {
             assert_eq!(printable(bad), None);
         }
     }

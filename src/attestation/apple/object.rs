@@ -27,31 +27,21 @@ pub(super) enum ObjectError {
 /// code directory entitlement get an unsigned `cdHash` that nothing may rely on.
 pub(super) fn attestation(bytes: &[u8]) -> Result<Object<'_>, ObjectError> {
     let object = cbor::parse_map(bytes)?.ok_or(ObjectError::NotMap)?;
-    let Some(Value::Text(format)) = object.get("fmt") else {
-        return Err(ObjectError::Field("fmt"));
-    };
-    let Some(Value::Map(statement)) = object.get("attStmt") else {
-        return Err(ObjectError::Field("attStmt"));
-    };
-    let Some(Value::Array(x5c)) = statement.get("x5c") else {
-        return Err(ObjectError::Field("x5c"));
-    };
+    let format = field(&object, "fmt", Value::as_text)?;
+    let statement = field(&object, "attStmt", Value::as_map)?;
+    let x5c = field(statement, "x5c", Value::as_array)?
+        .iter()
+        .map(|item| item.as_bytes().ok_or(ObjectError::Field("x5c")))
+        .collect::<Result<_, _>>()?;
     let receipt = match statement.get("receipt") {
         None => None,
-        Some(Value::Bytes(bytes)) => Some(*bytes),
-        Some(_) => return Err(ObjectError::Field("receipt")),
+        Some(_) => Some(field(statement, "receipt", Value::as_bytes)?),
     };
     Ok(Object {
         format,
-        x5c: x5c
-            .iter()
-            .map(|item| match item {
-                Value::Bytes(der) => Ok(*der),
-                _ => Err(ObjectError::Field("x5c")),
-            })
-            .collect::<Result<_, _>>()?,
+        x5c,
         receipt,
-        auth_data: bytes_of(&object, "authData")?,
+        auth_data: field(&object, "authData", Value::as_bytes)?,
     })
 }
 
@@ -59,14 +49,15 @@ pub(super) fn attestation(bytes: &[u8]) -> Result<Object<'_>, ObjectError> {
 pub(super) fn assertion(bytes: &[u8]) -> Result<(&[u8], &[u8]), ObjectError> {
     let object = cbor::parse_map(bytes)?.ok_or(ObjectError::NotMap)?;
     Ok((
-        bytes_of(&object, "signature")?,
-        bytes_of(&object, "authenticatorData")?,
+        field(&object, "signature", Value::as_bytes)?,
+        field(&object, "authenticatorData", Value::as_bytes)?,
     ))
 }
 
-fn bytes_of<'a>(map: &Map<'a>, key: &'static str) -> Result<&'a [u8], ObjectError> {
-    match map.get(key) {
-        Some(Value::Bytes(bytes)) => Ok(bytes),
-        _ => Err(ObjectError::Field(key)),
-    }
+fn field<'m, 'a, T: 'm>(
+    map: &'m Map<'a>,
+    key: &'static str,
+    read: impl Fn(&'m Value<'a>) -> Option<T>,
+) -> Result<T, ObjectError> {
+    map.get(key).and_then(read).ok_or(ObjectError::Field(key))
 }
