@@ -113,7 +113,7 @@ impl VerifiedProof {
     }
 
     /// From then on the very same proof is refused on every instance, clocks of instances apart by
-    /// up to [`claims::INSTANCE_SKEW_MAX`] included: a claim on its `jti` has to live until then.
+    /// up to [`crate::token::INSTANCE_SKEW_MAX`] included: a claim on its `jti` has to live until then.
     #[must_use]
     pub const fn acceptable_until(&self) -> Timestamp {
         self.acceptable_until
