@@ -267,6 +267,34 @@ fn every_claim_has_its_type_and_bounds() {
     assert_eq!(request().check(&counted).unwrap().counter(), Some(u32::MAX));
 }
 
+/// The same proof with `n - s` for `s`, `n` being the order of the curve (SEC 2, 2.4.2).
+fn with_other_signature_form(proof: &str) -> String {
+    let order = data_encoding::HEXLOWER
+        .decode(b"ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551")
+        .unwrap();
+    let (signed, signature) = proof.rsplit_once('.').unwrap();
+    let mut signature = BASE64URL_NOPAD.decode(signature.as_bytes()).unwrap();
+    let mut borrow = 0;
+    for (s, n) in signature[32..].iter_mut().zip(&order).rev() {
+        let difference = i16::from(*n) - i16::from(*s) - borrow;
+        borrow = i16::from(difference < 0);
+        *s = difference.rem_euclid(256) as u8;
+    }
+    format!("{signed}.{}", BASE64URL_NOPAD.encode(&signature))
+}
+
+#[test]
+fn the_other_form_of_a_signature_makes_no_new_proof() {
+    let key = ClientKey::generate();
+    let first = proof(&key, &claims());
+    let second = with_other_signature_form(&first);
+    assert_ne!(first, second);
+    let id = |proof: &str| request().check(proof).unwrap().id();
+    assert_eq!(id(&first), id(&second));
+    assert_ne!(id(&first), id(&proof(&key, &with("jti", "a-2"))));
+    assert_ne!(id(&first), id(&proof(&ClientKey::generate(), &claims())));
+}
+
 #[test]
 fn a_proof_too_large_is_refused_before_it_is_read() {
     let key = ClientKey::generate();
