@@ -11,10 +11,8 @@ use super::{ProofRefusal, nonce};
 use crate::key::{Thumbprint, sha256};
 use crate::policy::NonceRule;
 use crate::time::Timestamp;
+use crate::token::INSTANCE_SKEW_MAX;
 use crate::token::keyring::Keyring;
-
-/// How far the clocks of two instances may lie apart: added to the time a `jti` is remembered.
-pub const INSTANCE_SKEW_MAX: Duration = Duration::from_secs(60);
 
 /// Longest `jti`, in bytes. Random ones need 22; UUIDs have 36.
 pub const JTI_BYTES_MAX: usize = 128;

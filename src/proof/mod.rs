@@ -11,7 +11,7 @@ pub mod nonce;
 pub mod target;
 pub mod window;
 
-use crate::key::{PublicKey, Thumbprint};
+use crate::key::{PublicKey, Thumbprint, sha256};
 use crate::reason::Reason;
 use crate::time::Timestamp;
 
@@ -94,10 +94,19 @@ impl VerifiedProof {
         &self.thumbprint
     }
 
-    /// Its unique id, as the client chose it: 1 to 128 visible ASCII characters. Unique per key only.
+    /// Its `jti`, as the client chose it: 1 to 128 visible ASCII characters, unique per key only.
     #[must_use]
     pub fn jti(&self) -> &str {
         &self.jti
+    }
+
+    /// What to claim it by: a digest of key and `jti`. Never of the signature or the whole text: an
+    /// ECDSA signature has a second valid form that anybody can make from the first.
+    #[must_use]
+    pub fn id(&self) -> [u8; 32] {
+        // The thumbprint has a fixed length, so nothing can move across the border.
+        let named = [self.thumbprint.as_bytes(), self.jti.as_bytes()].concat();
+        sha256(&named)
     }
 
     /// When the client says it was made; the client's clock may be wrong.
@@ -113,7 +122,7 @@ impl VerifiedProof {
     }
 
     /// From then on the very same proof is refused on every instance, clocks of instances apart by
-    /// up to [`claims::INSTANCE_SKEW_MAX`] included: a claim on its `jti` has to live until then.
+    /// up to [`crate::token::INSTANCE_SKEW_MAX`] included: a claim on its `jti` has to live until then.
     #[must_use]
     pub const fn acceptable_until(&self) -> Timestamp {
         self.acceptable_until

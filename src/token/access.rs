@@ -5,15 +5,14 @@
 //! a time service, and a resource server that wants leeway has its own verifier.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::TokenRefusal;
 use super::jws::{self, Unverified};
 use super::keyring::{Keyring, SigningFailed};
+use super::{INSTANCE_SKEW_MAX, TokenRefusal};
 use crate::id::{AppId, DeviceId, SessionId, Subject};
 use crate::key::Thumbprint;
 use crate::policy::TrustLevel;
@@ -25,10 +24,6 @@ const TYP: &str = "at+jwt";
 
 /// Largest access token, in bytes: half of the 8 KiB that common proxies allow for all headers.
 pub const TOKEN_BYTES_MAX: usize = 4096;
-
-/// How far the clocks of two instances may lie apart: a token from "the future" beyond this was not
-/// minted by a healthy one.
-pub const INSTANCE_SKEW_MAX: Duration = Duration::from_secs(60);
 
 /// What kind of phone a device is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

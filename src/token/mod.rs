@@ -12,14 +12,21 @@
 pub mod access;
 pub mod challenge;
 pub(crate) mod jws;
+mod key_file;
 pub mod keyring;
 pub mod pem;
 pub mod refresh;
 mod subkey;
 
+use std::time::Duration;
+
 use crate::reason::Reason;
 
 pub use subkey::{BadMac, KeyTag, Purpose, Subkey};
+
+/// How far the clocks of two instances may lie apart. A token that begins later than this was not
+/// minted by a healthy one; a proof is remembered for this much longer than our own clock asks for.
+pub const INSTANCE_SKEW_MAX: Duration = Duration::from_secs(60);
 
 /// Why a token was refused. All but the two expiries look the same to a caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
