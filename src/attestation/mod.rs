@@ -8,6 +8,7 @@
 pub mod android;
 pub mod apple;
 mod check;
+pub mod client_data;
 mod pem;
 pub mod roots;
 pub mod status_list;

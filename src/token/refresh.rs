@@ -1,13 +1,13 @@
 //! Refresh tokens: derived, never stored, useless without the device key.
 //!
-//! `asr1.` ‖ base64url(session id ‖ generation ‖ key tag ‖ end of the session) ‖ `.` ‖
-//! base64url(HMAC(all of that ‖ thumbprint of the device key)). The fixed prefix lets secret scanners
-//! find leaked ones: `asr1\.[A-Za-z0-9_-]{46}\.[A-Za-z0-9_-]{43}`.
+//! `asr1.` ‖ base64url(session id ‖ device id ‖ subject tag ‖ app tag ‖ generation ‖ key tag ‖ end of
+//! the session) ‖ `.` ‖ base64url(HMAC(all of that ‖ thumbprint of the device key)). The fixed prefix lets secret scanners
+//! find leaked ones: `asr1\.[A-Za-z0-9_-]{123}\.[A-Za-z0-9_-]{43}`.
 //!
-//! The same claims under the same key tag give the same token, whoever mints it and whenever. A retry
-//! therefore returns the very token of the lost answer, **if it is minted under the tag that was
-//! used then**: whoever rotates notes the tag of the newest generation beside its number
-//! ([`VerifiedRefresh::key_tag`] of the presented token is not enough once a new secret is in use).
+//! The same claims under the same key tag give the same token, whoever mints it and whenever. A
+//! successor is minted under the tag of the token it follows, so a retry gives the very token of the
+//! lost answer, also when another secret came into use in between. A secret is therefore kept for as
+//! long as the longest session opened under it.
 
 use std::fmt;
 

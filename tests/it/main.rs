@@ -1,5 +1,9 @@
 //! The integration tests: one binary, one module per area.
+#![cfg(test)]
 
+mod android_attacks;
+mod android_forge;
+mod android_vectors;
 mod apple_assertions;
 mod apple_attacks;
 mod apple_support;
@@ -7,18 +11,8 @@ mod apple_vectors;
 mod config;
 mod helm;
 mod simulator;
-#[cfg(test)]
 mod store;
-#[cfg(test)]
 mod support;
 mod telemetry;
 mod tls;
 mod tokens;
-//! Integration tests.
-
-#[cfg(test)]
-mod android_attacks;
-#[cfg(test)]
-mod android_forge;
-#[cfg(test)]
-mod android_vectors;

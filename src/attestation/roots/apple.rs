@@ -23,8 +23,8 @@ const PEM_BYTES_MAX: usize = 64 * 1024;
 /// Most test roots in one text; each one costs every refused chain a signature check.
 const ROOTS_MAX: usize = 8;
 
-/// The roots an App Attest chain may lead to: name and key of each. Never empty.
-#[derive(Debug, Clone)]
+/// The roots an App Attest chain may lead to: name and key of each. The default trusts nobody.
+#[derive(Debug, Clone, Default)]
 pub struct AppleRoots {
     anchors: Vec<TrustAnchor<'static>>,
 }

@@ -7,8 +7,8 @@ pub mod apple;
 pub use android::{AndroidRoot, AndroidRoots, RootError};
 pub use apple::AppleRoots;
 
-/// The roots evidence may lead to.
-#[derive(Debug, Clone)]
+/// The roots evidence may lead to. The default trusts nobody.
+#[derive(Debug, Clone, Default)]
 pub struct Roots {
     /// For Android Key Attestation.
     pub android: AndroidRoots,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use assay::id::{Bucket, SessionId};
+use assay::id::{Bucket, DeviceId, SessionId};
 use assay::key::Thumbprint;
 use assay::reason::Reason;
 use assay::time::Timestamp;
@@ -18,6 +18,9 @@ const KEY: Thumbprint = Thumbprint::from_bytes([5; 32]);
 fn claims() -> RefreshClaims {
     RefreshClaims {
         session: SessionId::new(Bucket::new(700).unwrap(), [0xab; 16]),
+        device: DeviceId::new(Bucket::new(700).unwrap(), [0xcd; 16]),
+        subject: [0xef; 32],
+        app: [9; 8],
         generation: 7,
         session_ends_at: NOW.after(Duration::from_secs(86_400)),
     }
@@ -150,6 +153,9 @@ proptest! {
         let keyring = keyring();
         let claims = RefreshClaims {
             session: SessionId::new(Bucket::new(bucket).unwrap(), unique),
+            device: DeviceId::new(Bucket::new(bucket).unwrap(), unique),
+            subject: key,
+            app: [7; 8],
             generation,
             session_ends_at: Timestamp::from_millis(NOW.as_millis() + ends_in),
         };
@@ -160,7 +166,7 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_text_is_refused_without_a_panic(text in "asr1\\.[A-Za-z0-9_-]{46}\\.[A-Za-z0-9_-]{43}|\\PC{0,120}") {
+    fn arbitrary_text_is_refused_without_a_panic(text in "asr1\\.[A-Za-z0-9_-]{123}\\.[A-Za-z0-9_-]{43}|\\PC{0,120}") {
         prop_assert!(check(&keyring(), &text, &KEY).is_err());
     }
 }
