@@ -1,7 +1,7 @@
 //! Forged Android chains and the reason each is refused for, and odd but genuine ones that are
 //! accepted.
 
-use assay::attestation::android::{Chain, ChainError, Facts, Provisioning, SecurityLevel};
+use assay::attestation::android::{Chain, ChainError, Facts, Origin, Provisioning, SecurityLevel};
 use assay::attestation::roots::{AndroidRoots, Roots};
 use assay::attestation::status_list::StatusList;
 use assay::attestation::{
@@ -361,26 +361,48 @@ fn refuses_chains_of_the_wrong_shape() {
     ]);
 }
 
+/// What comes of certificates that are sent otherwise than they were made.
+fn rearranged(forge: &Forge, rearrange: fn(&mut Vec<Vec<u8>>)) -> Rejection {
+    let mut der = forge.der();
+    rearrange(&mut der);
+    let list = StatusList::empty();
+    let roots = forge.roots();
+    let trust = Trust {
+        roots: &roots,
+        status_list: Some(&list),
+    };
+    let evidence = Evidence::Android(Chain::from_der(der).unwrap());
+    let examination = attestation::examine(&evidence, Given::default(), trust, now());
+    examination.checks.rejection().unwrap()
+}
+
 #[test]
 fn refuses_certificates_in_another_order() {
-    let forge = remote(&genuine(), "TEE");
-    let mut der = forge.der();
-    der.swap(1, 2);
-    let list = StatusList::empty();
-    let examination = attestation::examine(
-        &Evidence::Android(Chain::from_der(der).unwrap()),
-        Given::default(),
-        Trust {
-            roots: &forge.roots(),
-            status_list: Some(&list),
-        },
-        now(),
-    );
-    let rejection = examination.checks.rejection().unwrap();
-    assert_eq!(
-        (rejection.reason, rejection.name),
-        (UNTRUSTED, "signatures")
-    );
+    let chain = remote(&genuine(), "TEE");
+    let swapped = rearranged(&chain, |der| der.swap(1, 2));
+    assert_eq!((swapped.reason, swapped.name), (UNTRUSTED, "signatures"));
+    let turned = rearranged(&chain, |der| der.reverse());
+    assert_eq!(turned.reason, UNTRUSTED);
+    let gap = rearranged(&chain, |der| drop(der.remove(2)));
+    assert_eq!((gap.reason, gap.name), (UNTRUSTED, "signatures"));
+}
+
+#[test]
+fn refuses_a_root_before_the_end() {
+    // The key of the second root verifies the first, so nothing but the position is wrong.
+    let twice = |forge: &Forge| {
+        rearranged(forge, |der| {
+            let root = der.last().unwrap().clone();
+            der.push(root);
+        })
+    };
+    let mut short = factory(&genuine(), Some("TEE"));
+    short.certificates.remove(2);
+    for (forge, index) in [(remote(&genuine(), "TEE"), 4), (short, 2)] {
+        let rejection = twice(&forge);
+        assert_eq!((rejection.reason, rejection.name), (UNTRUSTED, "root"));
+        assert_eq!(rejection.certificate_index, Some(index));
+    }
 }
 
 #[test]
@@ -1042,4 +1064,56 @@ fn the_app_decides_nothing_about_the_terminal() {
     let subject = &examination.certificates[0].subject;
     assert!(subject.contains("hello"), "{subject}");
     assert!(!subject.contains(char::is_control), "{subject}");
+}
+
+#[test]
+fn finds_the_key_that_signed_among_two_of_one_name() {
+    let empty = r#"{"entries":{}}"#;
+    for root_sent in [true, false] {
+        let mut forge = remote(&genuine(), "TEE");
+        forge.root_sent = root_sent;
+        let other = remote(&genuine(), "TEE").roots().android;
+        let own = forge.roots().android;
+        for android in [own.clone().and(other.clone()), other.and(own)] {
+            let roots = Roots {
+                android,
+                ..Roots::default()
+            };
+            assert!(verify_with(&forge, &roots, empty).is_ok(), "{root_sent}");
+        }
+    }
+}
+
+/// The signatures are right and the attestation is changed in one octet, as by a faulty encoder:
+/// whatever is accepted still says what every device key has to say.
+#[test]
+fn a_faulty_attestation_is_refused_or_still_says_what_it_must() {
+    let mut forge = remote(&genuine(), "TEE");
+    let mut description = KeyDescription::complete();
+    description.software.retain(|(tag, _)| *tag != 709);
+    description
+        .software
+        .push((709, application(&[PACKAGE], &[&SIGNER])));
+    let der = description.der();
+    let (mut accepted, mut malformed) = (0, 0);
+    for at in 0..der.len() {
+        for mask in [0x01, 0x80, 0xff] {
+            let mut changed = der.clone();
+            changed[at] ^= mask;
+            forge.certificates[0].extensions[1] = extension(KEY_DESCRIPTION, None, &changed);
+            match verify(&forge) {
+                Ok(attested) => {
+                    let description = &facts(&attested).key_description;
+                    let hardware = &description.hardware_enforced;
+                    assert_eq!(hardware.origin, Some(Origin::Generated), "octet {at}");
+                    assert!(hardware.root_of_trust.is_some(), "octet {at}");
+                    assert_eq!(description.attestation_challenge, CHALLENGE);
+                    accepted += 1;
+                }
+                Err(rejection) => malformed += usize::from(rejection.reason == MALFORMED),
+            }
+        }
+    }
+    assert!(accepted > 100 && malformed > 100, "{accepted}, {malformed}");
+    println!("{accepted} accepted, {malformed} malformed");
 }

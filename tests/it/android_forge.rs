@@ -102,6 +102,7 @@ pub(crate) struct KeyDescription {
     pub(crate) attestation_level: u8,
     pub(crate) key_level: u8,
     pub(crate) challenge: Vec<u8>,
+    pub(crate) unique_id: Vec<u8>,
     pub(crate) software: Vec<(u32, Vec<u8>)>,
     pub(crate) hardware: Vec<(u32, Vec<u8>)>,
     /// Written behind the last field.
@@ -115,6 +116,7 @@ impl KeyDescription {
             attestation_level: 1,
             key_level: 1,
             challenge: CHALLENGE.to_vec(),
+            unique_id: Vec::new(),
             software: vec![
                 (701, integer(1_771_979_841_867)),
                 (709, application(&[PACKAGE], &[&SIGNER])),
@@ -195,7 +197,7 @@ impl KeyDescription {
             integer(self.version),
             enumerated(self.key_level),
             octets(&self.challenge),
-            octets(b""),
+            octets(&self.unique_id),
             list(&self.software),
             list(&self.hardware),
             self.trailing.clone(),

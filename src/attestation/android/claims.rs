@@ -36,7 +36,7 @@ pub(super) fn check(checks: &mut Checks, description: &KeyDescription, walk: Opt
     note(
         checks,
         "security_level",
-        "key and attestation held by the same hardware",
+        "hardware, the same for key and attestation",
         security_level(description),
     );
     if let Some(walk) = walk {

@@ -2,7 +2,7 @@
 //! air for a few weeks at a time.
 
 use super::certificate::Certificate;
-use super::name::{COMMON_NAME, ORGANIZATION, SERIAL_NUMBER, TITLE};
+use super::name::{COMMON_NAME, ORGANIZATION, SERIAL_NUMBER, TITLE, printable};
 use super::value::SecurityLevel;
 
 /// 1.3.6.1.4.1.11129.2.1.30, as the content of the OID.
@@ -114,7 +114,7 @@ fn info_map(mut bytes: &[u8]) -> Option<(Option<u64>, Option<String>)> {
             (1, (UNSIGNED, count)) => issued = Some(count),
             (3, (TEXT, length)) => {
                 let text = std::str::from_utf8(take(&mut bytes, length)?).ok()?;
-                manufacturer = Some(text.to_owned());
+                manufacturer = Some(printable(text));
             }
             (_, (BYTES | TEXT, length)) => {
                 take(&mut bytes, length)?;

@@ -167,7 +167,7 @@ impl<'a> Walk<'a> {
                 return Err(Objection::untrusted(index, seen));
             }
         }
-        Ok("as wanted".to_owned())
+        Ok("none twice, none critical that is not understood".to_owned())
     }
 
     fn attestation_position(&self) -> Result<String, Objection> {
@@ -191,7 +191,14 @@ impl<'a> Walk<'a> {
         Ok("in certificate 0".to_owned())
     }
 
+    /// A root may only stand at the end: one in between would be taken for an intermediate, and
+    /// what kind of chain it is would be read from the wrong certificate.
     fn root(&self) -> Result<String, Objection> {
+        let mut between = self.below_the_root().skip(1);
+        if let Some((index, _)) = between.find(|(_, certificate)| certificate.is_self_issued()) {
+            let seen = "a root before the end of the chain";
+            return Err(Objection::untrusted(index, seen));
+        }
         let last = self.certificates.len().checked_sub(1);
         match (&self.pin, self.root_included) {
             (Some(pin), _) => {
@@ -305,7 +312,7 @@ impl<'a> Walk<'a> {
                 return Err(Objection::new(Reason::AttestationCertRevoked, index, seen));
             }
         }
-        Ok("none".to_owned())
+        Ok("none is listed".to_owned())
     }
 }
 
