@@ -282,6 +282,13 @@ fn a_token_from_the_future_is_refused() {
     assert_eq!(check(&keyring, &later, NOW), Err(TokenRefusal::Untimely));
     assert!(check(&keyring, &later, NOW.after(Duration::from_secs(2))).is_ok());
     body["nbf"] = i64::MIN.into();
+    body["iat"] = (NOW.as_secs() + 50).into();
+    body["exp"] = (NOW.as_secs() + 50).into();
+    let over_at_once = key.sign(&header(keyring.signing_kid()), &body.to_string());
+    assert_eq!(
+        check(&keyring, &over_at_once, NOW),
+        Err(TokenRefusal::Untimely)
+    );
     body["iat"] = i64::MAX.into();
     let absurd = key.sign(&header(keyring.signing_kid()), &body.to_string());
     assert_eq!(check(&keyring, &absurd, NOW), Err(TokenRefusal::Untimely));
