@@ -17,8 +17,10 @@ pub mod store;
 // shell
 pub mod flow;
 // edges
+pub mod assemble;
 pub mod cli;
 pub mod config;
 pub mod grpc;
+pub mod service;
 pub mod simulator;
 pub mod telemetry;

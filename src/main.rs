@@ -1,2 +1,44 @@
-//! The `assay` binary.
-fn main() {}
+//! The `assay` command.
+
+use std::io;
+use std::process::ExitCode;
+
+use assay::cli::{config, keys, phone, serve};
+use assay::time::Clock;
+use clap::{Parser, Subcommand};
+
+/// Tells real phones from fakes and gives each real one sessions only it can use.
+#[derive(Debug, Parser)]
+#[command(name = "assay", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the service
+    Serve(serve::ServeArgs),
+    /// Check a configuration file, or print an example
+    Config(config::ConfigArgs),
+    /// Make the service's keys
+    Keys(keys::KeysArgs),
+    /// A software phone for development
+    Phone(phone::PhoneArgs),
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Config(args) => config::run(&args),
+        Command::Keys(args) => match keys::run(&args, Clock::system().now(), &mut io::stdout()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                use io::Write as _;
+                let _ = writeln!(io::stderr(), "assay keys: {error}");
+                ExitCode::FAILURE
+            }
+        },
+        Command::Phone(args) => phone::run(&args),
+    }
+}

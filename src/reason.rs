@@ -133,6 +133,7 @@ reasons! {
     StateStoreUnavailable "STATE_STORE_UNAVAILABLE" Retry "The state store cannot be reached.";
     RevocationNotDurable "REVOCATION_NOT_DURABLE" Retry "The revocation is applied but not yet on as many replicas as wanted.";
     TrustListStale "TRUST_LIST_STALE" Retry "The attestation status list is too old to trust.";
+    Overloaded "OVERLOADED" Retry "The service has more to do than it can.";
     Internal "INTERNAL" Retry "Something went wrong on our side.";
 }
 

@@ -142,7 +142,11 @@ fn compact_time(at: Timestamp) -> String {
     format!("{seconds}{:03}Z", at.as_millis().rem_euclid(1000))
 }
 
-fn generate(
+/// Makes key files in a directory, new or existing.
+///
+/// # Errors
+/// [`KeysError`]; no file is overwritten, and none of the new ones is left behind.
+pub fn generate(
     dir: &Path,
     rotate: bool,
     now: Timestamp,

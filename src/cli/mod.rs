@@ -3,3 +3,4 @@
 pub mod config;
 pub mod keys;
 pub mod phone;
+pub mod serve;

@@ -8,12 +8,13 @@ use super::reader::{Reader, Section};
 use super::report::quoted;
 use super::sections::{public, secs};
 use super::value::{checked, choice, count, flag, list, set, show_span, span, url};
-use super::{App, AppStatus, Mode, platforms};
+use super::{App, Mode, platforms};
 use crate::attestation::AppIdentity;
 use crate::id::AppId;
 use crate::policy::{
     AppPolicy, Lifetimes, NonceRule, ProofPolicy, ReuseRule, ScopeRule, TrustLevel,
 };
+use crate::session::Standing;
 
 /// Most rules and most scopes of one rule.
 const SCOPE_RULES_MAX: usize = 64;
@@ -111,10 +112,10 @@ fn app(reader: &mut Reader<'_>, mut section: Section<'_, '_>, mode: Mode) -> Opt
     let ((android_app, android), (apple_app, apple)) = (android?, apple?);
     let (devices, sessions, sessions_per_device) = caps?;
     Some(App {
-        status: if enabled? {
-            AppStatus::Enabled
+        standing: if enabled? {
+            Standing::Enabled
         } else {
-            AppStatus::Disabled
+            Standing::Disabled
         },
         identity: AppIdentity {
             android: android_app,

@@ -1,6 +1,5 @@
 //! `[server]` and `[side]`: where and how the service listens.
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -129,7 +128,7 @@ fn transport(
             hint,
         );
     }
-    let roles = roles.unwrap_or_else(|| BTreeSet::from(Role::ALL));
+    let roles = roles.unwrap_or_else(|| Role::ALL.iter().copied().collect());
     Some(Transport::Plaintext(roles))
 }
 

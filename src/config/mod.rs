@@ -26,13 +26,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use crate::flow::App;
+pub use crate::grpc::caller::Role;
 pub use example::{DEVELOPMENT, EXAMPLE};
 pub use files::{SecretFileError, read_secret};
 pub use report::{ConfigReport, Problem};
 
-use crate::attestation::AppIdentity;
 use crate::id::AppId;
-use crate::policy::AppPolicy;
 
 /// Largest configuration file. A thousand apps fit into it.
 pub const CONFIG_BYTES_MAX: usize = 1024 * 1024;
@@ -211,26 +211,6 @@ pub enum MissingStatusList {
     Allow,
 }
 
-/// An app.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct App {
-    /// Whether it is served.
-    pub status: AppStatus,
-    /// What its evidence has to be for.
-    pub identity: AppIdentity,
-    /// What its devices must be, and what they get.
-    pub policy: AppPolicy,
-}
-
-/// Whether an app is served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AppStatus {
-    /// It is.
-    Enabled,
-    /// Every request for it is refused with `APP_DISABLED`.
-    Disabled,
-}
-
 /// A caller and what it may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
@@ -247,44 +227,6 @@ pub enum CallerIdentity {
     Spiffe(String),
     /// A DNS name in lower case.
     Dns(String),
-}
-
-/// What a caller is; the table of roles and RPCs says what that allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Role {
-    /// Signs users in: registers devices and issues sessions.
-    AuthServer,
-    /// Stands between phones and the service: registers devices and refreshes sessions.
-    MobileBackend,
-    /// Serves an API: verifies requests and follows revocations.
-    ResourceServer,
-    /// An engineer on call: looks, suspends and revokes.
-    OnCall,
-    /// Keys, fleet-wide revocation and the rights of data subjects.
-    SecurityAdmin,
-}
-
-impl Role {
-    /// Every role.
-    pub const ALL: [Self; 5] = [
-        Self::AuthServer,
-        Self::MobileBackend,
-        Self::ResourceServer,
-        Self::OnCall,
-        Self::SecurityAdmin,
-    ];
-
-    /// The word in the file.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::AuthServer => "auth-server",
-            Self::MobileBackend => "mobile-backend",
-            Self::ResourceServer => "resource-server",
-            Self::OnCall => "on-call",
-            Self::SecurityAdmin => "security-admin",
-        }
-    }
 }
 
 /// Logs and traces.

@@ -43,7 +43,7 @@ use crate::time::Clock;
 use crate::token::keyring::Keyring;
 
 /// A configured app.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct App {
     /// What it is called on its platforms.
     pub identity: AppIdentity,

@@ -3,9 +3,11 @@
 
 pub mod caller;
 pub mod codec;
+pub mod guard;
 pub mod listener;
 pub mod observe;
 pub mod proto;
+pub mod server;
 mod service;
 pub mod status;
 pub mod tls;

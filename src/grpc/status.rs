@@ -81,7 +81,9 @@ pub const fn code(reason: Reason) -> Code {
         R::ResourceNotFound => Code::NotFound,
         R::Conflict => Code::Aborted,
         R::SessionLimit | R::DeviceLimit => Code::ResourceExhausted,
-        R::StateStoreUnavailable | R::RevocationNotDurable | R::TrustListStale => Code::Unavailable,
+        R::StateStoreUnavailable | R::RevocationNotDurable | R::TrustListStale | R::Overloaded => {
+            Code::Unavailable
+        }
         R::Internal => Code::Internal,
     }
 }

@@ -3,6 +3,7 @@
 pub mod log;
 pub mod metrics;
 pub mod side;
+pub mod store;
 pub mod trace;
 
 use std::sync::Arc;

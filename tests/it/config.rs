@@ -55,7 +55,7 @@ fn a_good_configuration_becomes_what_it_says() {
     assert_eq!(config.mode, Mode::Development);
     assert_eq!(
         config.server.transport,
-        Transport::Plaintext(Role::ALL.into())
+        Transport::Plaintext(Role::ALL.iter().copied().collect())
     );
     assert_eq!(config.token.issuer, "https://a.example");
     assert_eq!(config.store, StoreConfig::Memory);

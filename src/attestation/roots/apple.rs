@@ -82,6 +82,13 @@ impl AppleRoots {
         Ok(Self { anchors })
     }
 
+    /// These roots and others: Apple's and a test authority's.
+    #[must_use]
+    pub fn and(mut self, others: Self) -> Self {
+        self.anchors.extend(others.anchors);
+        self
+    }
+
     pub(in crate::attestation) fn anchors(&self) -> &[TrustAnchor<'static>] {
         &self.anchors
     }

@@ -1,0 +1,203 @@
+//! From a configuration to the things it describes: keys, roots, store, engine, server settings.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::attestation::roots::{AndroidRoots, AppleRoots, Roots};
+use crate::attestation::status_list::StatusList;
+use crate::cli::keys::{self, KeysError};
+use crate::config::{
+    AttestationConfig, CallerIdentity, Config, KeyGeneration, Keys, MissingStatusList, RedisConfig,
+    StoreConfig, TlsFiles, Transport, read_secret,
+};
+use crate::flow::Engine;
+use crate::grpc::caller::{Callers, Role};
+use crate::grpc::listener::{Limits, Security};
+use crate::grpc::server::Settings;
+use crate::grpc::tls::{TlsMaterial, server_config};
+use crate::secret::Secret;
+use crate::store::embedded::Embedded;
+use crate::store::redis::{Redis, RedisOptions};
+use crate::store::{Durability, Store};
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::store::Observed;
+use crate::time::Clock;
+use crate::token::keyring::Keyring;
+
+/// Why the service cannot be put together, in words for the person who starts it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct AssembleError(String);
+
+fn because(what: impl std::fmt::Display) -> impl FnOnce(&dyn std::fmt::Display) -> AssembleError {
+    let what = what.to_string();
+    move |why| AssembleError(format!("{what}: {why}"))
+}
+
+/// Everything the flows work with.
+///
+/// # Errors
+/// [`AssembleError`]
+pub fn engine(
+    config: &Config,
+    clock: Clock,
+    metrics: &Arc<Metrics>,
+) -> Result<Engine, AssembleError> {
+    Ok(Engine {
+        apps: config.apps.clone(),
+        keyring: keyring(&config.keys, &clock)?,
+        store: store(&config.store, &clock, metrics)?,
+        clock,
+        roots: roots(&config.attestation)?,
+        status_list: status_list(&config.attestation)?,
+        issuer: config.token.issuer.clone(),
+        public_url: config.server.public_url.clone(),
+        revocation_durability: durability(&config.store),
+    })
+}
+
+fn keyring(keys: &Keys, clock: &Clock) -> Result<Keyring, AssembleError> {
+    let dir = &keys.directory;
+    let failed = |why: KeysError| because("keys")(&why);
+    let absent = !dir.exists() || keys::read_keys(dir).map_err(failed)?.is_empty();
+    if absent && keys.generate == KeyGeneration::FirstStart {
+        keys::generate(dir, false, clock.now(), &mut std::io::sink()).map_err(failed)?;
+    }
+    let files = keys::read_keys(dir).map_err(failed)?;
+    Keyring::from_pem(&files).map_err(|why| because(format!("keys in {}", dir.display()))(&why))
+}
+
+fn roots(config: &AttestationConfig) -> Result<Roots, AssembleError> {
+    let mut roots = Roots {
+        android: AndroidRoots::google(),
+        apple: AppleRoots::apple(),
+    };
+    for path in &config.android_roots {
+        let more = AndroidRoots::from_pem(&read(path)?);
+        roots.android = roots
+            .android
+            .and(more.map_err(|why| because(path.display())(&why))?);
+    }
+    for path in &config.apple_roots {
+        let more = AppleRoots::from_pem(&read(path)?);
+        roots.apple = roots
+            .apple
+            .and(more.map_err(|why| because(path.display())(&why))?);
+    }
+    Ok(roots)
+}
+
+fn status_list(config: &AttestationConfig) -> Result<Option<StatusList>, AssembleError> {
+    match (&config.status_list, config.status_list_missing) {
+        (Some(path), _) => {
+            let list = StatusList::parse(read(path)?.as_bytes());
+            list.map(Some).map_err(|why| because(path.display())(&why))
+        }
+        (None, MissingStatusList::Allow) => Ok(Some(StatusList::empty())),
+        (None, MissingStatusList::Refuse) => Ok(None),
+    }
+}
+
+fn store(
+    config: &StoreConfig,
+    clock: &Clock,
+    metrics: &Arc<Metrics>,
+) -> Result<Arc<dyn Store>, AssembleError> {
+    let failed = |why: &dyn std::fmt::Display| because("store")(why);
+    let metrics = Arc::clone(metrics);
+    Ok(match config {
+        StoreConfig::Memory => {
+            let store = Embedded::in_memory(clock.clone()).map_err(|why| failed(&why))?;
+            Arc::new(Observed::new(store, metrics))
+        }
+        StoreConfig::Disk { directory } => {
+            let store = Embedded::open(directory, clock.clone()).map_err(|why| failed(&why))?;
+            Arc::new(Observed::new(store, metrics))
+        }
+        StoreConfig::Redis(redis) => {
+            let store = Redis::connect(&redis_options(redis)?).map_err(|why| failed(&why))?;
+            Arc::new(Observed::new(store, metrics))
+        }
+    })
+}
+
+fn redis_options(config: &RedisConfig) -> Result<RedisOptions, AssembleError> {
+    let password = config
+        .password_file
+        .as_deref()
+        .map(|path| read_secret(path).map_err(|why| because(path.display())(&why)));
+    let tls_ca = config
+        .tls_ca
+        .as_deref()
+        .map(|path| Ok(read(path)?.into_bytes()));
+    Ok(RedisOptions {
+        url: config.url.clone(),
+        username: config.username.clone(),
+        password: password.transpose()?,
+        tls_ca: tls_ca.transpose()?,
+        connect_timeout: config.connect_for,
+        response_timeout: config.request_for,
+    })
+}
+
+const fn durability(config: &StoreConfig) -> Durability {
+    match config {
+        StoreConfig::Redis(redis) if redis.replicas_wanted > 0 => Durability::Replicated {
+            replicas: redis.replicas_wanted,
+            within: redis.replicas_within,
+        },
+        StoreConfig::Redis(_) | StoreConfig::Memory | StoreConfig::Disk { .. } => Durability::Local,
+    }
+}
+
+/// How the gRPC server is reached.
+///
+/// # Errors
+/// [`AssembleError`]
+pub fn settings(config: &Config) -> Result<Settings, AssembleError> {
+    let server = &config.server;
+    let (security, plaintext) = match &server.transport {
+        Transport::Plaintext(roles) => (Security::Plaintext, roles.iter().copied().collect()),
+        Transport::Tls(files) => (Security::MutualTls(tls(files)?), Vec::new()),
+    };
+    let callers = config.callers.iter().map(|caller| {
+        let identity = match &caller.identity {
+            CallerIdentity::Spiffe(uri) => uri.clone(),
+            CallerIdentity::Dns(name) => format!("dns:{name}"),
+        };
+        (
+            identity,
+            caller.roles.iter().copied().collect::<Vec<Role>>(),
+        )
+    });
+    Ok(Settings {
+        listen: server.listen,
+        security,
+        callers: Callers::new(callers, &plaintext),
+        limits: Limits {
+            handshake_for_max: server.limits.handshake_for,
+            connections_max: server.limits.connections_max,
+            ..Limits::default()
+        },
+        message_bytes_max: server.limits.message_bytes_max,
+        requests_max: server.limits.concurrent_requests_max,
+        request_for: server.limits.request_for,
+    })
+}
+
+fn tls(files: &TlsFiles) -> Result<watch::Receiver<Arc<rustls::ServerConfig>>, AssembleError> {
+    let material = TlsMaterial {
+        certificate_pem: read(&files.certificate)?.into_bytes(),
+        key_pem: Secret::new(read(&files.key)?.into_bytes()),
+        client_ca_pem: read(&files.client_ca)?.into_bytes(),
+    };
+    let config = server_config(&material).map_err(|why| because("server.tls")(&why))?;
+    Ok(watch::channel(config).1)
+}
+
+fn read(path: &Path) -> Result<String, AssembleError> {
+    fs::read_to_string(path).map_err(|why| because(path.display())(&why))
+}

@@ -1,0 +1,173 @@
+//! The whole service as one thing that starts and stops: engine, gRPC port, side port, readiness.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::assemble::{self, AssembleError};
+use crate::config::Config;
+use crate::flow::Engine;
+use crate::grpc::Services;
+use crate::grpc::server::{Running, StartError};
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::side::{self, Readiness, Side};
+use crate::time::Clock;
+
+/// The wait between two looks at the store for readiness: an orchestrator probes less often.
+const READINESS_EVERY: Duration = Duration::from_secs(1);
+
+/// Why the service does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// Something the configuration names.
+    #[error(transparent)]
+    Assemble(#[from] AssembleError),
+    /// The gRPC port.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The side port.
+    #[error("cannot listen on {address} (side): {cause}")]
+    Side {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        cause: std::io::Error,
+    },
+}
+
+/// The running service.
+#[derive(Debug)]
+pub struct Service {
+    grpc: Arc<Running>,
+    side: SocketAddr,
+    engine: Arc<Engine>,
+    drain_for: Duration,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Service {
+    /// Starts everything the configuration describes.
+    ///
+    /// # Errors
+    /// [`ServiceError`], in words for the person who starts it.
+    pub async fn start(
+        config: &Config,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, ServiceError> {
+        let engine = Arc::new(assemble::engine(config, clock, &metrics)?);
+        let settings = assemble::settings(config)?;
+        let services = Services::new(Arc::clone(&engine), Arc::clone(&metrics));
+        let address = config.side.listen;
+        let failed = |cause| ServiceError::Side { address, cause };
+        let socket = TcpListener::bind(address).await.map_err(failed)?;
+        let side = socket.local_addr().map_err(failed)?;
+        let grpc = Arc::new(Running::start(&services, settings, Arc::clone(&metrics)).await?);
+        let (stop, stopped) = watch::channel(false);
+        let ready = Arc::new(AtomicBool::new(false));
+        let probe = probe(
+            Arc::clone(&engine),
+            Arc::clone(&grpc),
+            Arc::clone(&ready),
+            stopped.clone(),
+        );
+        let shown = shown(&engine, metrics, ready);
+        let tasks = vec![
+            tokio::spawn(probe),
+            tokio::spawn(async move {
+                if let Err(error) = side::serve(socket, shown, until(stopped)).await {
+                    tracing::error!(error = %error.kind(), "the side port is gone");
+                }
+            }),
+        ];
+        Ok(Self {
+            grpc,
+            side,
+            engine,
+            drain_for: config.server.drain_for,
+            stop,
+            tasks,
+        })
+    }
+
+    /// Where gRPC is served.
+    #[must_use]
+    pub fn grpc_addr(&self) -> SocketAddr {
+        self.grpc.local_addr()
+    }
+
+    /// Where metrics, health and the key set are served.
+    #[must_use]
+    pub const fn side_addr(&self) -> SocketAddr {
+        self.side
+    }
+
+    /// What the flows work with.
+    #[must_use]
+    pub const fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// Drains and stops. Whether every request under way was answered.
+    pub async fn stop(self) -> bool {
+        let _ = self.stop.send(true);
+        let drained = self.grpc.stop(self.drain_for).await;
+        for task in self.tasks {
+            task.abort();
+        }
+        drained
+    }
+}
+
+async fn until(mut stopped: watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stop| *stop).await;
+}
+
+/// Looks at the store again and again, so that the probes answer from memory.
+async fn probe(
+    engine: Arc<Engine>,
+    grpc: Arc<Running>,
+    ready: Arc<AtomicBool>,
+    stopped: watch::Receiver<bool>,
+) {
+    let mut said = None;
+    loop {
+        let answer = engine.store.ping().await;
+        if *stopped.borrow() {
+            return;
+        }
+        let now = answer.is_ok();
+        ready.store(now, Ordering::Relaxed);
+        grpc.set_ready(now).await;
+        let why = answer.err().map(|error| error.to_string());
+        if said.as_ref() != Some(&why) {
+            match &why {
+                None => tracing::info!("ready"),
+                Some(why) => tracing::warn!(detail = why.as_str(), "not ready"),
+            }
+            said = Some(why);
+        }
+        tokio::time::sleep(READINESS_EVERY).await;
+    }
+}
+
+fn shown(engine: &Arc<Engine>, metrics: Arc<Metrics>, ready: Arc<AtomicBool>) -> Side {
+    let engine = Arc::clone(engine);
+    Side {
+        metrics,
+        jwks: Arc::new(move || engine.keyring.jwks().to_owned()),
+        readiness: Arc::new(move || {
+            if ready.load(Ordering::Relaxed) {
+                Readiness::Ready
+            } else {
+                Readiness::WaitingFor(vec!["store"])
+            }
+        }),
+    }
+}
