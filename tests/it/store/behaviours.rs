@@ -58,6 +58,7 @@ over_every_store! {
     the_outbox_is_complete_and_ordered
     an_outbox_is_read_page_by_page
     outboxes_of_buckets_are_apart
+    a_claim_is_never_taken_for_a_record
     one_admission_spans_buckets
     an_admission_claims_and_loads
     bytes_of_any_kind_and_length_are_kept
@@ -426,6 +427,19 @@ async fn outboxes_of_buckets_are_apart(store: Arc<dyn Store>) {
         let events: Vec<_> = events.unwrap().into_iter().map(|(_, e)| e).collect();
         assert_eq!(events, [number.to_be_bytes()]);
     }
+}
+
+async fn a_claim_is_never_taken_for_a_record(store: Arc<dyn Store>) {
+    assert_eq!(make(&*store, claim("c:1", "me")).await, Claimed::Granted);
+    let ask = Admission {
+        load: vec![key("c:1")],
+        claim: Vec::new(),
+    };
+    let damaged = StoreError::Unavailable("a stored record is damaged".to_owned());
+    assert_eq!(store.admit(ask).await.map(|_| ()), Err(damaged));
+    let creation = change().put("c:1", None, b"one");
+    assert_eq!(store.commit(creation).await, Ok(Committed::Conflict));
+    assert_eq!(make(&*store, claim("c:1", "you")).await, taken_by("me"));
 }
 
 async fn one_admission_spans_buckets(store: Arc<dyn Store>) {

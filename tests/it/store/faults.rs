@@ -161,7 +161,22 @@ async fn a_killed_server_is_unavailable_and_works_again_after_its_restart() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_that_broke_is_not_used() {
+async fn an_idle_connection_that_broke_is_replaced_before_it_is_used() {
+    let server = RedisServer::start();
+    let proxy = Proxy::to(server.port()).await;
+    let store = redis(proxy.url());
+    // One success is enough: a client that does not notice fails in every round.
+    until("the first call after a cut succeeds", || async {
+        until("it is connected", || async { store.ping().await == Ok(()) }).await;
+        proxy.cut();
+        tokio::time::sleep(PAUSE).await;
+        store.ping().await == Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_way_that_is_closed_and_opened_again_is_found() {
     let server = RedisServer::start();
     let proxy = Proxy::to(server.port()).await;
     let store = redis(proxy.url());
@@ -175,6 +190,22 @@ async fn an_idle_connection_that_broke_is_not_used() {
     proxy.refuse(false);
     until("it works again", || async { store.ping().await == Ok(()) }).await;
     assert_eq!(value(&*store, "s:1").await, Some(b"one".to_vec()));
+}
+
+#[tokio::test]
+async fn a_connection_that_went_silent_is_given_up() {
+    let server = RedisServer::start();
+    let proxy = Proxy::to(server.port()).await;
+    let store = impatient(proxy.url());
+    create(&*store, "s:1", b"one").await;
+    proxy.silence();
+    assert!(is_unavailable(&store.admit(asking("s:1")).await));
+    for _ in 0..20 {
+        if store.admit(asking("s:1")).await.is_ok() {
+            return;
+        }
+    }
+    panic!("it is used for ever");
 }
 
 #[tokio::test]
@@ -313,16 +344,6 @@ async fn an_outbox_that_is_none_fails_the_whole_commit() {
     let outcome = store.commit(update).await;
     assert!(is_unavailable(&outcome), "{outcome:?}");
     assert_eq!(load(&*store, "s:1").await.unwrap().version, first);
-}
-
-#[tokio::test]
-async fn a_key_that_holds_no_record_is_an_error_and_not_absence() {
-    let server = RedisServer::start();
-    let store = redis(server.url());
-    assert_eq!(server.command("SET {b1}:s:1 short"), "+OK\r\n");
-    assert!(is_unavailable(&store.admit(asking("s:1")).await));
-    let creation = change().put("s:1", None, b"one");
-    assert_eq!(store.commit(creation).await, Ok(Committed::Conflict));
 }
 
 #[tokio::test]

@@ -21,6 +21,9 @@ pub(crate) struct Proxy {
 struct Faults {
     /// Answers of the server are thrown away.
     swallow: AtomicBool,
+    /// Connections so far, and how many of the first of them say nothing more.
+    opened: AtomicU64,
+    silent: AtomicU64,
     /// Where new connections lead.
     server_port: AtomicU16,
     /// New connections are closed at once.
@@ -37,6 +40,8 @@ impl Proxy {
         let port = listener.local_addr().unwrap().port();
         let faults = Arc::new(Faults {
             swallow: AtomicBool::new(false),
+            opened: AtomicU64::new(0),
+            silent: AtomicU64::new(0),
             server_port: AtomicU16::new(server_port),
             refuse: AtomicBool::new(false),
             delay_millis: AtomicU64::new(0),
@@ -76,6 +81,13 @@ impl Proxy {
         self.faults.cuts.send_modify(|cuts| *cuts += 1);
     }
 
+    /// Whatever is answered on the connections there are is thrown away for ever; they stay open, and
+    /// new ones work.
+    pub(crate) fn silence(&self) {
+        let opened = self.faults.opened.load(Ordering::SeqCst);
+        self.faults.silent.store(opened, Ordering::SeqCst);
+    }
+
     /// Whether new connections are closed at once.
     pub(crate) fn refuse(&self, refuse: bool) {
         self.faults.refuse.store(refuse, Ordering::SeqCst);
@@ -101,12 +113,13 @@ impl Drop for Proxy {
 }
 
 async fn carry(client: TcpStream, server: TcpStream, faults: Arc<Faults>) {
+    let number = faults.opened.fetch_add(1, Ordering::SeqCst);
     let mut cuts = faults.cuts.subscribe();
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     tokio::select! {
         () = questions(from_client, to_server) => {}
-        () = answers(from_server, to_client, &faults) => {}
+        () = answers(from_server, to_client, &faults, number) => {}
         _ = cuts.changed() => {}
     }
 }
@@ -115,12 +128,13 @@ async fn questions(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
     let _ = tokio::io::copy(&mut from, &mut to).await;
 }
 
-async fn answers(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, faults: &Faults) {
+async fn answers(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, faults: &Faults, number: u64) {
     let mut bytes = vec![0; 16 * 1024];
     while let Ok(length @ 1..) = from.read(&mut bytes).await {
         let delay = faults.delay_millis.load(Ordering::SeqCst);
         tokio::time::sleep(Duration::from_millis(delay)).await;
-        if faults.swallow.load(Ordering::SeqCst) {
+        let is_silent = number < faults.silent.load(Ordering::SeqCst);
+        if is_silent || faults.swallow.load(Ordering::SeqCst) {
             continue;
         }
         if to.write_all(&bytes[..length]).await.is_err() {
