@@ -3,7 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
-use assay::cli::{config, keys, phone, serve};
+use assay::cli::{config, demo, keys, phone, serve};
 use assay::time::Clock;
 use clap::{Parser, Subcommand};
 
@@ -19,6 +19,8 @@ struct Cli {
 enum Command {
     /// Run the service
     Serve(serve::ServeArgs),
+    /// Go through the whole story on this machine with software phones
+    Demo(demo::DemoArgs),
     /// Check a configuration file, or print an example
     Config(config::ConfigArgs),
     /// Make the service's keys
@@ -30,6 +32,7 @@ enum Command {
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
+        Command::Demo(args) => demo::run(&args),
         Command::Config(args) => config::run(&args),
         Command::Keys(args) => match keys::run(&args, Clock::system().now(), &mut io::stdout()) {
             Ok(()) => ExitCode::SUCCESS,

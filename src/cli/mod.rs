@@ -1,6 +1,7 @@
 //! The command line: one file per command.
 
 pub mod config;
+pub mod demo;
 pub mod keys;
 pub mod phone;
 pub mod serve;

@@ -11,6 +11,7 @@ pub mod apple;
 mod authority;
 mod cbor;
 mod certificate;
+pub mod client;
 mod der;
 mod key;
 mod pem;
