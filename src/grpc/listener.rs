@@ -9,9 +9,9 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -24,6 +24,7 @@ use tonic::transport::server::Connected;
 
 use super::tls::{ALPN_H2, identities};
 use crate::telemetry::metrics::{ConnectionOutcome, Metrics};
+use crate::time::monotonic_now;
 
 /// Finished connections that wait for tonic to take them; it does so at once.
 const READY_QUEUE: usize = 16;
@@ -144,6 +145,7 @@ impl Listener {
             handshakes: Arc::new(Semaphore::new(capped(limits.handshakes_max))),
             connections: Arc::new(Semaphore::new(capped(limits.connections_max))),
             metrics,
+            refusals: Arc::new(Refusals::new()),
             done,
         };
         let accepting = tokio::spawn(door.accept(socket));
@@ -186,6 +188,7 @@ struct Door {
     handshakes: Arc<Semaphore>,
     connections: Arc<Semaphore>,
     metrics: Arc<Metrics>,
+    refusals: Arc<Refusals>,
     done: mpsc::Sender<Connection>,
 }
 
@@ -238,13 +241,14 @@ impl Door {
         };
         let deadline = self.handshake_for_max;
         let metrics = Arc::clone(&self.metrics);
+        let refusals = Arc::clone(&self.refusals);
         let done = self.done.clone();
         handshakes.spawn(async move {
             let greeted = match config {
                 None => Ok((Io::Plain(stream), Peer::Plaintext)),
                 Some(config) => tokio::time::timeout(deadline, handshake(stream, config))
                     .await
-                    .unwrap_or(Err(ConnectionOutcome::HandshakeTimeout)),
+                    .unwrap_or(Err((ConnectionOutcome::HandshakeTimeout, "timeout"))),
             };
             drop(slot);
             match greeted {
@@ -260,16 +264,37 @@ impl Door {
                         })
                         .await;
                 }
-                Err(outcome) => {
-                    tracing::info!(
-                        remote = %remote.ip(),
-                        outcome = outcome.as_str(),
-                        "connection refused"
-                    );
+                Err((outcome, error)) => {
                     metrics.connection(outcome);
+                    if refusals.one_more() {
+                        tracing::info!(remote = %remote.ip(), error, "connection refused");
+                    }
                 }
             }
         });
+    }
+}
+
+/// Keeps anybody who can reach the port from filling the log; the metrics count every refusal.
+struct Refusals(Mutex<(Instant, u32)>);
+
+impl Refusals {
+    /// Lines a second: enough to see who has a wrong certificate.
+    const LINES_MAX: u32 = 10;
+
+    fn new() -> Self {
+        Self(Mutex::new((monotonic_now(), 0)))
+    }
+
+    /// Whether one more line is fine now.
+    fn one_more(&self) -> bool {
+        let now = monotonic_now();
+        let mut second = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.saturating_duration_since(second.0) >= Duration::from_secs(1) {
+            *second = (now, 0);
+        }
+        second.1 = second.1.saturating_add(1);
+        second.1 <= Self::LINES_MAX
     }
 }
 
@@ -288,28 +313,61 @@ fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// A refused connection: for the metrics, and in a word for the log.
+type Refused = (ConnectionOutcome, &'static str);
+
 async fn handshake(
     stream: TcpStream,
     config: Arc<rustls::ServerConfig>,
-) -> Result<(Io, Peer), ConnectionOutcome> {
+) -> Result<(Io, Peer), Refused> {
+    let failed = |word| (ConnectionOutcome::HandshakeFailed, word);
     let tls = TlsAcceptor::from(config)
         .accept(stream)
         .await
-        .map_err(|_| ConnectionOutcome::HandshakeFailed)?;
+        .map_err(|error| failed(word(&error)))?;
     let session = tls.get_ref().1;
     // rustls refuses a client whose protocols all differ, but not one that offers none.
     if session.alpn_protocol() != Some(ALPN_H2) {
-        return Err(ConnectionOutcome::HandshakeFailed);
+        return Err(failed("protocol"));
     }
     let leaf = session
         .peer_certificates()
         .and_then(<[_]>::first)
-        .ok_or(ConnectionOutcome::HandshakeFailed)?;
-    let identities = identities(leaf).map_err(|_| ConnectionOutcome::CertificateOdd)?;
+        .ok_or(failed("no_certificate"))?;
+    let identities =
+        identities(leaf).map_err(|_| (ConnectionOutcome::CertificateOdd, "certificate_names"))?;
     let peer = Peer::Tls {
         identities: identities.into(),
     };
     Ok((Io::Tls(Box::new(tls)), peer))
+}
+
+/// Why a handshake failed, as a word for the person who looks for a wrong or expired certificate.
+fn word(error: &io::Error) -> &'static str {
+    use rustls::{CertificateError as Certificate, Error};
+    let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref()) else {
+        return "closed";
+    };
+    if let Error::InvalidCertificate(certificate) = error {
+        if matches!(certificate, Certificate::UnknownIssuer) {
+            "unknown_authority"
+        } else if matches!(
+            certificate,
+            Certificate::Expired | Certificate::ExpiredContext { .. }
+        ) {
+            "expired"
+        } else {
+            "certificate"
+        }
+    } else if matches!(error, Error::NoCertificatesPresented) {
+        "no_certificate"
+    } else if matches!(error, Error::PeerIncompatible(_)) {
+        "incompatible"
+    } else if matches!(error, Error::AlertReceived(_)) {
+        "client_refused"
+    } else {
+        "not_tls"
+    }
 }
 
 /// A place among the open connections, counted while it is held.

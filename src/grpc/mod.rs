@@ -3,5 +3,6 @@
 pub mod caller;
 pub mod listener;
 pub mod observe;
+pub mod server;
 pub mod status;
 pub mod tls;

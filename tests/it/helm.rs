@@ -59,7 +59,7 @@ fn chart() -> PathBuf {
 }
 
 /// A program of `ASSAY_TOOLS`, else of `.tools/bin`.
-fn tool(name: &str) -> Command {
+pub(crate) fn tool(name: &str) -> Command {
     let tools =
         std::env::var_os("ASSAY_TOOLS").map_or_else(|| project().join(".tools/bin"), PathBuf::from);
     let program = tools.join(name);

@@ -215,6 +215,27 @@ async fn collector() -> (Collector, SocketAddr) {
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const PATH: &str = "/assay.v1.DeviceService/GetDevice";
 
+#[tokio::test]
+async fn a_decision_to_deny_counts_with_code_ok_and_its_reason() {
+    let metrics = metrics();
+    let handler = tower::service_fn(|_request: http::Request<Body>| async {
+        let mut answer = http::Response::new(Body::empty());
+        answer.extensions_mut().insert(Reason::SessionRevoked);
+        answer
+            .headers_mut()
+            .insert("grpc-status", "0".parse().unwrap());
+        Ok::<_, std::convert::Infallible>(answer)
+    });
+    let service = Observe::new(Arc::clone(&metrics)).unwrap().layer(handler);
+    let request = http::Request::post(PATH).body(Body::empty()).unwrap();
+    drop(service.oneshot(request).await.unwrap());
+    let text = metrics.encode().unwrap();
+    assert!(
+        text.contains(r#"code="OK",reason="SESSION_REVOKED"} 1"#),
+        "{text}"
+    );
+}
+
 /// One RPC through the layer to a handler that answers with this reason, or well.
 async fn observed_rpc(metrics: &Arc<Metrics>, answer: Option<Reason>) {
     let handler = tower::service_fn(move |_request: http::Request<Body>| async move {
