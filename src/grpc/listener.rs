@@ -13,15 +13,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 use tokio_stream::Stream;
-use tonic::transport::server::Connected;
 
+pub use super::connection::{ConnectInfo, Connection, Peer};
+use super::connection::{Io, Open};
 use super::tls::{ALPN_H2, identities};
 use crate::telemetry::metrics::{ConnectionOutcome, Metrics};
 use crate::time::monotonic_now;
@@ -67,27 +66,6 @@ impl Default for Limits {
             connections_max: 4096,
         }
     }
-}
-
-/// Who is on the other side of a connection, as far as the transport knows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Peer {
-    /// Anyone on this machine.
-    Plaintext,
-    /// The holder of a client certificate of a configured authority.
-    Tls {
-        /// Its names: `spiffe://…` and `dns:…`; empty when it has none of these kinds.
-        identities: Arc<[String]>,
-    },
-}
-
-/// Found in the extensions of every request.
-#[derive(Clone, Debug)]
-pub struct ConnectInfo {
-    /// The address of the other side.
-    pub remote: SocketAddr,
-    /// Who it is.
-    pub peer: Peer,
 }
 
 /// An open port: a stream of connections for `serve_with_incoming`. Dropping it closes the port
@@ -256,13 +234,7 @@ impl Door {
                     metrics.connection(ConnectionOutcome::Accepted);
                     let info = ConnectInfo { remote, peer };
                     // Fails only when the server is gone, and the connection with it.
-                    let _ = done
-                        .send(Connection {
-                            io,
-                            info,
-                            _open: open,
-                        })
-                        .await;
+                    let _ = done.send(Connection::new(io, info, open)).await;
                 }
                 Err((outcome, error)) => {
                     metrics.connection(outcome);
@@ -367,108 +339,5 @@ fn word(error: &io::Error) -> &'static str {
         "client_refused"
     } else {
         "not_tls"
-    }
-}
-
-/// A place among the open connections, counted while it is held.
-#[derive(Debug)]
-struct Open {
-    _place: OwnedSemaphorePermit,
-    metrics: Arc<Metrics>,
-}
-
-impl Open {
-    fn new(place: OwnedSemaphorePermit, metrics: Arc<Metrics>) -> Self {
-        metrics.connection_opened();
-        Self {
-            _place: place,
-            metrics,
-        }
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.metrics.connection_closed();
-    }
-}
-
-/// A connection ready for HTTP/2.
-#[derive(Debug)]
-pub struct Connection {
-    io: Io,
-    info: ConnectInfo,
-    _open: Open,
-}
-
-#[derive(Debug)]
-enum Io {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-impl Connected for Connection {
-    type ConnectInfo = ConnectInfo;
-
-    fn connect_info(&self) -> ConnectInfo {
-        self.info.clone()
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match &mut self.io {
-            Io::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Io::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match &mut self.io {
-            Io::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
-            Io::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match &mut self.io {
-            Io::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Io::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match &self.io {
-            Io::Plain(stream) => stream.is_write_vectored(),
-            Io::Tls(stream) => stream.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.io {
-            Io::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Io::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.io {
-            Io::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Io::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
     }
 }

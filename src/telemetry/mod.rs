@@ -1,5 +1,6 @@
 //! What operators see: logs, metrics, traces and the HTTP side port.
 
+mod labels;
 pub mod log;
 pub mod metrics;
 pub mod side;

@@ -202,12 +202,12 @@ fn refused(outcome: &str) -> String {
     format!(r#"assay_connections_total{{outcome="{outcome}"}}"#)
 }
 
-/// A raw TLS client with a certificate: what the handshake alone says.
-async fn raw_handshake(
+/// A TLS client with a certificate, as bare as possible.
+fn client_config(
     port: &Port,
     versions: &[&'static rustls::SupportedProtocolVersion],
     protocols: Vec<Vec<u8>>,
-) -> std::io::Result<()> {
+) -> Arc<rustls::ClientConfig> {
     let (certificate, key) = port.authority.client(&[AUTH]);
     let mut roots = rustls::RootCertStore::empty();
     roots
@@ -224,16 +224,24 @@ async fn raw_handshake(
         )
         .unwrap();
     config.alpn_protocols = protocols;
+    Arc::new(config)
+}
+
+/// Connects until the server has said its first word, and tells how the handshake was.
+async fn raw_handshake(
+    port: &Port,
+    config: Arc<rustls::ClientConfig>,
+) -> std::io::Result<rustls::HandshakeKind> {
     let stream = TcpStream::connect(port.address).await?;
     let name = ServerName::try_from("localhost").unwrap();
-    let mut tls = tokio_rustls::TlsConnector::from(Arc::new(config))
+    let mut tls = tokio_rustls::TlsConnector::from(config)
         .connect(name, stream)
         .await?;
-    // The server speaks first in HTTP/2: its SETTINGS mean that the connection is taken.
     tls.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
         .await?;
-    let mut head = [0; 9];
-    tls.read_exact(&mut head).await.map(|_| ())
+    // The server's SETTINGS: the connection is taken.
+    tls.read_exact(&mut [0; 9]).await?;
+    Ok(tls.get_ref().1.handshake_kind().unwrap())
 }
 
 #[tokio::test]
@@ -334,24 +342,44 @@ async fn refuses_a_certificate_with_two_spiffe_ids() {
 async fn refuses_tls_1_2() {
     let port = port(Limits::default()).await;
     let h2 = || vec![b"h2".to_vec()];
-    raw_handshake(&port, &[&rustls::version::TLS12], h2())
-        .await
-        .unwrap_err();
+    raw_handshake(
+        &port,
+        client_config(&port, &[&rustls::version::TLS12], h2()),
+    )
+    .await
+    .unwrap_err();
     port.wait_for(&refused("handshake_failed"), 1).await;
-    raw_handshake(&port, &[&rustls::version::TLS13], h2())
-        .await
-        .unwrap();
+    raw_handshake(
+        &port,
+        client_config(&port, &[&rustls::version::TLS13], h2()),
+    )
+    .await
+    .unwrap();
 }
 
 #[tokio::test]
 async fn refuses_a_client_that_does_not_ask_for_http_2() {
     let port = port(Limits::default()).await;
     for protocols in [vec![], vec![b"http/1.1".to_vec()]] {
-        raw_handshake(&port, &[&rustls::version::TLS13], protocols)
-            .await
-            .unwrap_err();
+        raw_handshake(
+            &port,
+            client_config(&port, &[&rustls::version::TLS13], protocols),
+        )
+        .await
+        .unwrap_err();
     }
     port.wait_for(&refused("handshake_failed"), 2).await;
+}
+
+#[tokio::test]
+async fn every_handshake_is_a_full_one() {
+    let port = port(Limits::default()).await;
+    // The same configuration, so that the client would resume if it could.
+    let config = client_config(&port, &[&rustls::version::TLS13], vec![b"h2".to_vec()]);
+    for _ in 0..3 {
+        let kind = raw_handshake(&port, Arc::clone(&config)).await.unwrap();
+        assert_ne!(kind, rustls::HandshakeKind::Resumed);
+    }
 }
 
 #[tokio::test]
