@@ -27,7 +27,7 @@ install_redis() {
             say "redis-server is not installed: please run 'apt-get install redis-server' as root"
             exit 1
         fi
-        as_root=(sudo)
+        as_root=(sudo --preserve-env=DEBIAN_FRONTEND)
     fi
     say "installing redis-server"
     export DEBIAN_FRONTEND=noninteractive

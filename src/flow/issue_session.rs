@@ -62,7 +62,7 @@ pub async fn run(engine: &Engine, request: IssueSession) -> Result<Grant, Failur
         let device = known_device(&state, &request.subject)?;
         let app = engine.app(&device.app)?;
         let proof = check_proof(engine, app, proof.clone(), device, now)?;
-        let (session, subject) = decide(engine, &state, app, (&request, id), &proof, now).await?;
+        let (session, subject) = decide(engine, (&state, app), (&request, id), &proof, now).await?;
         let record = Loaded::<Session>::absent(keys::session(&id));
         let items = vec![
             record.put(engine, &session, Some(keep_for(&session, now)))?,
@@ -116,8 +116,7 @@ fn check_proof(
 
 async fn decide(
     engine: &Engine,
-    state: &State,
-    app: &App,
+    (state, app): (&State, &App),
     (request, id): (&IssueSession, SessionId),
     proof: &VerifiedProof,
     now: Timestamp,

@@ -178,15 +178,23 @@ pub struct Callers {
 
 impl Callers {
     /// The roles of each certificate identity (`spiffe://…` or `dns:…`, as
-    /// [`super::tls::identities`] writes them), and the roles of a peer on a plaintext port:
-    /// without any, nobody there is known.
+    /// [`super::tls::identities`] writes them; DNS names in any case), and the roles of a peer on a
+    /// plaintext port: without any, nobody there is known. An identity given twice has the roles of
+    /// both.
     #[must_use]
     pub fn new(
         identities: impl IntoIterator<Item = (String, Vec<Role>)>,
         plaintext: &[Role],
     ) -> Self {
+        let mut by_identity: HashMap<String, Vec<Role>> = HashMap::new();
+        for (mut identity, roles) in identities {
+            if identity.starts_with("dns:") {
+                identity.make_ascii_lowercase();
+            }
+            by_identity.entry(identity).or_default().extend(roles);
+        }
         Self {
-            by_identity: identities.into_iter().collect(),
+            by_identity,
             plaintext: (!plaintext.is_empty()).then(|| Caller {
                 identity: "plaintext".into(),
                 roles: plaintext.into(),
@@ -323,7 +331,7 @@ mod tests {
         Callers::new(
             [
                 ("spiffe://t/auth".to_owned(), vec![Role::AuthServer]),
-                ("dns:phone.example".to_owned(), vec![Role::MobileBackend]),
+                ("dns:Phone.Example".to_owned(), vec![Role::MobileBackend]),
                 ("dns:idle.example".to_owned(), vec![]),
             ],
             &[],

@@ -134,7 +134,7 @@ fn scan_message(name: &str, bytes: &[u8], path: &str, depth: usize) -> Result<()
             format!("{path}.{}", field.name)
         };
         // A `oneof` is one place, whichever member fills it.
-        let place = field.oneof.map_or(Err(number), Ok);
+        let place = field.oneof.ok_or(number);
         if !field.repeated && !seen.insert(place) {
             return Err(WireRefusal::Doubled { path });
         }

@@ -93,12 +93,14 @@ fn own_form(headers: &HeaderMap) -> Option<Status> {
     if headers.contains_key("grpc-status-details-bin") {
         return None;
     }
-    match Status::from_header_map(headers)?.code() {
-        Code::OutOfRange => Some(bad_request([("", "a message of fewer bytes")])),
-        Code::Internal | Code::Unknown | Code::Cancelled => {
-            Some(bad_request([("", "a message of this RPC")]))
-        }
+    let code = Status::from_header_map(headers)?.code();
+    let unframed = [Code::Internal, Code::Unknown, Code::Cancelled];
+    if code == Code::OutOfRange {
+        Some(bad_request([("", "a message of fewer bytes")]))
+    } else if unframed.contains(&code) {
+        Some(bad_request([("", "a message of this RPC")]))
+    } else {
         // What does not exist is said as it is.
-        _ => None,
+        None
     }
 }

@@ -9,21 +9,21 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 use tokio_stream::Stream;
-use tonic::transport::server::Connected;
 
+pub use super::connection::{ConnectInfo, Connection, Peer};
+use super::connection::{Io, Open};
 use super::tls::{ALPN_H2, identities};
 use crate::telemetry::metrics::{ConnectionOutcome, Metrics};
+use crate::time::monotonic_now;
 
 /// Finished connections that wait for tonic to take them; it does so at once.
 const READY_QUEUE: usize = 16;
@@ -66,27 +66,6 @@ impl Default for Limits {
             connections_max: 4096,
         }
     }
-}
-
-/// Who is on the other side of a connection, as far as the transport knows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Peer {
-    /// Anyone on this machine.
-    Plaintext,
-    /// The holder of a client certificate of a configured authority.
-    Tls {
-        /// Its names: `spiffe://…` and `dns:…`; empty when it has none of these kinds.
-        identities: Arc<[String]>,
-    },
-}
-
-/// Found in the extensions of every request.
-#[derive(Clone, Debug)]
-pub struct ConnectInfo {
-    /// The address of the other side.
-    pub remote: SocketAddr,
-    /// Who it is.
-    pub peer: Peer,
 }
 
 /// An open port: a stream of connections for `serve_with_incoming`. Dropping it closes the port
@@ -144,6 +123,7 @@ impl Listener {
             handshakes: Arc::new(Semaphore::new(capped(limits.handshakes_max))),
             connections: Arc::new(Semaphore::new(capped(limits.connections_max))),
             metrics,
+            refusals: Arc::new(Refusals::new()),
             done,
         };
         let accepting = tokio::spawn(door.accept(socket));
@@ -186,6 +166,7 @@ struct Door {
     handshakes: Arc<Semaphore>,
     connections: Arc<Semaphore>,
     metrics: Arc<Metrics>,
+    refusals: Arc<Refusals>,
     done: mpsc::Sender<Connection>,
 }
 
@@ -238,13 +219,14 @@ impl Door {
         };
         let deadline = self.handshake_for_max;
         let metrics = Arc::clone(&self.metrics);
+        let refusals = Arc::clone(&self.refusals);
         let done = self.done.clone();
         handshakes.spawn(async move {
             let greeted = match config {
                 None => Ok((Io::Plain(stream), Peer::Plaintext)),
                 Some(config) => tokio::time::timeout(deadline, handshake(stream, config))
                     .await
-                    .unwrap_or(Err(ConnectionOutcome::HandshakeTimeout)),
+                    .unwrap_or(Err((ConnectionOutcome::HandshakeTimeout, "timeout"))),
             };
             drop(slot);
             match greeted {
@@ -252,24 +234,39 @@ impl Door {
                     metrics.connection(ConnectionOutcome::Accepted);
                     let info = ConnectInfo { remote, peer };
                     // Fails only when the server is gone, and the connection with it.
-                    let _ = done
-                        .send(Connection {
-                            io,
-                            info,
-                            _open: open,
-                        })
-                        .await;
+                    let _ = done.send(Connection::new(io, info, open)).await;
                 }
-                Err(outcome) => {
-                    tracing::info!(
-                        remote = %remote.ip(),
-                        outcome = outcome.as_str(),
-                        "connection refused"
-                    );
+                Err((outcome, error)) => {
                     metrics.connection(outcome);
+                    if refusals.one_more() {
+                        tracing::info!(remote = %remote.ip(), error, "connection refused");
+                    }
                 }
             }
         });
+    }
+}
+
+/// Keeps anybody who can reach the port from filling the log; the metrics count every refusal.
+struct Refusals(Mutex<(Instant, u32)>);
+
+impl Refusals {
+    /// Lines a second: enough to see who has a wrong certificate.
+    const LINES_MAX: u32 = 10;
+
+    fn new() -> Self {
+        Self(Mutex::new((monotonic_now(), 0)))
+    }
+
+    /// Whether one more line is fine now.
+    fn one_more(&self) -> bool {
+        let now = monotonic_now();
+        let mut second = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.saturating_duration_since(second.0) >= Duration::from_secs(1) {
+            *second = (now, 0);
+        }
+        second.1 = second.1.saturating_add(1);
+        second.1 <= Self::LINES_MAX
     }
 }
 
@@ -288,129 +285,59 @@ fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// A refused connection: for the metrics, and in a word for the log.
+type Refused = (ConnectionOutcome, &'static str);
+
 async fn handshake(
     stream: TcpStream,
     config: Arc<rustls::ServerConfig>,
-) -> Result<(Io, Peer), ConnectionOutcome> {
+) -> Result<(Io, Peer), Refused> {
+    let failed = |word| (ConnectionOutcome::HandshakeFailed, word);
     let tls = TlsAcceptor::from(config)
         .accept(stream)
         .await
-        .map_err(|_| ConnectionOutcome::HandshakeFailed)?;
+        .map_err(|error| failed(word(&error)))?;
     let session = tls.get_ref().1;
     // rustls refuses a client whose protocols all differ, but not one that offers none.
     if session.alpn_protocol() != Some(ALPN_H2) {
-        return Err(ConnectionOutcome::HandshakeFailed);
+        return Err(failed("protocol"));
     }
     let leaf = session
         .peer_certificates()
         .and_then(<[_]>::first)
-        .ok_or(ConnectionOutcome::HandshakeFailed)?;
-    let identities = identities(leaf).map_err(|_| ConnectionOutcome::CertificateOdd)?;
+        .ok_or(failed("no_certificate"))?;
+    let identities =
+        identities(leaf).map_err(|_| (ConnectionOutcome::CertificateOdd, "certificate_names"))?;
     let peer = Peer::Tls {
         identities: identities.into(),
     };
     Ok((Io::Tls(Box::new(tls)), peer))
 }
 
-/// A place among the open connections, counted while it is held.
-#[derive(Debug)]
-struct Open {
-    _place: OwnedSemaphorePermit,
-    metrics: Arc<Metrics>,
-}
-
-impl Open {
-    fn new(place: OwnedSemaphorePermit, metrics: Arc<Metrics>) -> Self {
-        metrics.connection_opened();
-        Self {
-            _place: place,
-            metrics,
+/// Why a handshake failed, as a word for the person who looks for a wrong or expired certificate.
+fn word(error: &io::Error) -> &'static str {
+    use rustls::{CertificateError as Certificate, Error};
+    let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref()) else {
+        return "closed";
+    };
+    if let Error::InvalidCertificate(certificate) = error {
+        if matches!(certificate, Certificate::UnknownIssuer) {
+            "unknown_authority"
+        } else if matches!(
+            certificate,
+            Certificate::Expired | Certificate::ExpiredContext { .. }
+        ) {
+            "expired"
+        } else {
+            "certificate"
         }
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.metrics.connection_closed();
-    }
-}
-
-/// A connection ready for HTTP/2.
-#[derive(Debug)]
-pub struct Connection {
-    io: Io,
-    info: ConnectInfo,
-    _open: Open,
-}
-
-#[derive(Debug)]
-enum Io {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-impl Connected for Connection {
-    type ConnectInfo = ConnectInfo;
-
-    fn connect_info(&self) -> ConnectInfo {
-        self.info.clone()
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match &mut self.io {
-            Io::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Io::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match &mut self.io {
-            Io::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
-            Io::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match &mut self.io {
-            Io::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Io::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match &self.io {
-            Io::Plain(stream) => stream.is_write_vectored(),
-            Io::Tls(stream) => stream.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.io {
-            Io::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Io::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.io {
-            Io::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Io::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
+    } else if matches!(error, Error::NoCertificatesPresented) {
+        "no_certificate"
+    } else if matches!(error, Error::PeerIncompatible(_)) {
+        "incompatible"
+    } else if matches!(error, Error::AlertReceived(_)) {
+        "client_refused"
+    } else {
+        "not_tls"
     }
 }

@@ -3,7 +3,9 @@
 
 pub mod caller;
 pub mod codec;
+mod connection;
 pub mod guard;
+pub mod http2;
 pub mod listener;
 pub mod observe;
 pub mod proto;

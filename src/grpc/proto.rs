@@ -10,6 +10,7 @@
     clippy::wildcard_enum_match_arm,
     clippy::allow_attributes_without_reason,
     clippy::use_self,
+    clippy::too_many_lines,
     reason = "generated code"
 )]
 

@@ -7,7 +7,6 @@ use std::time::Duration;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 use tonic::service::Routes;
-use tonic::transport::Server;
 use tonic_health::pb::FILE_DESCRIPTOR_SET as HEALTH_DESCRIPTORS;
 use tonic_health::server::{HealthReporter, health_reporter};
 use tonic_reflection::server::Builder as Reflection;
@@ -16,21 +15,11 @@ use super::Services;
 use super::caller::{Authorize, Callers};
 use super::codec::DESCRIPTORS;
 use super::guard::Guard;
+use super::http2;
 use super::listener::{BindError, Limits, Listener, Security};
 use super::observe::Observe;
 use crate::secret::NoRandomness;
 use crate::telemetry::metrics::Metrics;
-
-/// HTTP/2 pings find dead connections behind NAT and load balancers, which drop idle ones after a
-/// minute at the earliest.
-const KEEPALIVE_EVERY: Duration = Duration::from_secs(30);
-const KEEPALIVE_ANSWER_WITHIN: Duration = Duration::from_secs(10);
-
-/// Streams of one connection at a time: the default of most HTTP/2 servers.
-const STREAMS_MAX: u32 = 256;
-
-/// Largest header list of a request, in bytes: nothing of ours needs a tenth.
-const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
 
 /// How the server is reached and bounded.
 #[derive(Debug, Clone)]
@@ -154,11 +143,7 @@ async fn serve(
     (observe, authorize, guard): (Observe, Authorize, Guard),
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), tonic::transport::Error> {
-    Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
-        .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER_WITHIN))
-        .max_concurrent_streams(STREAMS_MAX)
-        .http2_max_header_list_size(HEADER_LIST_BYTES_MAX)
+    http2::builder()
         .layer(observe)
         .layer(authorize)
         .layer(guard)

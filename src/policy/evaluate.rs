@@ -53,7 +53,6 @@ impl Assurance {
 }
 
 /// Evaluates attested facts under an app's policy: every check, and the verdict.
-#[must_use]
 pub fn evaluate(
     attested: &Attested,
     policy: &AppPolicy,
@@ -171,7 +170,7 @@ fn boot_checks(checks: &mut Checks, root: Option<&RootOfTrust>, policy: &Android
         VerifiedBootState::SelfSigned => policy
             .self_signed_boot_keys
             .contains(&root.verified_boot_key),
-        _ => false,
+        VerifiedBootState::Unverified | VerifiedBootState::Failed => false,
     });
     let seen = root.map_or("absent".to_owned(), |root| {
         format!("{:?}", root.verified_boot_state)

@@ -13,6 +13,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{self, Registry};
 
+pub use super::labels::{
+    Code, ConnectionOutcome, Method, Platform, RefreshOutcome, StoreOperation, StoreOutcome,
+};
 use crate::reason::Reason;
 
 /// Bounds of the duration histograms, in seconds. From a cached answer (a tenth of a millisecond)
@@ -21,190 +24,6 @@ const SECONDS: [f64; 14] = [
     0.000_25, 0.000_5, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024,
     4.096,
 ];
-
-/// Declares a closed set of label values.
-macro_rules! labels {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)+ }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum $name {
-            $($(#[$vdoc])* $variant,)+
-        }
-
-        impl $name {
-            /// Every value.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
-
-            /// The label value.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word),+ }
-            }
-        }
-
-        impl EncodeLabelValue for $name {
-            fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
-                EncodeLabelValue::encode(&self.as_str(), encoder)
-            }
-        }
-    };
-}
-
-labels! {
-    /// The platform of a piece of evidence.
-    Platform {
-        /// Android Key Attestation.
-        Android = "android",
-        /// Apple App Attest.
-        Apple = "apple",
-    }
-}
-
-labels! {
-    /// How a refresh ended.
-    RefreshOutcome {
-        /// A new generation.
-        Rotated = "rotated",
-        /// The same answer again: the first one was lost on the way.
-        Retry = "retry",
-        /// A lost answer, healed from the generation before.
-        Healed = "healed",
-        /// Refused; the reason is in `assay_rpc_requests_total`.
-        Refused = "refused",
-    }
-}
-
-labels! {
-    /// An operation of the store port.
-    StoreOperation {
-        /// Load records and make claims.
-        Admit = "admit",
-        /// Compare and set.
-        Commit = "commit",
-        /// Read the outbox.
-        Follow = "follow",
-        /// Look whether the store is there.
-        Ping = "ping",
-    }
-}
-
-labels! {
-    /// How an operation of the store ended.
-    StoreOutcome {
-        /// As asked.
-        Ok = "ok",
-        /// Another commit or claim came first.
-        Conflict = "conflict",
-        /// The store could not be reached; nothing happened.
-        Unavailable = "unavailable",
-        /// The answer was lost: it may or may not have happened.
-        Unknown = "unknown",
-    }
-}
-
-labels! {
-    /// How a new connection ended up.
-    ConnectionOutcome {
-        /// Handed to the server.
-        Accepted = "accepted",
-        /// No TLS 1.3, no client certificate, a foreign one, another protocol, or broken.
-        HandshakeFailed = "handshake_failed",
-        /// Not finished in time.
-        HandshakeTimeout = "handshake_timeout",
-        /// A verified client certificate whose names cannot be understood.
-        CertificateOdd = "certificate_odd",
-        /// Closed at once: the cap on open connections is reached.
-        TooManyOpen = "too_many_open",
-        /// Gone before anything was said.
-        PeerGone = "peer_gone",
-        /// The system refused to accept.
-        AcceptFailed = "accept_failed",
-    }
-}
-
-labels! {
-    /// A gRPC status code.
-    Code {
-        /// 0
-        Ok = "OK",
-        /// 1
-        Cancelled = "CANCELLED",
-        /// 2
-        Unknown = "UNKNOWN",
-        /// 3
-        InvalidArgument = "INVALID_ARGUMENT",
-        /// 4
-        DeadlineExceeded = "DEADLINE_EXCEEDED",
-        /// 5
-        NotFound = "NOT_FOUND",
-        /// 6
-        AlreadyExists = "ALREADY_EXISTS",
-        /// 7
-        PermissionDenied = "PERMISSION_DENIED",
-        /// 8
-        ResourceExhausted = "RESOURCE_EXHAUSTED",
-        /// 9
-        FailedPrecondition = "FAILED_PRECONDITION",
-        /// 10
-        Aborted = "ABORTED",
-        /// 11
-        OutOfRange = "OUT_OF_RANGE",
-        /// 12
-        Unimplemented = "UNIMPLEMENTED",
-        /// 13
-        Internal = "INTERNAL",
-        /// 14
-        Unavailable = "UNAVAILABLE",
-        /// 15
-        DataLoss = "DATA_LOSS",
-        /// 16
-        Unauthenticated = "UNAUTHENTICATED",
-    }
-}
-
-impl Code {
-    /// By its number on the wire; [`Code::Unknown`] for a number gRPC does not define.
-    #[must_use]
-    pub fn from_number(number: i32) -> Self {
-        usize::try_from(number)
-            .ok()
-            .and_then(|n| Self::ALL.get(n))
-            .copied()
-            .unwrap_or(Self::Unknown)
-    }
-}
-
-/// The name of an RPC as a label: one of a closed set handed over at start, or `other`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Method(&'static str);
-
-impl Method {
-    /// Any path outside the set.
-    pub const OTHER: Self = Self("other");
-
-    /// The method of a request path (`/package.Service/Method`) within the closed set `known`.
-    #[must_use]
-    pub fn of(path: &str, known: impl IntoIterator<Item = &'static str>) -> Self {
-        known
-            .into_iter()
-            .find(|name| *name == path)
-            .map_or(Self::OTHER, |name| {
-                Self(name.strip_prefix('/').unwrap_or(name))
-            })
-    }
-
-    /// The label value, e.g. `assay.v1.DeviceService/RegisterDevice`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        self.0
-    }
-}
-
-impl EncodeLabelValue for Method {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
-        EncodeLabelValue::encode(&self.0, encoder)
-    }
-}
 
 /// A reason as a label: its word, or `NONE` when nothing was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -470,23 +289,6 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_code_is_known_by_its_number() {
-        assert_eq!(Code::from_number(0), Code::Ok);
-        assert_eq!(Code::from_number(16), Code::Unauthenticated);
-        for odd in [-1, 17, i32::MAX] {
-            assert_eq!(Code::from_number(odd), Code::Unknown);
-        }
-    }
-
-    #[test]
-    fn a_path_outside_the_set_is_other() {
-        let known = ["/a.B/C"];
-        assert_eq!(Method::of("/a.B/C", known).as_str(), "a.B/C");
-        assert_eq!(Method::of("/a.B/D", known), Method::OTHER);
-        assert_eq!(Method::of("", known), Method::OTHER);
-    }
 
     #[test]
     fn what_is_counted_is_shown() {

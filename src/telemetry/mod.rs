@@ -1,5 +1,6 @@
 //! What operators see: logs, metrics, traces and the HTTP side port.
 
+mod labels;
 pub mod log;
 pub mod metrics;
 pub mod side;
@@ -28,7 +29,7 @@ const FLUSH_FOR_MAX: Duration = Duration::from_secs(3);
 pub struct Settings {
     /// How log lines look.
     pub format: Format,
-    /// The least level logged, and traced.
+    /// The least level logged.
     pub level: LevelFilter,
     /// The OTLP/gRPC collector (`http://host:port`); `None`: no traces are exported.
     pub otlp_endpoint: Option<String>,
@@ -114,9 +115,12 @@ pub fn subscriber(
         .map(|endpoint| trace::pipeline(settings, endpoint))
         .transpose()?;
     let level = settings.level;
-    let log = Log::new(settings.format, Clock::system(), sink, metrics).with_filter(filter_fn(
-        move |metadata| log::ours(metadata) && (metadata.is_span() || *metadata.level() <= level),
-    ));
+    let shown = filter_fn(move |metadata| {
+        log::ours(metadata) && (metadata.is_span() || *metadata.level() <= level)
+    });
+    // Spans carry the fields of the lines within them, so they are followed at any level.
+    let shown = shown.with_max_level_hint(level.max(LevelFilter::INFO));
+    let log = Log::new(settings.format, Clock::system(), sink, metrics).with_filter(shown);
     let traces = provider.as_ref().map(trace::layer);
     let subscriber = Registry::default().with(traces).with(log);
     Ok((subscriber, Guard { provider }))

@@ -1,11 +1,5 @@
 //! Made-up App Attest assertions: what an attacker may change, and the odd but genuine forms.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
 use assay::attestation::Outcome;
 use assay::attestation::apple::assertion::{self, ASSERTION_BYTES_MAX, VerifiedAssertion};
 use assay::key::{PublicKey, sha256};

@@ -1,13 +1,6 @@
 //! Made-up App Attest objects, signed under a test authority: everything an attacker may change,
 //! with the reason it is refused for, and the odd but genuine forms that have to pass.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
 use assay::attestation::apple::{Attestation, Environment, Facts, OBJECT_BYTES_MAX};
 use assay::attestation::roots::AppleRoots;
 use assay::attestation::{AppleApp, Examination, Facts as AnyFacts, Given, Outcome};

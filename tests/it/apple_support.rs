@@ -2,14 +2,6 @@
 //! and assertions with anything in them an attacker may think of. It shares no encoder with the
 //! code under test.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
 use std::path::PathBuf;
 use std::sync::LazyLock;
 

@@ -1,13 +1,6 @@
 //! Real App Attest objects: each gives its expected verdict and facts, and loses the verdict when
 //! anything it was made for is something else.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
 use std::time::Duration;
 
 use assay::attestation::apple::{Attestation, Environment, Facts, assertion};

@@ -1,7 +1,5 @@
 //! The configuration file: what is accepted, and how everything that is wrong is reported.
 
-#![cfg(test)]
-
 use std::fs;
 use std::path::Path;
 use std::time::Duration;

@@ -4,8 +4,6 @@
 //! `make test` installs helm and kubernetes-validate into `.tools/bin`; `ASSAY_TOOLS` names another
 //! directory.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -59,7 +57,7 @@ fn chart() -> PathBuf {
 }
 
 /// A program of `ASSAY_TOOLS`, else of `.tools/bin`.
-fn tool(name: &str) -> Command {
+pub(crate) fn tool(name: &str) -> Command {
     let tools =
         std::env::var_os("ASSAY_TOOLS").map_or_else(|| project().join(".tools/bin"), PathBuf::from);
     let program = tools.join(name);

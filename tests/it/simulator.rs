@@ -2,8 +2,6 @@
 //! openssl command, jsonwebtoken, a few lines of CBOR below, and real attestations to compare with.
 
 // Helpers between the tests are tests, too, in the eyes of the lints.
-#![cfg(test)]
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 

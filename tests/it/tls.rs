@@ -1,19 +1,14 @@
 //! The gRPC port as its clients find it: who is let in over TLS, who is not, and that nobody who is
 //! not let in gets in the way of the others. The clients are the real stack (rustls, tonic).
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay::grpc::caller::{Authorize, Caller, Callers, Role};
+use assay::grpc::caller::{Access, Authorize, Caller, Callers, Role, TABLE};
+use assay::grpc::http2::builder;
 use assay::grpc::listener::{BindError, Limits, Listener, Security};
 use assay::grpc::observe::Observe;
-use assay::grpc::tls::{TlsError, TlsMaterial, server_config};
+use assay::grpc::tls::{IdentityError, TlsError, TlsMaterial, identities, server_config};
 use assay::secret::Secret;
 use assay::telemetry::metrics::Metrics;
 use rcgen::{
@@ -23,14 +18,18 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 use tonic::Code;
 use tonic::body::Body;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity, Server};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 const AUTH: &str = "spiffe://assay.test/auth-server";
+
+/// Ends a test that would wait for ever; no outcome depends on it otherwise.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An authority of the tests.
 struct Authority {
@@ -79,6 +78,8 @@ struct Port {
     authority: Authority,
     config: watch::Sender<Arc<rustls::ServerConfig>>,
     callers_seen: mpsc::UnboundedReceiver<Option<Caller>>,
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<Result<(), tonic::transport::Error>>,
 }
 
 fn material(authority: &Authority) -> TlsMaterial {
@@ -92,6 +93,11 @@ fn material(authority: &Authority) -> TlsMaterial {
 }
 
 async fn port(limits: Limits) -> Port {
+    slow_port(limits, Duration::ZERO).await
+}
+
+/// A port whose RPCs take at least this long.
+async fn slow_port(limits: Limits, span: Duration) -> Port {
     let authority = Authority::new();
     let (config, latest) = watch::channel(server_config(&material(&authority)).unwrap());
     let metrics = Arc::new(Metrics::new("test"));
@@ -111,18 +117,33 @@ async fn port(limits: Limits) -> Port {
         let _ = seen.send(request.extensions().get::<Caller>().cloned());
         request
     });
-    let server = Server::builder()
+    let slow = tower::util::MapFutureLayer::new(move |answer| async move {
+        tokio::time::sleep(span).await;
+        answer.await
+    });
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1alpha()
+        .unwrap();
+    let (stop, stopped) = oneshot::channel();
+    let server = builder()
         .layer(Observe::new(Arc::clone(&metrics)).unwrap())
         .layer(Authorize::new(Arc::new(callers)))
         .layer(see)
-        .add_service(health);
-    tokio::spawn(server.serve_with_incoming(listener));
+        .layer(slow)
+        .add_service(health)
+        .add_service(reflection);
+    let serving = tokio::spawn(server.serve_with_incoming_shutdown(listener, async {
+        let _ = stopped.await;
+    }));
     Port {
         address,
         metrics,
         authority,
         config,
         callers_seen,
+        stop,
+        serving,
     }
 }
 
@@ -178,12 +199,12 @@ fn refused(outcome: &str) -> String {
     format!(r#"assay_connections_total{{outcome="{outcome}"}}"#)
 }
 
-/// A raw TLS client with a certificate: what the handshake alone says.
-async fn raw_handshake(
+/// A TLS client with a certificate, as bare as possible.
+fn client_config(
     port: &Port,
     versions: &[&'static rustls::SupportedProtocolVersion],
     protocols: Vec<Vec<u8>>,
-) -> std::io::Result<()> {
+) -> Arc<rustls::ClientConfig> {
     let (certificate, key) = port.authority.client(&[AUTH]);
     let mut roots = rustls::RootCertStore::empty();
     roots
@@ -200,16 +221,24 @@ async fn raw_handshake(
         )
         .unwrap();
     config.alpn_protocols = protocols;
+    Arc::new(config)
+}
+
+/// Connects until the server has said its first word, and tells how the handshake was.
+async fn raw_handshake(
+    port: &Port,
+    config: Arc<rustls::ClientConfig>,
+) -> std::io::Result<rustls::HandshakeKind> {
     let stream = TcpStream::connect(port.address).await?;
     let name = ServerName::try_from("localhost").unwrap();
-    let mut tls = tokio_rustls::TlsConnector::from(Arc::new(config))
+    let mut tls = tokio_rustls::TlsConnector::from(config)
         .connect(name, stream)
         .await?;
-    // The server speaks first in HTTP/2: its SETTINGS mean that the connection is taken.
     tls.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
         .await?;
-    let mut head = [0; 9];
-    tls.read_exact(&mut head).await.map(|_| ())
+    // The server's SETTINGS: the connection is taken.
+    tls.read_exact(&mut [0; 9]).await?;
+    Ok(tls.get_ref().1.handshake_kind().unwrap())
 }
 
 #[tokio::test]
@@ -310,24 +339,44 @@ async fn refuses_a_certificate_with_two_spiffe_ids() {
 async fn refuses_tls_1_2() {
     let port = port(Limits::default()).await;
     let h2 = || vec![b"h2".to_vec()];
-    raw_handshake(&port, &[&rustls::version::TLS12], h2())
-        .await
-        .unwrap_err();
+    raw_handshake(
+        &port,
+        client_config(&port, &[&rustls::version::TLS12], h2()),
+    )
+    .await
+    .unwrap_err();
     port.wait_for(&refused("handshake_failed"), 1).await;
-    raw_handshake(&port, &[&rustls::version::TLS13], h2())
-        .await
-        .unwrap();
+    raw_handshake(
+        &port,
+        client_config(&port, &[&rustls::version::TLS13], h2()),
+    )
+    .await
+    .unwrap();
 }
 
 #[tokio::test]
 async fn refuses_a_client_that_does_not_ask_for_http_2() {
     let port = port(Limits::default()).await;
     for protocols in [vec![], vec![b"http/1.1".to_vec()]] {
-        raw_handshake(&port, &[&rustls::version::TLS13], protocols)
-            .await
-            .unwrap_err();
+        raw_handshake(
+            &port,
+            client_config(&port, &[&rustls::version::TLS13], protocols),
+        )
+        .await
+        .unwrap_err();
     }
     port.wait_for(&refused("handshake_failed"), 2).await;
+}
+
+#[tokio::test]
+async fn every_handshake_is_a_full_one() {
+    let port = port(Limits::default()).await;
+    // The same configuration, so that the client would resume if it could.
+    let config = client_config(&port, &[&rustls::version::TLS13], vec![b"h2".to_vec()]);
+    for _ in 0..3 {
+        let kind = raw_handshake(&port, Arc::clone(&config)).await.unwrap();
+        assert_ne!(kind, rustls::HandshakeKind::Resumed);
+    }
 }
 
 #[tokio::test]
@@ -367,7 +416,8 @@ async fn a_stalled_handshake_does_not_block_others_and_ends() {
         .await
         .unwrap();
     for mut stream in stalled {
-        assert_eq!(stream.read(&mut [0; 16]).await.unwrap_or(0), 0);
+        let ended = tokio::time::timeout(PATIENCE, async { stream.read(&mut [0; 16]).await }).await;
+        assert_eq!(ended.expect("a stalled handshake is ended").unwrap_or(0), 0);
     }
     port.wait_for(&refused("handshake_timeout"), 20).await;
     port.wait_for("assay_connections_open", 0).await;
@@ -452,4 +502,103 @@ fn a_key_of_another_certificate_is_refused() {
     assert!(matches!(server_config(&wrong), Err(TlsError::BadPair(_))));
     wrong.key_pem = Secret::new(b"no key".to_vec());
     assert_eq!(server_config(&wrong).unwrap_err(), TlsError::NoKey);
+}
+
+#[tokio::test]
+async fn when_it_stops_rpcs_under_way_end_and_no_connection_is_taken() {
+    let mut port = slow_port(Limits::default(), Duration::from_millis(500)).await;
+    let certificate = port.authority.client(&[AUTH]);
+    let channel = port.channel(Some(certificate)).await.unwrap();
+    let mut health = HealthClient::new(channel);
+    let running = tokio::spawn(async move { health.check(HealthCheckRequest::default()).await });
+    port.callers_seen.recv().await.unwrap();
+    port.stop.send(()).unwrap();
+    running.await.unwrap().unwrap();
+    port.serving.await.unwrap().unwrap();
+    TcpStream::connect(port.address).await.unwrap_err();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_of_another_make_is_served() {
+    let mut port = port(Limits::default()).await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let (certificate, key) = port.authority.client(&[AUTH]);
+    let mut grpcurl = super::helm::tool("grpcurl");
+    grpcurl
+        .arg("-cacert")
+        .arg(file("ca.pem", &port.authority.pem))
+        .arg("-cert")
+        .arg(file("client.pem", &certificate))
+        .arg("-key")
+        .arg(file("key.pem", &key))
+        .args(["-authority", "localhost"])
+        .arg(port.address.to_string())
+        .arg("grpc.health.v1.Health/Check");
+    let output = tokio::task::spawn_blocking(move || grpcurl.output())
+        .await
+        .unwrap()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(
+        String::from_utf8_lossy(&output.stdout).contains("SERVING"),
+        "{said}"
+    );
+    let caller = port.callers_seen.recv().await.unwrap().unwrap();
+    assert_eq!(&*caller.identity, AUTH);
+}
+
+#[test]
+fn names_of_damaged_certificates_are_refused_or_read_but_never_a_panic() {
+    let (pem, _) = Authority::new().client(&["dns:x.test", AUTH]);
+    let good = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+    assert_eq!(identities(&good).unwrap(), ["dns:x.test", AUTH]);
+    for end in 0..good.len() {
+        assert_eq!(
+            identities(&good[..end]),
+            Err(IdentityError::Unreadable),
+            "{end}"
+        );
+    }
+    for place in 0..good.len() {
+        for bit in 0..8 {
+            let mut damaged = good.to_vec();
+            damaged[place] ^= 1 << bit;
+            let _ = identities(&damaged);
+        }
+    }
+    let many: Vec<String> = (0..17).map(|n| format!("dns:h{n}.test")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let (pem, _) = Authority::new().client(&many);
+    let many = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+    assert_eq!(identities(&many), Err(IdentityError::TooMany));
+}
+
+#[test]
+fn the_page_of_callers_shows_the_table() {
+    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/callers.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let shown: Vec<_> = page
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .collect();
+    let expected: Vec<_> = TABLE
+        .iter()
+        .map(|(path, access)| {
+            let who = match access {
+                Access::Open => "every peer".to_owned(),
+                Access::Roles(roles) => {
+                    let words: Vec<_> = roles.iter().map(|role| role.as_str()).collect();
+                    words.join(", ")
+                }
+            };
+            format!("| `{}` | {who} |", &path[1..])
+        })
+        .collect();
+    assert_eq!(shown, expected);
 }

@@ -2,8 +2,6 @@
 //! encoder where there is one.
 
 // So that the lints know every helper for test code.
-#![cfg(test)]
-
 mod access;
 mod challenge;
 mod dpop;
