@@ -32,7 +32,15 @@ pub const FIELDS: &[(&str, &str)] = &[
     ),
     ("code", "gRPC status code"),
     ("count", "how many of what the message names"),
+    (
+        "detail",
+        "what the reason leaves open, in fixed words of our own",
+    ),
     ("device_id", "device"),
+    (
+        "drained",
+        "whether every request under way was answered before the end",
+    ),
     ("duration_us", "time the RPC took, in microseconds"),
     (
         "endpoint",
@@ -52,6 +60,7 @@ pub const FIELDS: &[(&str, &str)] = &[
     ),
     ("session_id", "session"),
     ("setting", "name of a setting in the configuration"),
+    ("side_address", "address of the HTTP side port"),
     (
         "trace_id",
         "W3C trace id, when the caller or the sampler gave one",
