@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod demo;
+pub mod inspect;
 pub mod keys;
 pub mod phone;
 pub mod serve;

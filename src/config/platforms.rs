@@ -1,7 +1,5 @@
 //! `[apps.NAME.android]` and `[apps.NAME.apple]`: identity and policy of each platform.
 
-use std::collections::BTreeSet;
-
 use super::reader::{Reader, Section, Value};
 use super::value::{checked, choice, digest, list, number, set};
 use crate::attestation::apple::Environment;
@@ -75,25 +73,25 @@ fn android_policy(reader: &mut Reader<'_>, section: &mut Section<'_, '_>) -> Opt
         ("any", ProvisioningRule::Any),
         ("remote-only", ProvisioningRule::RemoteOnly),
     ];
+    let unsaid = AndroidPolicy::strict();
     let level = section.or(
         reader,
         "security_level_min",
-        TrustLevel::Tee,
+        unsaid.security_level_min,
         choice(&levels),
     );
     let boot_hint = "a verifiedBootKey is the SHA-256 of the key the OS is signed with";
     let boot_keys = list(0..=BOOT_KEYS_MAX, digest(boot_hint));
     let boot_keys = section.or(reader, "self_signed_boot_keys", Vec::new(), boot_keys);
-    let os = section.or(reader, "os_version_min", 0, os_version);
-    let os_patch = section.or(reader, "os_patch_level_min", 0, month);
-    let vendor_patch = section.or(reader, "vendor_patch_level_min", 0, day);
-    let boot_patch = section.or(reader, "boot_patch_level_min", 0, day);
-    let provisioning = section.or(
-        reader,
-        "provisioning",
-        ProvisioningRule::Any,
-        choice(&rules),
-    );
+    let least = unsaid.os_version_min;
+    let os = section.or(reader, "os_version_min", least, os_version);
+    let least = unsaid.os_patch_level_min;
+    let os_patch = section.or(reader, "os_patch_level_min", least, month);
+    let least = unsaid.vendor_patch_level_min;
+    let vendor_patch = section.or(reader, "vendor_patch_level_min", least, day);
+    let least = unsaid.boot_patch_level_min;
+    let boot_patch = section.or(reader, "boot_patch_level_min", least, day);
+    let provisioning = section.or(reader, "provisioning", unsaid.provisioning, choice(&rules));
     Some(AndroidPolicy {
         security_level_min: level?,
         self_signed_boot_keys: boot_keys?.iter().map(|key| key.to_vec()).collect(),
@@ -179,11 +177,17 @@ pub(super) fn apple(
     let production = Environment::Production;
     let environment = section.or(reader, "environment", production, choice(&environments));
     let categories = set(0..=11, number(0..=10));
-    let categories = section.or(reader, "validation_categories", BTreeSet::new(), categories);
+    let unsaid = ApplePolicy::open();
+    let categories = section.or(
+        reader,
+        "validation_categories",
+        unsaid.validation_categories,
+        categories,
+    );
     let missing = section.or(
         reader,
         "missing_category",
-        MissingRule::Allowed,
+        unsaid.missing_category,
         choice(&missing),
     );
     section.finish(reader);

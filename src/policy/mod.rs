@@ -90,6 +90,23 @@ pub struct AndroidPolicy {
     pub provisioning: ProvisioningRule,
 }
 
+impl AndroidPolicy {
+    /// What holds where nothing else is said: a key in hardware of a locked device that booted a
+    /// verified system, of any age and any provisioning.
+    #[must_use]
+    pub const fn strict() -> Self {
+        Self {
+            security_level_min: TrustLevel::Tee,
+            self_signed_boot_keys: Vec::new(),
+            os_version_min: 0,
+            os_patch_level_min: 0,
+            vendor_patch_level_min: 0,
+            boot_patch_level_min: 0,
+            provisioning: ProvisioningRule::Any,
+        }
+    }
+}
+
 /// Which attestation keys are accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProvisioningRule {
@@ -106,6 +123,17 @@ pub struct ApplePolicy {
     pub validation_categories: BTreeSet<u32>,
     /// Whether evidence without a validation category is accepted (systems before iOS 27).
     pub missing_category: MissingRule,
+}
+
+impl ApplePolicy {
+    /// What holds where nothing else is said: any category, or none.
+    #[must_use]
+    pub const fn open() -> Self {
+        Self {
+            validation_categories: BTreeSet::new(),
+            missing_category: MissingRule::Allowed,
+        }
+    }
 }
 
 /// What to do about a fact that the evidence does not state.
