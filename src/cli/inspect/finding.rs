@@ -245,7 +245,7 @@ fn standard(
 fn android_roots(args: &AndroidArgs, config: Option<&Config>) -> Result<AndroidRoots, Unusable> {
     let read = |paths: &[_]| {
         AndroidRoots::from_pem(&input::roots(paths)?)
-            .map_err(|error| Unusable::Argument(error.to_string()))
+            .map_err(|error| Unusable::Argument(format!("the roots: {error}")))
     };
     let configured = config.map_or(&[][..], |config| &config.attestation.android_roots);
     match (args.roots.as_slice(), configured) {
@@ -276,7 +276,7 @@ pub(super) fn apple(args: &AppleArgs, now: Timestamp) -> Result<Finding, Unusabl
         AppleRoots::apple()
     } else {
         AppleRoots::from_pem(&input::roots(&args.roots)?)
-            .map_err(|error| Unusable::Argument(error.to_string()))?
+            .map_err(|error| Unusable::Argument(format!("the roots: {error}")))?
     };
     let roots = Roots {
         apple,

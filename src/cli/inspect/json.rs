@@ -1,4 +1,5 @@
-//! The findings as one JSON object. Its members are stable; what is not known is `null`.
+//! The findings as one JSON object. Its members are stable; what is not known is `null`, and what
+//! the evidence says is left out where it cannot be read.
 
 use data_encoding::{BASE64, HEXLOWER};
 use serde::Serialize;

@@ -3,6 +3,8 @@
 //! Everything that is written goes through [`plain`]: much of it was chosen by whoever sent the
 //! evidence, and none of it may steer a terminal.
 
+use data_encoding::BASE64;
+
 use super::finding::{Finding, Kind, Told};
 use super::words::{self, Row};
 use crate::attestation::apple::assertion::AssertionFacts;
@@ -133,21 +135,23 @@ pub(super) fn render(finding: &Finding, colour: bool) -> String {
 }
 
 fn verdict(page: &mut Page, finding: &Finding) {
+    let at = finding.at;
     let kind = match finding.kind {
-        Kind::KeyAttestation => "Android Key Attestation",
-        Kind::AppAttestation => "App Attest attestation",
-        Kind::AppAssertion => "App Attest assertion",
+        Kind::KeyAttestation => format!("  Android Key Attestation, at {at}"),
+        Kind::AppAttestation => format!("  App Attest attestation, at {at}"),
+        // Nothing in an assertion depends on the time.
+        Kind::AppAssertion => "  App Attest assertion".to_owned(),
     };
     match finding.rejection() {
         None => {
             page.put(Ink::Good, "✓ ACCEPT");
-            page.line(Ink::Plain, &format!("  {kind}, at {}", finding.at));
+            page.line(Ink::Plain, &kind);
             page.line(Ink::Plain, "  No check failed.");
         }
         Some(rejection) => {
             let reason = rejection.reason;
             page.put(Ink::Bad, &format!("✗ REJECT {reason}"));
-            page.line(Ink::Plain, &format!("  {kind}, at {}", finding.at));
+            page.line(Ink::Plain, &kind);
             page.line(Ink::Plain, &format!("  {}", reason.message()));
         }
     }
@@ -334,7 +338,7 @@ fn list(page: &mut Page, title: &str, list: &android::AuthorizationList) {
 fn apple_rows(facts: &apple::Facts) -> Vec<Row> {
     let receipt = facts.receipt.as_ref();
     let mut rows = vec![
-        row("key_id", words::octets(&facts.key_id)),
+        row("key_id", BASE64.encode(&facts.key_id)),
         row("app_id", stated(facts.app_id.as_ref())),
         row("rp_id_hash", words::octets(&facts.rp_id_hash)),
         row(
