@@ -15,11 +15,13 @@ use crate::attestation::{
     AppIdentity, AppleApp, AttestedKey, CertificateSummary, Checks, Evidence, Examination, Facts,
     Given, Outcome, Rejection, Trust, examine,
 };
-use crate::config::{App, AppStatus, Config};
+use crate::config::Config;
+use crate::flow::App;
 use crate::id::AppId;
 use crate::key::{PublicKey, sha256};
 use crate::policy::{self, AndroidPolicy, ApplePolicy};
 use crate::reason::Reason;
+use crate::session::Standing;
 use crate::time::Timestamp;
 
 /// Which evidence it is.
@@ -232,7 +234,7 @@ fn standard(
         let why = format!("the configuration has no app {id}; its apps are {known}");
         return Err(Unusable::Argument(why));
     };
-    if app.status == AppStatus::Disabled {
+    if app.standing == Standing::Disabled {
         let note = Reason::AppDisabled;
         writeln!(
             err,
