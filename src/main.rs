@@ -3,7 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
-use assay::cli::{config, demo, keys, phone, serve};
+use assay::cli::{config, demo, inspect, keys, phone, serve};
 use assay::time::Clock;
 use clap::{Parser, Subcommand};
 
@@ -21,6 +21,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Go through the whole story on this machine with software phones
     Demo(demo::DemoArgs),
+    /// Explain evidence: what it says, what holds, what does not
+    Inspect(inspect::InspectArgs),
     /// Check a configuration file, or print an example
     Config(config::ConfigArgs),
     /// Make the service's keys
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
         Command::Config(args) => config::run(&args),
         Command::Keys(args) => match keys::run(&args, Clock::system().now(), &mut io::stdout()) {
             Ok(()) => ExitCode::SUCCESS,
