@@ -296,3 +296,18 @@ fn every_value_is_in_the_readme_of_the_chart() {
         assert!(shown.iter().any(|text| readme.contains(text)), "{key}");
     }
 }
+
+#[test]
+fn the_configuration_of_the_default_values_is_one_the_service_takes() {
+    let rendered = render(&[]).unwrap();
+    let map = document(&rendered, "ConfigMap").unwrap();
+    let (_, file) = map.split_once("assay.toml: |\n").unwrap();
+    let lines = file
+        .lines()
+        .take_while(|line| line.is_empty() || line.starts_with("    "));
+    let toml: String = lines
+        .map(|line| format!("{}\n", line.trim_start()))
+        .collect();
+    let config = assay::config::Config::parse(&toml, Path::new("/etc/assay"));
+    assert!(config.is_ok(), "{toml}\n{}", config.unwrap_err());
+}
