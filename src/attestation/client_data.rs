@@ -50,23 +50,58 @@ impl ClientData {
         checks: &mut Checks,
     ) -> Option<Thumbprint> {
         let form = parsed.as_ref().map(|_| ()).ok_or(Reason::EvidenceMalformed);
-        let seen = if parsed.is_some() { "well formed" } else { "not well formed" };
+        let seen = if parsed.is_some() {
+            "well formed"
+        } else {
+            "not well formed"
+        };
         let members = "a JSON object of purpose, challenge, app_id and jkt";
         checks.note("client_data", None, form, (seen, members));
         let data = parsed?;
         let jkt = data.jkt.parse::<Thumbprint>().ok();
         let key = jkt.map(|_| ()).ok_or(Reason::EvidenceMalformed);
-        checks.note("client_data_jkt", None, key, (shown(&data.jkt), "an RFC 7638 thumbprint"));
-        let purpose =
-            if data.purpose == PURPOSE_REGISTER { Ok(()) } else { Err(Reason::EvidenceMalformed) };
-        checks.note("client_data_purpose", None, purpose, (shown(&data.purpose), PURPOSE_REGISTER));
+        checks.note(
+            "client_data_jkt",
+            None,
+            key,
+            (shown(&data.jkt), "an RFC 7638 thumbprint"),
+        );
+        let purpose = if data.purpose == PURPOSE_REGISTER {
+            Ok(())
+        } else {
+            Err(Reason::EvidenceMalformed)
+        };
+        checks.note(
+            "client_data_purpose",
+            None,
+            purpose,
+            (shown(&data.purpose), PURPOSE_REGISTER),
+        );
         let wanted = BASE64URL_NOPAD.encode(challenge);
         let same = data.challenge == wanted;
-        let matches = if same { Ok(()) } else { Err(Reason::AttestationChallengeMismatch) };
-        checks.note("client_data_challenge", None, matches, (shown(&data.challenge), wanted));
+        let matches = if same {
+            Ok(())
+        } else {
+            Err(Reason::AttestationChallengeMismatch)
+        };
+        checks.note(
+            "client_data_challenge",
+            None,
+            matches,
+            (shown(&data.challenge), wanted),
+        );
         let same = data.app_id == app.as_str();
-        let matches = if same { Ok(()) } else { Err(Reason::AttestationAppMismatch) };
-        checks.note("client_data_app", None, matches, (shown(&data.app_id), app.as_str()));
+        let matches = if same {
+            Ok(())
+        } else {
+            Err(Reason::AttestationAppMismatch)
+        };
+        checks.note(
+            "client_data_app",
+            None,
+            matches,
+            (shown(&data.app_id), app.as_str()),
+        );
         jkt
     }
 }
@@ -100,7 +135,10 @@ mod tests {
 
     #[test]
     fn takes_exactly_the_four_members() {
-        assert_eq!(outcome(&data("Y2hhbGxlbmdl", "bank", "")), Ok(Thumbprint::from_bytes([7; 32])));
+        assert_eq!(
+            outcome(&data("Y2hhbGxlbmdl", "bank", "")),
+            Ok(Thumbprint::from_bytes([7; 32]))
+        );
         for extra in [r#","more":1"#, r#","app_id":"bank""#, "}{", "} x"] {
             let bytes = data("Y2hhbGxlbmdl", "bank", extra);
             assert_eq!(outcome(&bytes), Err(Reason::EvidenceMalformed), "{extra}");
