@@ -1,8 +1,11 @@
 //! The flows, without gRPC: the same stories over every store, then what happens to them when the
 //! store loses answers, when many come at once, and when anything happens in any order.
 
+mod faults;
 mod issuing;
+mod model;
 mod phone;
+mod races;
 mod refreshing;
 mod registering;
 mod revoking;
