@@ -80,7 +80,7 @@ pub async fn run(engine: &Engine, request: IssueSession) -> Result<Grant, Failur
             state.surroundings(app.standing).check(session, now)?;
             return mint(session).map(Some);
         }
-        let (session, subject) = decide(engine, &state, app, (&request, id), &proof, now).await?;
+        let (session, subject) = decide(engine, (&state, app), (&request, id), &proof, now).await?;
         // Before the commit: what cannot be answered is not opened.
         let grant = mint(&session)?;
         let items = vec![
@@ -130,8 +130,7 @@ fn check_proof(
 
 async fn decide(
     engine: &Engine,
-    state: &State,
-    app: &App,
+    (state, app): (&State, &App),
     (request, id): (&IssueSession, SessionId),
     proof: &VerifiedProof,
     now: Timestamp,

@@ -53,7 +53,9 @@ impl Assurance {
 }
 
 /// Evaluates attested facts under an app's policy: every check, and the verdict.
-#[must_use]
+///
+/// # Errors
+/// The verdict is an error for the first check that failed.
 pub fn evaluate(
     attested: &Attested,
     policy: &AppPolicy,
@@ -171,7 +173,7 @@ fn boot_checks(checks: &mut Checks, root: Option<&RootOfTrust>, policy: &Android
         VerifiedBootState::SelfSigned => policy
             .self_signed_boot_keys
             .contains(&root.verified_boot_key),
-        _ => false,
+        VerifiedBootState::Unverified | VerifiedBootState::Failed => false,
     });
     let seen = root.map_or("absent".to_owned(), |root| {
         format!("{:?}", root.verified_boot_state)
@@ -226,7 +228,7 @@ fn patch_checks(checks: &mut Checks, hardware: &AuthorizationList, policy: &Andr
 const fn whole_patch_level(value: u64, digits: u32) -> u64 {
     match (value, digits) {
         (100_000..=999_999, 8) => value * 100 + 1,
-        (10_000_000..=99_999_999, 8) if value % 100 == 0 => value + 1,
+        (10_000_000..=99_999_999, 8) if value.is_multiple_of(100) => value + 1,
         (10_000_000..=99_999_999, 6) => value / 100,
         _ => value,
     }

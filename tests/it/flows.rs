@@ -18,6 +18,7 @@ use std::time::Duration;
 use assay::reason::Reason;
 
 use self::phone::{Kind, Phone};
+use self::watched::Hold;
 use self::world::{BANK, World};
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -258,7 +258,7 @@ async fn what_does_not_fit_a_token_is_not_opened(world: World) {
 /// the commit conflicts with its own success.
 async fn a_lost_answer_finds_its_own_session(world: World) {
     let phone = world.registered(Kind::Android, "user-1").await;
-    world.store.hold_next_commit();
+    world.store.hold_next_commit(Hold::After);
     let meanwhile = async {
         world.store.holding.notified().await;
         let other = world.issue(&phone).await.unwrap();

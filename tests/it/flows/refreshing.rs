@@ -31,6 +31,7 @@ over_every_store! {
     logging_out_by_id_ends_the_session
     a_token_that_is_not_ours_ends_nothing
     a_session_that_ends_during_a_refresh_is_not_refreshed
+    a_reuse_that_races_a_rotation_still_ends_the_session
 }
 
 async fn session_of(world: &World, kind: Kind) -> (Phone, Grant) {
@@ -409,7 +410,7 @@ async fn a_token_that_is_not_ours_ends_nothing(world: World) {
 async fn a_session_that_ends_during_a_refresh_is_not_refreshed(world: World) {
     let (phone, grant) = session_of(&world, Kind::Android).await;
     // The rotation is done and its answer lost; the session ends before it is sent again.
-    world.store.hold_next_commit();
+    world.store.hold_next_commit(Hold::After);
     let meanwhile = async {
         world.store.holding.notified().await;
         world.end(EndSession::Id(grant.session.id)).await.unwrap();
@@ -417,4 +418,21 @@ async fn a_session_that_ends_during_a_refresh_is_not_refreshed(world: World) {
     };
     let (refreshed, ()) = tokio::join!(world.refresh(&phone, &grant.refresh_token), meanwhile);
     assert_eq!(refreshed.map(|_| ()), Err(Reason::SessionRevoked));
+}
+
+async fn a_reuse_that_races_a_rotation_still_ends_the_session(world: World) {
+    let (phone, grant) = session_of(&world, Kind::Android).await;
+    let (_, second) = outcome(&world, &phone, &grant.refresh_token).await.unwrap();
+    let (_, third) = outcome(&world, &phone, &second).await.unwrap();
+    world.store.hold_next_commit(Hold::Before);
+    let meanwhile = async {
+        world.store.holding.notified().await;
+        let (_, fourth) = outcome(&world, &phone, &third).await.unwrap();
+        world.store.release.notify_one();
+        fourth
+    };
+    let (reused, fourth) = tokio::join!(refused(&world, &phone, &grant.refresh_token), meanwhile);
+    assert_eq!(reused, Some(Reason::RefreshTokenReused));
+    let dead = refused(&world, &phone, &fourth).await;
+    assert_eq!(dead, Some(Reason::SessionRevoked));
 }

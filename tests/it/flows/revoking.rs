@@ -9,6 +9,8 @@ use super::*;
 
 over_every_store! {
     a_revoked_device_is_out_at_once
+    what_was_decided_before_a_revocation_is_not_done_after_it
+    a_revocation_that_races_a_registration_stays
     revoking_again_changes_nothing
     a_trial_revokes_nothing
     an_unknown_device_is_not_found
@@ -59,6 +61,38 @@ async fn a_revoked_device_is_out_at_once(world: World) {
     // The same phones with fresh keys start anew.
     let phone = world.registered(Kind::Android, "user-1").await;
     assert!(world.issue(&phone).await.is_ok());
+}
+
+/// Holds the commit of `work` until the device is revoked.
+async fn revoked_meanwhile<T>(world: &World, phone: &Phone, work: impl Future<Output = T>) -> T {
+    world.store.hold_next_commit(Hold::Before);
+    let meanwhile = async {
+        world.store.holding.notified().await;
+        world.revoke(phone.id()).await.unwrap();
+        world.store.release.notify_one();
+    };
+    tokio::join!(work, meanwhile).0
+}
+
+async fn what_was_decided_before_a_revocation_is_not_done_after_it(world: World) {
+    let out = Err(Reason::DeviceRevoked);
+    let phone = world.registered(Kind::Android, "user-1").await;
+    let grant = world.issue(&phone).await.unwrap();
+    let work = world.refresh(&phone, &grant.refresh_token);
+    let refreshed = revoked_meanwhile(&world, &phone, work).await;
+    assert_eq!(refreshed.map(|_| ()), out);
+    let phone = world.registered(Kind::Android, "user-1").await;
+    let issued = revoked_meanwhile(&world, &phone, world.issue(&phone)).await;
+    assert_eq!(issued.map(|_| ()), out);
+}
+
+async fn a_revocation_that_races_a_registration_stays(world: World) {
+    let mut phone = world.registered(Kind::Apple, "user-1").await;
+    let again = world.registration(&mut phone);
+    let seen = revoked_meanwhile(&world, &phone, world.send(&again)).await;
+    assert_eq!(seen, Err(Reason::DeviceKeyBanned));
+    let device = get_device::run(&world.engine, &phone.id()).await.unwrap();
+    assert!(matches!(device.state, DeviceState::Revoked { .. }));
 }
 
 async fn revoking_again_changes_nothing(world: World) {

@@ -32,6 +32,17 @@ enum Fate {
     AnswerLost,
 }
 
+/// Where a commit is held until [`Watched::release`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// Nowhere.
+    Not = 0,
+    /// Before it is sent.
+    Before = 1,
+    /// When it is done; its answer is lost then.
+    After = 2,
+}
+
 #[derive(Debug)]
 pub(super) struct Watched {
     inner: Arc<dyn Store>,
@@ -41,9 +52,9 @@ pub(super) struct Watched {
     /// Of a hundred calls so many fail, half of them after they were done.
     percent_lost: AtomicU32,
     dice: AtomicU64,
-    /// Commits whose answer is held back and then lost.
-    held: AtomicUsize,
-    /// Told when such a commit is done.
+    /// What becomes of the next commit, a [`Hold`].
+    hold: AtomicU32,
+    /// Told when it is held.
     pub(super) holding: Notify,
     /// Lets it go on.
     pub(super) release: Notify,
@@ -58,7 +69,7 @@ impl Watched {
             commits: AtomicUsize::new(0),
             percent_lost: AtomicU32::new(0),
             dice: AtomicU64::new(0),
-            held: AtomicUsize::new(0),
+            hold: AtomicU32::new(Hold::Not as u32),
             holding: Notify::new(),
             release: Notify::new(),
         }
@@ -76,9 +87,14 @@ impl Watched {
         self.percent_lost.store(percent, Ordering::SeqCst);
     }
 
-    /// The answer of the next commit is held back until [`Self::release`], then lost.
-    pub(super) fn hold_next_commit(&self) {
-        self.held.store(1, Ordering::SeqCst);
+    /// Holds the next commit.
+    pub(super) fn hold_next_commit(&self, hold: Hold) {
+        self.hold.store(hold as u32, Ordering::SeqCst);
+    }
+
+    async fn held(&self) {
+        self.holding.notify_one();
+        self.release.notified().await;
     }
 
     /// The same dice in every run (SplitMix64 over a counter).
@@ -93,7 +109,7 @@ impl Watched {
         z ^= z >> 31;
         if z % 100 >= percent {
             Fate::Answered
-        } else if (z / 100) % 2 == 0 {
+        } else if (z / 100).is_multiple_of(2) {
             Fate::NeverSent
         } else {
             Fate::AnswerLost
@@ -131,10 +147,13 @@ impl Store for Watched {
         if fate == Fate::NeverSent {
             return never_sent();
         }
+        let hold = self.hold.swap(Hold::Not as u32, Ordering::SeqCst);
+        if hold == Hold::Before as u32 {
+            self.held().await;
+        }
         let answer = self.inner.commit(change).await;
-        if self.held.swap(0, Ordering::SeqCst) == 1 {
-            self.holding.notify_one();
-            self.release.notified().await;
+        if hold == Hold::After as u32 {
+            self.held().await;
             return answer_lost();
         }
         if fate == Fate::AnswerLost {
