@@ -130,7 +130,20 @@ impl From<ChallengeRefusal> for Failure {
 
 impl From<MintError> for Failure {
     fn from(error: MintError) -> Self {
-        Self::detailed(Reason::Internal, error.to_string())
+        match error {
+            // What the caller asked for does not fit a token.
+            MintError::TooLarge => Self::field(
+                "roles",
+                "together with subject, scopes and the other words short enough for an access token",
+            ),
+            // The session ends within this second.
+            MintError::Lifetime => {
+                Self::detailed(Reason::SessionExpiredAbsolute, error.to_string())
+            }
+            MintError::Scope | MintError::Json | MintError::Signing(_) => {
+                Self::detailed(Reason::Internal, error.to_string())
+            }
+        }
     }
 }
 

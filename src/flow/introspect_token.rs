@@ -4,7 +4,7 @@ use super::state::Place;
 use super::{Engine, Failure};
 use crate::reason::Reason;
 use crate::secret::Secret;
-use crate::session::{Requirements, Surroundings, admit};
+use crate::session::{Requirements, admit};
 use crate::token::access::{self, VerifiedClaims};
 
 /// Looks at an access token. One trip to the store, none for a forged token. `None`: inactive, for
@@ -31,12 +31,7 @@ async fn check(engine: &Engine, token: &Secret<String>) -> Result<VerifiedClaims
     let record = record
         .and_then(|record| record.value)
         .ok_or(Reason::SessionRevoked)?;
-    let surroundings = Surroundings {
-        app: engine.standing(&claims.claims().app),
-        device: state.device.value.as_ref(),
-        subject: state.subject.value.as_ref(),
-        fleet: state.fleet.value.as_ref(),
-    };
+    let surroundings = state.surroundings(engine.standing(&claims.claims().app));
     admit(
         &claims,
         &record,

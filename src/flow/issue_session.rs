@@ -3,16 +3,16 @@
 use std::collections::BTreeSet;
 
 use super::grant::{Grant, mint};
-use super::list_sessions::live_sessions;
-use super::state::{Loaded, Place, State, keep_for, proof_claim, settle};
+use super::list_sessions::sessions_of;
+use super::state::{Place, State, keep_for, proof_claim, settle};
 use super::{App, Engine, Failure};
 use crate::id::{DeviceId, SessionId, Subject};
 use crate::proof::dpop::{self, UnverifiedProof};
 use crate::proof::{Body, ProofExpectation, VerifiedProof};
 use crate::reason::Reason;
 use crate::secret::random;
-use crate::session::{Device, Opening, Session, SubjectRecord, open};
-use crate::store::{Durability, keys};
+use crate::session::{Device, Opening, Refusal, Session, SubjectRecord, open};
+use crate::store::Durability;
 use crate::time::Timestamp;
 use crate::token::Purpose;
 
@@ -47,7 +47,8 @@ const METHOD: &str = "assay.v1.SessionService/IssueSession";
 /// # Errors
 /// `DEVICE_KEY_UNKNOWN` when there is no such device of this subject, `APP_DISABLED`, every reason of
 /// a proof, `DEVICE_REVOKED`, `REATTESTATION_REQUIRED`, `SCOPE_NOT_ALLOWED`, `SESSION_LIMIT`,
-/// `CONFLICT`, `STATE_STORE_UNAVAILABLE`.
+/// `MALFORMED_REQUEST` when an access token could not hold it all, `CONFLICT`,
+/// `STATE_STORE_UNAVAILABLE`.
 pub async fn run(engine: &Engine, request: IssueSession) -> Result<Grant, Failure> {
     let now = engine.clock.now();
     let proof = dpop::parse(&request.proof)?;
@@ -58,12 +59,30 @@ pub async fn run(engine: &Engine, request: IssueSession) -> Result<Grant, Failur
         subject: tag,
     };
     settle(|| async {
-        let (state, _, _) = engine.load(place, None, Vec::new()).await?;
+        let (state, record, _) = engine.load(place, Some(id), Vec::new()).await?;
+        let record = record.ok_or(Reason::Internal)?;
         let device = known_device(&state, &request.subject)?;
         let app = engine.app(&device.app)?;
         let proof = check_proof(engine, app, proof.clone(), device, now)?;
+        let refresh_key = engine.keyring.secret(Purpose::RefreshToken).0;
+        let mint = |session: &Session| {
+            let scopes = session.scopes.clone();
+            mint(
+                engine,
+                app,
+                (session.clone(), device),
+                scopes,
+                (refresh_key, now),
+            )
+        };
+        // Nobody else knows this id: it is our own commit, whose answer was lost.
+        if let Some(session) = &record.value {
+            state.surroundings(app.standing).check(session, now)?;
+            return mint(session).map(Some);
+        }
         let (session, subject) = decide(engine, (&state, app), (&request, id), &proof, now).await?;
-        let record = Loaded::<Session>::absent(keys::session(&id));
+        // Before the commit: what cannot be answered is not opened.
+        let grant = mint(&session)?;
         let items = vec![
             record.put(engine, &session, Some(keep_for(&session, now)))?,
             state.subject.put(engine, &subject, None)?,
@@ -72,15 +91,10 @@ pub async fn run(engine: &Engine, request: IssueSession) -> Result<Grant, Failur
         ];
         let claim = proof_claim(&proof, device.id.bucket(), now)?;
         let bucket = device.id.bucket();
-        let Some(_) = engine
+        let done = engine
             .commit(bucket, (items, vec![claim]), Durability::Local)
-            .await?
-        else {
-            return Ok(None);
-        };
-        let scopes = session.scopes.clone();
-        let refresh_key = engine.keyring.secret(Purpose::RefreshToken).0;
-        mint(engine, app, (session, device), scopes, (refresh_key, now)).map(Some)
+            .await?;
+        Ok(done.map(|_| grant))
     })
     .await
 }
@@ -148,10 +162,14 @@ async fn decide(
     match open(&BTreeSet::new()) {
         Err(refusal) if refusal.0 == Reason::SessionLimit => {
             let fleet = state.fleet.value.as_ref();
-            let live = live_sessions(engine, subject, fleet, now).await?;
-            let live: BTreeSet<_> = live.iter().map(|session| session.id).collect();
+            let sessions = sessions_of(engine, subject, fleet, now).await?;
+            // A disabled app may be enabled again, and its sessions with it.
+            let kept = sessions.iter().filter(|(_, standing)| {
+                matches!(standing, Ok(()) | Err(Refusal(Reason::AppDisabled)))
+            });
+            let kept: BTreeSet<_> = kept.map(|(session, _)| session.id).collect();
             let listed = subject.sessions.iter().map(|entry| entry.id);
-            Ok(open(&listed.filter(|id| !live.contains(id)).collect())?)
+            Ok(open(&listed.filter(|id| !kept.contains(id)).collect())?)
         }
         decided => Ok(decided?),
     }

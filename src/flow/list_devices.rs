@@ -19,7 +19,9 @@ pub async fn run(
         .load_one::<SubjectRecord>(keys::subject(&tag))
         .await?
         .value;
-    let (ids, next) = page.cut(index.unwrap_or_default().devices.into_iter().rev());
+    let (ids, next) = page.cut(index.unwrap_or_default().devices.into_iter().rev(), |_| {
+        true
+    });
     if ids.is_empty() {
         return Ok(Page {
             entries: Vec::new(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Engine, Failure, Page, PageRequest};
 use crate::id::{Bucket, DeviceId, SessionId, Subject};
-use crate::session::{Device, Fleet, Session, SubjectRecord, Surroundings};
+use crate::session::{Device, Fleet, Refusal, Session, SubjectRecord, Surroundings};
 use crate::store::keys;
 use crate::time::Timestamp;
 
@@ -28,24 +28,25 @@ pub async fn run(
         .load_one::<Fleet>(keys::fleet(Bucket::of_digest(&tag)))
         .await?
         .value;
-    let live = live_sessions(engine, &index, fleet.as_ref(), now).await?;
-    let (ids, next) = page.cut(live.iter().rev().map(|session| session.id));
-    let entries = live
-        .iter()
-        .rev()
-        .filter(|session| ids.contains(&session.id))
-        .cloned()
+    let sessions = sessions_of(engine, &index, fleet.as_ref(), now).await?;
+    let live: BTreeMap<SessionId, Session> = sessions
+        .into_iter()
+        .filter(|(_, standing)| standing.is_ok())
+        .map(|(session, _)| (session.id, session))
         .collect();
+    let listed = index.sessions.iter().rev().map(|entry| entry.id);
+    let (ids, next) = page.cut(listed, |id| live.contains_key(id));
+    let entries = ids.iter().filter_map(|id| live.get(id)).cloned().collect();
     Ok(Page { entries, next })
 }
 
-/// The sessions of an index that may still be used, in its order.
-pub(super) async fn live_sessions(
+/// The sessions of an index that there still are, in its order, each with whether it may be used.
+pub(super) async fn sessions_of(
     engine: &Engine,
     index: &SubjectRecord,
     fleet: Option<&Fleet>,
     now: Timestamp,
-) -> Result<Vec<Session>, Failure> {
+) -> Result<Vec<(Session, Result<(), Refusal>)>, Failure> {
     if index.sessions.is_empty() {
         return Ok(Vec::new());
     }
@@ -65,18 +66,20 @@ pub(super) async fn live_sessions(
         .into_iter()
         .filter_map(|device| Some((device.value.as_ref()?.id, device.value?)))
         .collect();
-    let live = |session: &Session| {
+    let standing = |session: &Session| {
         let surroundings = Surroundings {
             app: engine.standing(&session.app),
             device: devices.get(&session.device),
             subject: Some(index),
             fleet,
         };
-        surroundings.check(session, now).is_ok()
+        surroundings.check(session, now)
     };
+    let sessions = sessions.into_iter().filter_map(|session| session.value);
     Ok(sessions
-        .into_iter()
-        .filter_map(|session| session.value)
-        .filter(live)
+        .map(|session| {
+            let standing = standing(&session);
+            (session, standing)
+        })
         .collect())
 }

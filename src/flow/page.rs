@@ -44,13 +44,20 @@ impl<Id> PageRequest<Id> {
 }
 
 impl<Id: Copy + PartialEq> PageRequest<Id> {
-    /// Cuts this page out of `ids`, newest first as they are given. An id that is gone meanwhile
-    /// gives an empty last page rather than the first one again.
-    pub(super) fn cut(&self, newest_first: impl Iterator<Item = Id>) -> (Vec<Id>, Option<Id>) {
-        let mut ids: Vec<Id> = match self.after {
-            None => newest_first.collect(),
-            Some(after) => newest_first.skip_while(|id| *id != after).skip(1).collect(),
-        };
+    /// Cuts this page out of an index, newest first as it is given, of which only `shown` entries are
+    /// shown: whoever ends what a page showed finds the next one where it was. An id that has left
+    /// the index meanwhile gives an empty last page rather than the first one again.
+    pub(super) fn cut(
+        &self,
+        newest_first: impl Iterator<Item = Id>,
+        shown: impl Fn(&Id) -> bool,
+    ) -> (Vec<Id>, Option<Id>) {
+        let skipped = |id: &Id| self.after.is_some_and(|after| *id != after);
+        let rest = newest_first.skip_while(skipped);
+        let mut ids: Vec<Id> = rest
+            .skip(usize::from(self.after.is_some()))
+            .filter(shown)
+            .collect();
         let more = ids.len() > self.size;
         ids.truncate(self.size);
         let next = if more { ids.last().copied() } else { None };
@@ -68,14 +75,25 @@ mod tests {
             size: 2,
             after: None,
         }
-        .cut([5, 4, 3].into_iter());
+        .cut([5, 4, 3].into_iter(), |_| true);
         assert_eq!((first, next), (vec![5, 4], Some(4)));
         let (second, next) = PageRequest {
             size: 2,
             after: next,
         }
-        .cut([6, 5, 4, 3].into_iter());
+        .cut([6, 5, 4, 3].into_iter(), |_| true);
         assert_eq!((second, next), (vec![3], None));
+    }
+
+    #[test]
+    fn a_page_goes_on_behind_an_entry_that_is_not_shown_any_more() {
+        let page = |after| PageRequest { size: 2, after };
+        let index = || [6, 5, 4, 3, 2].into_iter();
+        assert_eq!(page(None).cut(index(), |_| true), (vec![6, 5], Some(5)));
+        let ended = |id: &i32| *id < 5;
+        assert_eq!(page(Some(5)).cut(index(), ended), (vec![4, 3], Some(3)));
+        assert_eq!(page(Some(3)).cut(index(), ended), (vec![2], None));
+        assert_eq!(page(Some(9)).cut(index(), ended), (vec![], None));
     }
 
     #[test]

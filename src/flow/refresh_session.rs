@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::grant::{Grant, mint};
-use super::state::{Place, check_unused, keep_for, proof_claim, settle};
+use super::state::{Done, Loaded, Place, State, check_unused, keep_for, proof_claim, settle};
 use super::{App, Engine, Failure};
 use crate::proof::dpop::{self, UnverifiedProof};
 use crate::proof::{Body, ProofExpectation, VerifiedProof};
 use crate::reason::Reason;
 use crate::secret::Secret;
-use crate::session::{RefreshOutcome, Rotation, Surroundings, rotate};
+use crate::session::{RefreshOutcome, Rotation, Session, rotate};
 use crate::store::{Claim, Durability};
 use crate::time::Timestamp;
 use crate::token::refresh::{self, VerifiedRefresh};
@@ -94,12 +94,7 @@ async fn attempt(
     let record = record.ok_or(Reason::Internal)?;
     // A session that is not found is dead: lost state never opens a door.
     let session = record.value.as_ref().ok_or(Reason::SessionRevoked)?;
-    let surroundings = Surroundings {
-        app: app.standing,
-        device: state.device.value.as_ref(),
-        subject: state.subject.value.as_ref(),
-        fleet: state.fleet.value.as_ref(),
-    };
+    let surroundings = state.surroundings(app.standing);
     let rotation = rotate(
         session,
         token.claims().generation,
@@ -107,38 +102,46 @@ async fn attempt(
         &app.policy,
         now,
     )?;
-    let (outcome, write, answer) = match rotation {
-        Rotation::Granted {
-            outcome: RefreshOutcome::Retry,
-            session,
-        } => (RefreshOutcome::Retry, None, Some(session)),
-        Rotation::Granted { outcome, session } => (outcome, Some(session.clone()), Some(session)),
-        Rotation::Reused { ended } => (RefreshOutcome::Retry, ended, None),
-    };
-    // Scopes are checked before the commit: a refused request uses nothing up.
-    let granted = match &answer {
-        Some(session) => session.narrow(scopes)?,
-        None => BTreeSet::new(),
-    };
-    if let Some(session) = write {
-        let items = vec![
-            record.put(engine, &session, Some(keep_for(&session, now)))?,
-            state.device.keep(),
-            state.subject.keep(),
-            state.fleet.keep(),
-        ];
-        let bucket = token.claims().session.bucket();
-        if engine
-            .commit(bucket, (items, Vec::new()), Durability::Local)
-            .await?
-            .is_none()
-        {
-            return Ok(None);
+    let (outcome, session) = match rotation {
+        Rotation::Granted { outcome, session } => (outcome, session),
+        Rotation::Reused { ended: None } => return Err(Reason::RefreshTokenReused.into()),
+        Rotation::Reused { ended: Some(ended) } => {
+            return match commit(engine, (&state, &record), &ended, now).await? {
+                Some(_) => Err(Reason::RefreshTokenReused.into()),
+                None => Ok(None),
+            };
         }
-    }
-    let session = answer.ok_or(Reason::RefreshTokenReused)?;
+    };
+    // Before the commit: what cannot be answered uses nothing up.
+    let granted = session.narrow(scopes)?;
     let device = state.device.value.as_ref().ok_or(Reason::DeviceRevoked)?;
     let keys = (token.key_tag(), now);
-    let grant = mint(engine, app, (session, device), granted, keys)?;
-    Ok(Some(Refreshed { grant, outcome }))
+    let grant = mint(engine, app, (session.clone(), device), granted, keys)?;
+    let written = match outcome {
+        RefreshOutcome::Retry => true,
+        RefreshOutcome::Rotated | RefreshOutcome::Healed => {
+            let done = commit(engine, (&state, &record), &session, now).await?;
+            done.is_some()
+        }
+    };
+    Ok(written.then_some(Refreshed { grant, outcome }))
+}
+
+/// Writes the session, unless anything it was decided upon has changed.
+async fn commit(
+    engine: &Engine,
+    (state, record): (&State, &Loaded<Session>),
+    session: &Session,
+    now: Timestamp,
+) -> Result<Option<Done>, Failure> {
+    let items = vec![
+        record.put(engine, session, Some(keep_for(session, now)))?,
+        state.device.keep(),
+        state.subject.keep(),
+        state.fleet.keep(),
+    ];
+    let changes = (items, Vec::new());
+    engine
+        .commit(session.id.bucket(), changes, Durability::Local)
+        .await
 }

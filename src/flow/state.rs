@@ -7,7 +7,7 @@ use crate::id::{Bucket, DeviceId, SessionId};
 use crate::proof::VerifiedProof;
 use crate::reason::Reason;
 use crate::secret::random;
-use crate::session::{Device, Fleet, Session, SubjectRecord};
+use crate::session::{Device, Fleet, Session, Standing, SubjectRecord, Surroundings};
 use crate::store::record::{Stored, seal, unseal};
 use crate::store::{
     Admission, Change, ChangeSet, Claim, Claimed, Committed, Durability, Item, Key, OperationId,
@@ -39,15 +39,6 @@ impl<T: Stored> Loaded<T> {
             version,
             value,
         })
-    }
-
-    /// A record that is known not to exist yet, because its name was just drawn.
-    pub(super) const fn absent(key: Key) -> Self {
-        Self {
-            key,
-            version: None,
-            value: None,
-        }
     }
 
     /// An item that only checks that the record is still the one that was looked at.
@@ -82,6 +73,18 @@ pub(super) struct State {
     pub(super) device: Loaded<Device>,
     pub(super) subject: Loaded<SubjectRecord>,
     pub(super) fleet: Loaded<Fleet>,
+}
+
+impl State {
+    /// What a session of an app depends on.
+    pub(super) fn surroundings(&self, app: Standing) -> Surroundings<'_> {
+        Surroundings {
+            app,
+            device: self.device.value.as_ref(),
+            subject: self.subject.value.as_ref(),
+            fleet: self.fleet.value.as_ref(),
+        }
+    }
 }
 
 /// Where a flow's records are.

@@ -6,7 +6,7 @@ use crate::proof::dpop::{self, UnverifiedProof};
 use crate::proof::{Body, ProofExpectation, TargetUri, VerifiedProof};
 use crate::reason::Reason;
 use crate::secret::Secret;
-use crate::session::{Requirements, Surroundings, admit};
+use crate::session::{Requirements, admit};
 use crate::time::Timestamp;
 use crate::token::access::{self, VerifiedClaims};
 
@@ -68,12 +68,7 @@ async fn check(
     let record = record
         .and_then(|record| record.value)
         .ok_or(Reason::SessionRevoked)?;
-    let surroundings = Surroundings {
-        app: app.standing,
-        device: state.device.value.as_ref(),
-        subject: state.subject.value.as_ref(),
-        fleet: state.fleet.value.as_ref(),
-    };
+    let surroundings = state.surroundings(app.standing);
     admit(&claims, &record, surroundings, &request.required, now)?;
     Ok(claims)
 }

@@ -53,6 +53,9 @@ impl Assurance {
 }
 
 /// Evaluates attested facts under an app's policy: every check, and the verdict.
+///
+/// # Errors
+/// The verdict is an error for the first check that failed.
 pub fn evaluate(
     attested: &Attested,
     policy: &AppPolicy,
@@ -185,8 +188,9 @@ fn boot_checks(checks: &mut Checks, root: Option<&RootOfTrust>, policy: &Android
 }
 
 fn patch_checks(checks: &mut Checks, hardware: &AuthorizationList, policy: &AndroidPolicy) {
+    // The last number: digits of a patch level, 0 where it is none.
     let levels = [
-        ("os_version", hardware.os_version, policy.os_version_min, 6),
+        ("os_version", hardware.os_version, policy.os_version_min, 0),
         (
             "os_patch_level",
             hardware.os_patch_level,
@@ -210,16 +214,23 @@ fn patch_checks(checks: &mut Checks, hardware: &AuthorizationList, policy: &Andr
         if least == 0 {
             continue;
         }
-        // Some devices write a patch level without its day (YYYYMM where YYYYMMDD belongs): it counts
-        // as the first of the month.
-        let seen_value = seen.map(|value| match value {
-            100_000..=999_999 if digits == 8 => value * 100,
-            value => value,
-        });
+        let seen_value = seen.map(|value| whole_patch_level(value, digits));
         let new_enough = seen_value.is_some_and(|value| value >= u64::from(least));
         let seen = seen.map_or("absent".to_owned(), |value| value.to_string());
         let outcome = require(new_enough, Reason::PostureBelowPolicy);
         checks.note(name, 0, outcome, (seen, format!("at least {least}")));
+    }
+}
+
+/// A patch level in its full form. Some devices leave out the day where `YYYYMMDD` belongs, some
+/// write it as 00: both count as the first of the month. A day where `YYYYMM` belongs is dropped, or
+/// the number would pass for a level far in the future.
+const fn whole_patch_level(value: u64, digits: u32) -> u64 {
+    match (value, digits) {
+        (100_000..=999_999, 8) => value * 100 + 1,
+        (10_000_000..=99_999_999, 8) if value.is_multiple_of(100) => value + 1,
+        (10_000_000..=99_999_999, 6) => value / 100,
+        _ => value,
     }
 }
 

@@ -4,6 +4,8 @@
 
 mod evaluate;
 mod posture;
+#[cfg(test)]
+mod tests;
 
 pub use evaluate::{Assurance, device_key_checks, evaluate, posture_checks};
 pub use posture::{AndroidPosture, ApplePosture, Posture};

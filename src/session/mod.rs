@@ -9,6 +9,8 @@ mod device;
 mod liveness;
 mod open;
 mod rotate;
+#[cfg(test)]
+mod tests;
 
 pub use admit::{Requirements, admit};
 pub use device::{Candidate, Registration, register, revoke};

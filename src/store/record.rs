@@ -13,6 +13,8 @@ use crate::session::{Device, Fleet, Session, SubjectRecord};
 use crate::token::keyring::Keyring;
 use crate::token::{KeyTag, Purpose, Subkey};
 
+#[cfg(test)]
+mod tests;
 mod wire;
 
 /// The first byte of every sealed record.

@@ -1,0 +1,187 @@
+use super::*;
+use crate::session::{Registration, RevocationReason, register, revoke};
+
+const ENTRIES_MAX: usize = 128;
+
+fn registered(
+    existing: Option<&Device>,
+    subject: Option<&SubjectRecord>,
+    revoked: &BTreeSet<DeviceId>,
+    policy: &AppPolicy,
+) -> Result<Registration, Refusal> {
+    register(candidate(), existing, (subject, revoked), policy, now())
+}
+
+fn with_devices(ids: impl IntoIterator<Item = u8>) -> SubjectRecord {
+    SubjectRecord {
+        devices: ids.into_iter().map(device_id).collect(),
+        ..subject()
+    }
+}
+
+fn none() -> BTreeSet<DeviceId> {
+    BTreeSet::new()
+}
+
+#[test]
+fn the_first_device_of_a_subject_makes_the_subject() {
+    let Registration {
+        device: made,
+        subject,
+    } = registered(None, None, &none(), &policy()).unwrap();
+    assert_eq!(
+        made,
+        Device {
+            epoch: 0,
+            ..device()
+        }
+    );
+    let expected = SubjectRecord {
+        epoch: 0,
+        devices: vec![device_id(1)],
+        sessions: Vec::new(),
+    };
+    assert_eq!(subject, expected);
+}
+
+#[test]
+fn registering_again_is_idempotent_but_for_the_evidence() {
+    let first = registered(None, None, &none(), &policy()).unwrap();
+    let later = now().after(GRACE);
+    let newer = Candidate {
+        trust_level: TrustLevel::StrongBox,
+        chain_serials: vec!["2".to_owned()],
+        ..candidate()
+    };
+    let known = (Some(&first.subject), &none());
+    let second = register(newer, Some(&first.device), known, &policy(), later).unwrap();
+    assert_eq!(second.subject, first.subject);
+    let expected = Device {
+        attested_at: later,
+        trust_level: TrustLevel::StrongBox,
+        chain_serials: vec!["2".to_owned()],
+        ..first.device
+    };
+    assert_eq!(second.device, expected);
+}
+
+#[test]
+fn a_known_device_keeps_its_epoch() {
+    let again = registered(Some(&device()), Some(&subject()), &none(), &policy()).unwrap();
+    assert_eq!(again.device.epoch, device().epoch);
+}
+
+#[test]
+fn a_device_that_the_index_lost_is_listed_again() {
+    let again = registered(
+        Some(&device()),
+        Some(&with_devices([2])),
+        &none(),
+        &policy(),
+    );
+    assert_eq!(again.unwrap().subject.devices, [device_id(2), device_id(1)]);
+}
+
+#[test]
+fn a_revoked_key_never_comes_back() {
+    let revoked = revoke(&device(), RevocationReason::UserRequest, now());
+    for subject in [None, Some(subject()), Some(with_devices([2]))] {
+        let again = registered(Some(&revoked), subject.as_ref(), &none(), &policy());
+        assert_eq!(again, refused(Reason::DeviceKeyBanned));
+    }
+}
+
+#[test]
+fn a_key_is_not_registered_again_with_another_session_key() {
+    let device = Device {
+        session_key: Thumbprint::from_bytes([3; 32]),
+        ..device()
+    };
+    let again = registered(Some(&device), Some(&subject()), &none(), &policy());
+    assert_eq!(again, refused(Reason::DeviceExists));
+}
+
+#[test]
+fn devices_are_limited_and_revoked_ones_do_not_count() {
+    // The policy of these tests allows three.
+    let two = registered(None, Some(&with_devices([2, 3])), &none(), &policy());
+    assert_eq!(two.unwrap().subject.devices.len(), 3);
+    let full = with_devices([2, 3, 4]);
+    let third = registered(None, Some(&full), &none(), &policy());
+    assert_eq!(third, refused(Reason::DeviceLimit));
+    let revoked = [device_id(3)].into();
+    let room = registered(None, Some(&full), &revoked, &policy()).unwrap();
+    let ids = [2, 3, 4, 1].map(device_id);
+    assert_eq!(room.subject.devices, ids, "a revoked one stays listed");
+    // A known one is not a further one.
+    let known = registered(
+        Some(&device()),
+        Some(&with_devices([1, 2, 3])),
+        &none(),
+        &policy(),
+    );
+    assert!(known.is_ok());
+    // The revoked device of somebody else makes no room.
+    let foreign = [device_id(77)].into();
+    let seen = registered(None, Some(&full), &foreign, &policy());
+    assert_eq!(seen, refused(Reason::DeviceLimit));
+}
+
+#[test]
+fn the_index_is_bounded_and_the_oldest_revoked_entry_makes_room() {
+    let ids: Vec<u8> = (10..138).collect();
+    assert_eq!(ids.len(), ENTRIES_MAX);
+    let full = with_devices(ids);
+    let revoked: BTreeSet<DeviceId> = (12..138).map(device_id).collect();
+    let made = registered(None, Some(&full), &revoked, &policy()).unwrap();
+    let devices = made.subject.devices;
+    assert_eq!(devices.len(), ENTRIES_MAX);
+    assert!(
+        !devices.contains(&device_id(12)),
+        "the oldest revoked one leaves"
+    );
+    for stays in [10, 11, 13, 137, 1] {
+        assert!(devices.contains(&device_id(stays)), "{stays}");
+    }
+    assert_eq!(devices.last(), Some(&device_id(1)));
+}
+
+#[test]
+fn no_policy_lifts_the_bound_of_the_index() {
+    let boundless = AppPolicy {
+        devices_per_subject_max: usize::MAX,
+        ..policy()
+    };
+    let full = with_devices(10..138);
+    let seen = registered(None, Some(&full), &none(), &boundless);
+    assert_eq!(seen, refused(Reason::DeviceLimit));
+    let last = registered(None, Some(&with_devices(10..137)), &none(), &boundless);
+    assert_eq!(last.unwrap().subject.devices.len(), ENTRIES_MAX);
+}
+
+#[test]
+fn revoking_cuts_once_and_the_first_revocation_stays() {
+    let first = revoke(&device(), RevocationReason::Stolen, now());
+    let expected = Device {
+        state: DeviceState::Revoked {
+            at: now(),
+            why: RevocationReason::Stolen,
+        },
+        epoch: 5,
+        ..device()
+    };
+    assert_eq!(first, expected);
+    let again = revoke(&first, RevocationReason::Lost, now().after(GRACE));
+    assert_eq!(again, first);
+}
+
+#[test]
+fn a_revocation_at_the_last_epoch_still_revokes() {
+    let last = Device {
+        epoch: u64::MAX,
+        ..device()
+    };
+    let revoked = revoke(&last, RevocationReason::Lost, now());
+    assert_eq!(revoked.epoch, u64::MAX);
+    assert_eq!(revoked.check_active(), refused(Reason::DeviceRevoked));
+}

@@ -1,0 +1,396 @@
+//! Records through the seal and back, and everything that must not come through.
+
+use std::sync::LazyLock;
+
+use proptest::collection::{btree_map, btree_set, vec};
+use proptest::option;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
+
+use super::*;
+use crate::cli::keys::generate_files;
+use crate::id::{AppId, Bucket, DeviceId, SessionId, Subject};
+use crate::key::Thumbprint;
+use crate::policy::{AndroidPosture, ApplePosture, Posture, TrustLevel};
+use crate::secret::Secret;
+use crate::session::{DeviceState, EndReason, RevocationReason, SessionEntry, SessionState};
+use crate::store::{OperationId, keys};
+use crate::time::Timestamp;
+
+type File = (String, Secret<String>);
+
+fn files(day: u32) -> Vec<File> {
+    let at = format!("2026-11-{day:02}T00:00:00Z");
+    generate_files(Timestamp::parse_rfc3339(&at).unwrap()).unwrap()
+}
+
+static OLD_FILES: LazyLock<Vec<File>> = LazyLock::new(|| files(1));
+static KEYRING: LazyLock<Keyring> = LazyLock::new(|| Keyring::from_pem(&OLD_FILES).unwrap());
+/// The same service after a rotation: the old secret is still there.
+static ROTATED: LazyLock<Keyring> = LazyLock::new(|| {
+    let new = files(2)
+        .into_iter()
+        .filter(|(name, _)| name.starts_with("secret"));
+    let all: Vec<File> = OLD_FILES.iter().cloned().chain(new).collect();
+    Keyring::from_pem(&all).unwrap()
+});
+static FOREIGN: LazyLock<Keyring> = LazyLock::new(|| Keyring::from_pem(&files(1)).unwrap());
+
+fn stored(value: Vec<u8>) -> Record {
+    Record {
+        version: OperationId([0; 16]),
+        value,
+    }
+}
+
+fn open<T: Stored>(keyring: &Keyring, name: &Key, value: &[u8]) -> Result<T, RecordError> {
+    unseal(keyring, name, &stored(value.to_vec()))
+}
+
+fn bucket() -> impl Strategy<Value = Bucket> {
+    (0..crate::id::BUCKETS).prop_map(|number| Bucket::new(number).unwrap())
+}
+
+fn device_id() -> impl Strategy<Value = DeviceId> {
+    (bucket(), any::<[u8; 16]>()).prop_map(|(bucket, unique)| DeviceId::new(bucket, unique))
+}
+
+fn session_id() -> impl Strategy<Value = SessionId> {
+    (bucket(), any::<[u8; 16]>()).prop_map(|(bucket, unique)| SessionId::new(bucket, unique))
+}
+
+fn app() -> impl Strategy<Value = AppId> {
+    "[a-z0-9][a-z0-9._-]{0,63}".prop_map(|text| text.parse().unwrap())
+}
+
+fn subject_name() -> impl Strategy<Value = Subject> {
+    "\\PC{1,64}".prop_map(|text| text.parse().unwrap())
+}
+
+fn thumbprint() -> impl Strategy<Value = Thumbprint> {
+    any::<[u8; 32]>().prop_map(Thumbprint::from_bytes)
+}
+
+fn at() -> impl Strategy<Value = Timestamp> {
+    any::<i64>().prop_map(Timestamp::from_millis)
+}
+
+fn trust_level() -> impl Strategy<Value = TrustLevel> {
+    use TrustLevel::{AppAttest, Provisional, StrongBox, Tee};
+    prop::sample::select(vec![Provisional, AppAttest, Tee, StrongBox])
+}
+
+fn device_state() -> impl Strategy<Value = DeviceState> {
+    use RevocationReason::{Administrative, Compromised, Lost, Stolen, UserRequest};
+    let reasons = vec![Lost, Stolen, Compromised, UserRequest, Administrative];
+    option::of((at(), prop::sample::select(reasons))).prop_map(|revoked| {
+        revoked.map_or(DeviceState::Active, |(at, why)| DeviceState::Revoked {
+            at,
+            why,
+        })
+    })
+}
+
+fn session_state() -> impl Strategy<Value = SessionState> {
+    let reasons = vec![EndReason::LoggedOut, EndReason::RefreshTokenReused];
+    option::of((at(), prop::sample::select(reasons))).prop_map(|ended| {
+        ended.map_or(SessionState::Live, |(at, why)| SessionState::Ended {
+            at,
+            why,
+        })
+    })
+}
+
+fn posture() -> impl Strategy<Value = Posture> {
+    let android = (any::<[u32; 5]>(), any::<[bool; 3]>()).prop_map(|(numbers, flags)| {
+        Posture::Android(AndroidPosture {
+            attestation_version: numbers[0],
+            strongbox: flags[0],
+            os_version: numbers[1],
+            os_patch_level: numbers[2],
+            vendor_patch_level: numbers[3],
+            boot_patch_level: numbers[4],
+            self_signed_boot: flags[1],
+            remotely_provisioned: flags[2],
+        })
+    });
+    let text = || option::of(any::<String>());
+    let apple = (
+        any::<bool>(),
+        text(),
+        text(),
+        option::of(any::<u32>()),
+        text(),
+    );
+    let apple = apple.prop_map(|(development, version, build, category, bundle)| {
+        Posture::Apple(ApplePosture {
+            development,
+            os_version: version,
+            os_build: build,
+            validation_category: category,
+            bundle_version: bundle,
+        })
+    });
+    prop_oneof![android, apple]
+}
+
+prop_compose! {
+    fn device()(
+        id in device_id(),
+        (app, subject) in (app(), subject_name()),
+        (key, session_key) in (thumbprint(), thumbprint()),
+        state in device_state(),
+        epoch in any::<u64>(),
+        trust_level in trust_level(),
+        (registered_at, attested_at) in (at(), at()),
+        posture in posture(),
+        chain_serials in vec("[0-9a-f]{1,40}", 0..6),
+    ) -> Device {
+        Device {
+            id, app, subject, key, session_key, state, epoch, trust_level,
+            registered_at, attested_at, posture, chain_serials,
+        }
+    }
+}
+
+prop_compose! {
+    fn session()(
+        (id, device) in (session_id(), device_id()),
+        (app, subject, session_key) in (app(), subject_name(), thumbprint()),
+        state in session_state(),
+        generation in any::<u32>(),
+        times in any::<[i64; 5]>(),
+        (device_epoch, subject_epoch) in any::<(u64, u64)>(),
+        scopes in btree_set("[!#-~]{1,20}", 0..5),
+        (roles, amr) in (vec(any::<String>(), 0..4), vec(any::<String>(), 0..4)),
+        (audience, acr) in any::<(String, String)>(),
+    ) -> Session {
+        let [rotated_at, opened_at, idle_expires_at, expires_at, auth_time] =
+            times.map(Timestamp::from_millis);
+        Session {
+            id, device, app, subject, session_key, state, generation, rotated_at, opened_at,
+            idle_expires_at, expires_at, device_epoch, subject_epoch, scopes, audience, roles,
+            acr, amr, auth_time,
+        }
+    }
+}
+
+prop_compose! {
+    fn subject()(
+        epoch in any::<u64>(),
+        devices in vec(device_id(), 0..8),
+        sessions in vec((session_id(), device_id(), at()), 0..8),
+    ) -> SubjectRecord {
+        let sessions = sessions
+            .into_iter()
+            .map(|(id, device, expires_at)| SessionEntry { id, device, expires_at })
+            .collect();
+        SubjectRecord { epoch, devices, sessions }
+    }
+}
+
+prop_compose! {
+    fn fleet()(
+        not_before in option::of(at()),
+        apps in btree_map(app(), at(), 0..5),
+    ) -> Fleet {
+        Fleet { not_before, apps }
+    }
+}
+
+/// There and back; under another name, with another service's keys, or changed, not at all.
+fn passes_the_seal<T: Stored + PartialEq + std::fmt::Debug>(
+    record: &T,
+    name: &Key,
+    (bit, cut): (prop::sample::Index, prop::sample::Index),
+) -> Result<(), TestCaseError> {
+    let sealed = seal(&KEYRING, name, record).unwrap();
+    let seen = open::<T>(&KEYRING, name, &sealed);
+    prop_assert_eq!(seen.as_ref(), Ok(record));
+    let seen = open::<T>(&ROTATED, name, &sealed);
+    prop_assert_eq!(seen.as_ref(), Ok(record));
+    prop_assert!(open::<T>(&FOREIGN, name, &sealed).is_err());
+    for moved in [
+        Key::new(name.bucket(), format!("{}0", name.name())),
+        Key::new(
+            Bucket::new(name.bucket().number() ^ 1).unwrap(),
+            name.name().to_owned(),
+        ),
+    ] {
+        let seen = open::<T>(&KEYRING, &moved, &sealed);
+        prop_assert!(matches!(seen, Err(RecordError::Sealed)));
+    }
+    let mut changed = sealed.clone();
+    let bit = bit.index(changed.len() * 8);
+    changed[bit / 8] ^= 1 << (bit % 8);
+    prop_assert!(open::<T>(&KEYRING, name, &changed).is_err());
+    let shorter = &sealed[..cut.index(sealed.len())];
+    prop_assert!(open::<T>(&KEYRING, name, shorter).is_err());
+    let longer = [&sealed[..], &[0]].concat();
+    prop_assert!(open::<T>(&KEYRING, name, &longer).is_err());
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn a_device_passes_the_seal(record in device(), harm in any::<(prop::sample::Index, prop::sample::Index)>()) {
+        passes_the_seal(&record, &keys::device(&record.id), harm)?;
+    }
+
+    #[test]
+    fn a_session_passes_the_seal(record in session(), harm in any::<(prop::sample::Index, prop::sample::Index)>()) {
+        passes_the_seal(&record, &keys::session(&record.id), harm)?;
+    }
+
+    #[test]
+    fn a_subject_passes_the_seal(record in subject(), tag in any::<[u8; 32]>(), harm in any::<(prop::sample::Index, prop::sample::Index)>()) {
+        passes_the_seal(&record, &keys::subject(&tag), harm)?;
+    }
+
+    #[test]
+    fn a_fleet_passes_the_seal(record in fleet(), bucket in bucket(), harm in any::<(prop::sample::Index, prop::sample::Index)>()) {
+        passes_the_seal(&record, &keys::fleet(bucket), harm)?;
+    }
+
+    #[test]
+    fn random_bytes_open_as_nothing(bytes in vec(any::<u8>(), 0..200)) {
+        let name = keys::fleet(Bucket::new(0).unwrap());
+        prop_assert!(open::<Device>(&KEYRING, &name, &bytes).is_err());
+        let mut headed = vec![FORMAT];
+        headed.extend_from_slice(KEYRING.secret(Purpose::Seal).0.as_bytes());
+        headed.extend_from_slice(&bytes);
+        prop_assert!(open::<Session>(&KEYRING, &name, &headed).is_err());
+    }
+
+    #[test]
+    fn plain_bytes_that_are_no_record_never_panic(bytes in vec(any::<u8>(), 0..200)) {
+        // Whether random bytes are a record does not matter; that what is read can be written does.
+        if let Ok(record) = Session::decode(&bytes) {
+            prop_assert_eq!(Session::decode(&record.encode()), Ok(record));
+        }
+        if let Ok(record) = Device::decode(&bytes) {
+            prop_assert_eq!(Device::decode(&record.encode()), Ok(record));
+        }
+        if let Ok(record) = SubjectRecord::decode(&bytes) {
+            prop_assert_eq!(SubjectRecord::decode(&record.encode()), Ok(record));
+        }
+        if let Ok(record) = Fleet::decode(&bytes) {
+            prop_assert_eq!(Fleet::decode(&record.encode()), Ok(record));
+        }
+    }
+
+    #[test]
+    fn fields_of_a_later_version_are_passed_over(device in device(), session in session(), number in 20_u32..2000, text in any::<String>()) {
+        let mut later = device.encode();
+        prost::encoding::string::encode(number, &text, &mut later);
+        prop_assert_eq!(Device::decode(&later), Ok(device));
+        let mut later = session.encode();
+        prost::encoding::string::encode(number, &text, &mut later);
+        prop_assert_eq!(Session::decode(&later), Ok(session));
+    }
+}
+
+/// One record of each kind, always the same.
+fn sample() -> (Key, SubjectRecord) {
+    let id = DeviceId::new(Bucket::new(3).unwrap(), [5; 16]);
+    let record = SubjectRecord {
+        epoch: 1,
+        devices: vec![id],
+        sessions: Vec::new(),
+    };
+    (keys::subject(&[9; 32]), record)
+}
+
+#[test]
+fn no_single_bit_of_a_sealed_record_can_be_changed() {
+    let (name, record) = sample();
+    let sealed = seal(&KEYRING, &name, &record).unwrap();
+    for bit in 0..sealed.len() * 8 {
+        let mut changed = sealed.clone();
+        changed[bit / 8] ^= 1 << (bit % 8);
+        assert!(
+            open::<SubjectRecord>(&KEYRING, &name, &changed).is_err(),
+            "bit {bit}"
+        );
+    }
+    for length in 0..sealed.len() {
+        let shorter = &sealed[..length];
+        assert!(
+            open::<SubjectRecord>(&KEYRING, &name, shorter).is_err(),
+            "{length} bytes"
+        );
+    }
+}
+
+#[test]
+fn a_rotated_service_seals_with_the_new_secret_which_the_old_one_lacks() {
+    let (name, record) = sample();
+    let sealed = seal(&ROTATED, &name, &record).unwrap();
+    assert_eq!(open(&ROTATED, &name, &sealed), Ok(record));
+    let seen = open::<SubjectRecord>(&KEYRING, &name, &sealed);
+    assert_eq!(seen, Err(RecordError::Sealed));
+}
+
+#[test]
+fn the_same_record_is_never_sealed_to_the_same_bytes() {
+    let (name, record) = sample();
+    let first = seal(&KEYRING, &name, &record).unwrap();
+    assert_ne!(first, seal(&KEYRING, &name, &record).unwrap());
+}
+
+#[test]
+fn a_sealed_record_shows_nothing_of_its_subject() {
+    let name = keys::session(&SessionId::new(Bucket::new(3).unwrap(), [5; 16]));
+    let runner = &mut proptest::test_runner::TestRunner::deterministic();
+    let mut record = session().new_tree(runner).unwrap().current();
+    record.subject = "alice@example.com".parse().unwrap();
+    record.scopes = ["transfer:everything".to_owned()].into();
+    let sealed = seal(&KEYRING, &name, &record).unwrap();
+    for word in [&b"alice"[..], b"transfer"] {
+        assert!(!sealed.windows(word.len()).any(|window| window == word));
+    }
+}
+
+#[test]
+fn a_state_this_version_does_not_know_is_no_record() {
+    let runner = &mut proptest::test_runner::TestRunner::deterministic();
+    let mut device = device().new_tree(runner).unwrap().current();
+    device.state = DeviceState::Active;
+    // Field 6 says that it was revoked: without a reason, and with one from a later version.
+    for revoked in [&[0x32, 0][..], &[0x32, 2, 0x10, 99]] {
+        let plain = [&device.encode()[..], revoked].concat();
+        assert_eq!(Device::decode(&plain), Err(RecordError::Form));
+    }
+    assert_eq!(Device::decode(&[]), Err(RecordError::Form));
+    assert_eq!(Session::decode(&[]), Err(RecordError::Form));
+}
+
+#[test]
+fn one_kind_of_record_is_never_found_under_the_name_of_another() {
+    let bucket = Bucket::new(5).unwrap();
+    let names = [
+        keys::device(&DeviceId::new(bucket, [1; 16])),
+        keys::session(&SessionId::new(bucket, [1; 16])),
+        keys::subject(&[0; 32]),
+        keys::fleet(bucket),
+        keys::challenge(&[0; 32]),
+        keys::key_owner(&Thumbprint::from_bytes([0; 32])),
+        keys::proof(bucket, &Thumbprint::from_bytes([0; 32]), "x"),
+    ];
+    let kinds: std::collections::BTreeSet<&str> = names
+        .iter()
+        .map(|key| &key.name()[..key.name().len().min(3)])
+        .collect();
+    assert_eq!(kinds.len(), names.len());
+}
+
+#[test]
+fn proofs_meet_only_with_the_same_key_and_jti_in_the_same_bucket() {
+    let bucket = |number| Bucket::new(number).unwrap();
+    let key = |byte| Thumbprint::from_bytes([byte; 32]);
+    let one = keys::proof(bucket(1), &key(1), "a");
+    assert_eq!(one, keys::proof(bucket(1), &key(1), "a"));
+    assert_ne!(one, keys::proof(bucket(1), &key(1), "b"));
+    assert_ne!(one, keys::proof(bucket(1), &key(2), "a"));
+    assert_ne!(one, keys::proof(bucket(2), &key(1), "a"));
+}

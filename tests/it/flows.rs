@@ -1,0 +1,55 @@
+//! The flows, without gRPC: the same stories over every store, then what happens to them when the
+//! store loses answers, when many come at once, and when anything happens in any order.
+
+mod faults;
+mod issuing;
+mod model;
+mod phone;
+mod races;
+mod refreshing;
+mod registering;
+mod revoking;
+mod verifying;
+mod watched;
+mod world;
+
+use std::time::Duration;
+
+use assay::reason::Reason;
+
+use self::phone::{Kind, Phone};
+use self::watched::Hold;
+use self::world::{BANK, World};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// Makes a test of each story for each store.
+macro_rules! over_every_store {
+    ($($story:ident)*) => {
+        mod over_memory {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $story() {
+                super::$story(crate::flows::world::World::in_memory()).await;
+            })*
+        }
+
+        mod over_disk {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $story() {
+                let dir = tempfile::tempdir().unwrap();
+                super::$story(crate::flows::world::World::on_disk(dir.path())).await;
+            })*
+        }
+
+        mod over_redis {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $story() {
+                let server = crate::support::redis_server::RedisServer::start();
+                super::$story(crate::flows::world::World::over_redis(&server)).await;
+            })*
+        }
+    };
+}
+
+use over_every_store;

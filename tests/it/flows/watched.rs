@@ -1,0 +1,177 @@
+//! A store that counts its trips and can be told to fail.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use assay::id::Bucket;
+use assay::store::{Admission, Admitted, ChangeSet, Committed, Cursor, Store, StoreError};
+use async_trait::async_trait;
+use tokio::sync::Notify;
+
+/// Calls so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Trips {
+    pub(super) admits: usize,
+    pub(super) claims: usize,
+    pub(super) commits: usize,
+}
+
+impl Trips {
+    /// Trips in all, and how many of them were commits.
+    pub(super) fn since(self, earlier: Self) -> (usize, usize) {
+        let commits = self.commits - earlier.commits;
+        (self.admits - earlier.admits + commits, commits)
+    }
+}
+
+/// What becomes of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Answered,
+    NeverSent,
+    AnswerLost,
+}
+
+/// Where a commit is held until [`Watched::release`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// Nowhere.
+    Not = 0,
+    /// Before it is sent.
+    Before = 1,
+    /// When it is done; its answer is lost then.
+    After = 2,
+}
+
+#[derive(Debug)]
+pub(super) struct Watched {
+    inner: Arc<dyn Store>,
+    admits: AtomicUsize,
+    claims: AtomicUsize,
+    commits: AtomicUsize,
+    /// Of a hundred calls so many fail, half of them after they were done.
+    percent_lost: AtomicU32,
+    dice: AtomicU64,
+    /// What becomes of the next commit, a [`Hold`].
+    hold: AtomicU32,
+    /// Told when it is held.
+    pub(super) holding: Notify,
+    /// Lets it go on.
+    pub(super) release: Notify,
+}
+
+impl Watched {
+    pub(super) fn new(inner: Arc<dyn Store>) -> Self {
+        Self {
+            inner,
+            admits: AtomicUsize::new(0),
+            claims: AtomicUsize::new(0),
+            commits: AtomicUsize::new(0),
+            percent_lost: AtomicU32::new(0),
+            dice: AtomicU64::new(0),
+            hold: AtomicU32::new(Hold::Not as u32),
+            holding: Notify::new(),
+            release: Notify::new(),
+        }
+    }
+
+    pub(super) fn trips(&self) -> Trips {
+        Trips {
+            admits: self.admits.load(Ordering::SeqCst),
+            claims: self.claims.load(Ordering::SeqCst),
+            commits: self.commits.load(Ordering::SeqCst),
+        }
+    }
+
+    pub(super) fn lose(&self, percent: u32) {
+        self.percent_lost.store(percent, Ordering::SeqCst);
+    }
+
+    /// Holds the next commit.
+    pub(super) fn hold_next_commit(&self, hold: Hold) {
+        self.hold.store(hold as u32, Ordering::SeqCst);
+    }
+
+    async fn held(&self) {
+        self.holding.notify_one();
+        self.release.notified().await;
+    }
+
+    /// The same dice in every run (SplitMix64 over a counter).
+    fn fate(&self) -> Fate {
+        let percent = u64::from(self.percent_lost.load(Ordering::SeqCst));
+        if percent == 0 {
+            return Fate::Answered;
+        }
+        let mut z = self.dice.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::SeqCst);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^= z >> 31;
+        if z % 100 >= percent {
+            Fate::Answered
+        } else if (z / 100).is_multiple_of(2) {
+            Fate::NeverSent
+        } else {
+            Fate::AnswerLost
+        }
+    }
+}
+
+fn never_sent<T>() -> Result<T, StoreError> {
+    Err(StoreError::Unavailable("told to be".to_owned()))
+}
+
+fn answer_lost<T>() -> Result<T, StoreError> {
+    Err(StoreError::OutcomeUnknown("told to be".to_owned()))
+}
+
+#[async_trait]
+impl Store for Watched {
+    async fn admit(&self, ask: Admission) -> Result<Admitted, StoreError> {
+        self.admits.fetch_add(1, Ordering::SeqCst);
+        self.claims.fetch_add(ask.claim.len(), Ordering::SeqCst);
+        let fate = self.fate();
+        if fate == Fate::NeverSent {
+            return never_sent();
+        }
+        let answer = self.inner.admit(ask).await;
+        if fate == Fate::AnswerLost {
+            return answer_lost();
+        }
+        answer
+    }
+
+    async fn commit(&self, change: ChangeSet) -> Result<Committed, StoreError> {
+        self.commits.fetch_add(1, Ordering::SeqCst);
+        let fate = self.fate();
+        if fate == Fate::NeverSent {
+            return never_sent();
+        }
+        let hold = self.hold.swap(Hold::Not as u32, Ordering::SeqCst);
+        if hold == Hold::Before as u32 {
+            self.held().await;
+        }
+        let answer = self.inner.commit(change).await;
+        if hold == Hold::After as u32 {
+            self.held().await;
+            return answer_lost();
+        }
+        if fate == Fate::AnswerLost {
+            return answer_lost();
+        }
+        answer
+    }
+
+    async fn follow(
+        &self,
+        bucket: Bucket,
+        after: &Cursor,
+        limit: usize,
+    ) -> Result<Vec<(Cursor, Vec<u8>)>, StoreError> {
+        self.inner.follow(bucket, after, limit).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.inner.ping().await
+    }
+}
