@@ -17,3 +17,4 @@ mod support;
 mod telemetry;
 mod tls;
 mod tokens;
+mod walk;
