@@ -3,8 +3,6 @@
 //!
 //! Only the two ports are others, so that the test can run beside anything.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
