@@ -12,6 +12,7 @@ mod architecture;
 mod config;
 mod helm;
 mod inspect;
+mod pages;
 mod reasons;
 mod simulator;
 mod store;
