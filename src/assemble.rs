@@ -8,7 +8,6 @@ use tokio::sync::watch;
 
 use crate::attestation::roots::{AndroidRoots, AppleRoots, Roots};
 use crate::attestation::status_list::StatusList;
-use crate::cli::keys::{self, KeysError};
 use crate::config::{
     AttestationConfig, CallerIdentity, Config, KeyGeneration, Keys, MissingStatusList, RedisConfig,
     StoreConfig, TlsFiles, Transport, read_secret,
@@ -18,6 +17,7 @@ use crate::grpc::caller::{Callers, Role};
 use crate::grpc::listener::{Limits, Security};
 use crate::grpc::server::Settings;
 use crate::grpc::tls::{TlsMaterial, server_config};
+use crate::key_directory::{self, KeysError};
 use crate::secret::Secret;
 use crate::store::embedded::Embedded;
 use crate::store::redis::{Redis, RedisOptions};
@@ -62,11 +62,11 @@ pub fn engine(
 fn keyring(keys: &Keys, clock: &Clock) -> Result<Keyring, AssembleError> {
     let dir = &keys.directory;
     let failed = |why: KeysError| because("keys")(&why);
-    let absent = !dir.exists() || keys::read_keys(dir).map_err(failed)?.is_empty();
+    let absent = !dir.exists() || key_directory::read_keys(dir).map_err(failed)?.is_empty();
     if absent && keys.generate == KeyGeneration::FirstStart {
-        keys::generate(dir, false, clock.now(), &mut std::io::sink()).map_err(failed)?;
+        key_directory::generate(dir, false, clock.now(), &mut std::io::sink()).map_err(failed)?;
     }
-    let files = keys::read_keys(dir).map_err(failed)?;
+    let files = key_directory::read_keys(dir).map_err(failed)?;
     Keyring::from_pem(&files).map_err(|why| because(format!("keys in {}", dir.display()))(&why))
 }
 

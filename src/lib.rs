@@ -21,6 +21,7 @@ pub mod assemble;
 pub mod cli;
 pub mod config;
 pub mod grpc;
+pub mod key_directory;
 pub mod service;
 pub mod simulator;
 pub mod telemetry;

@@ -9,7 +9,6 @@ use clap::{Args, Subcommand, ValueEnum};
 use data_encoding::{BASE64, HEXLOWER};
 use serde_json::json;
 
-use crate::key::sha256;
 use crate::secret::Secret;
 use crate::simulator::apple::Environment;
 use crate::simulator::proof::Dpop;
@@ -19,6 +18,10 @@ use crate::time::{Clock, Timestamp};
 
 /// The exit code for anything that could not be done.
 const UNUSABLE: u8 = 2;
+
+/// A made-up signing certificate. Like the other defaults it is what `assay config example
+/// --development` names, so that a new phone fits the configuration that is printed there.
+const SIGNING_DIGEST: &str = "0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f20";
 
 /// A software phone for development
 ///
@@ -49,16 +52,16 @@ struct New {
     #[arg(long, value_enum, default_value_t = Platform::Android)]
     platform: Platform,
     /// Android: the app's package
-    #[arg(long, default_value = "com.example.app")]
+    #[arg(long, default_value = "com.example.demo")]
     package: String,
-    /// Android: SHA-256 of the app's signing certificate, hex [default: a made-up one]
-    #[arg(long, value_name = "HEX")]
-    signing_digest: Option<String>,
+    /// Android: SHA-256 of the app's signing certificate, hex
+    #[arg(long, value_name = "HEX", default_value = SIGNING_DIGEST)]
+    signing_digest: String,
     /// iOS: the app's team
-    #[arg(long, default_value = "ABCDE12345")]
+    #[arg(long, default_value = "A1B2C3D4E5")]
     team_id: String,
     /// iOS: the app's bundle
-    #[arg(long, default_value = "com.example.app")]
+    #[arg(long, default_value = "com.example.demo")]
     bundle_id: String,
     /// iOS: what the app was built for
     #[arg(long, value_enum, default_value_t = AppEnvironment::Development)]
@@ -180,12 +183,8 @@ fn make(new: &New, now: Timestamp, out: &mut dyn Write) -> Result<(), Failure> {
     let profile = match new.platform {
         Platform::Android => Profile::Android {
             package: new.package.clone(),
-            signing_digest: match &new.signing_digest {
-                Some(text) => {
-                    HEXLOWER.encode(&storage::parse_digest(text).ok_or(StorageError::Digest)?)
-                }
-                None => HEXLOWER.encode(&sha256(b"development signing certificate")),
-            },
+            signing_digest: HEXLOWER
+                .encode(&storage::parse_digest(&new.signing_digest).ok_or(StorageError::Digest)?),
             authorities: absolute(&authorities)?,
         },
         Platform::Ios => Profile::Ios {

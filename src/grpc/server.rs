@@ -10,6 +10,7 @@ use tonic::service::Routes;
 use tonic_health::pb::FILE_DESCRIPTOR_SET as HEALTH_DESCRIPTORS;
 use tonic_health::server::{HealthReporter, health_reporter};
 use tonic_reflection::server::Builder as Reflection;
+use tonic_types::pb::FILE_DESCRIPTOR_SET as ERROR_DESCRIPTORS;
 
 use super::Services;
 use super::caller::{Authorize, Callers};
@@ -159,4 +160,6 @@ fn reflection() -> Reflection<'static> {
     Reflection::configure()
         .register_encoded_file_descriptor_set(DESCRIPTORS)
         .register_encoded_file_descriptor_set(HEALTH_DESCRIPTORS)
+        // So that a client that learns the API here can also read the details of our errors.
+        .register_encoded_file_descriptor_set(ERROR_DESCRIPTORS)
 }

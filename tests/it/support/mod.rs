@@ -2,3 +2,4 @@
 
 pub(crate) mod proxy;
 pub(crate) mod redis_server;
+pub(crate) mod sources;

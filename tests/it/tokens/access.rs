@@ -55,7 +55,7 @@ fn payload(token: &str) -> Value {
 /// A keyring whose signing key the test holds too, to sign what the service never would.
 fn keyring_with_known_key() -> (Keyring, ClientKey) {
     let key = ClientKey::generate();
-    let mut files = assay::cli::keys::generate_files(NOW).unwrap();
+    let mut files = assay::key_directory::generate_files(NOW).unwrap();
     let pem = assay::token::pem::encode(&key.pkcs8, "PRIVATE KEY");
     files.push(("signing-3.pem".to_owned(), pem));
     (Keyring::from_pem(&files).unwrap(), key)

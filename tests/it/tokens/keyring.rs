@@ -1,8 +1,8 @@
 //! Key files and what is derived from them.
 
-use assay::cli::keys::{NamedFile, generate_files};
 use assay::id::{AppId, Subject};
 use assay::key::Thumbprint;
+use assay::key_directory::{NamedFile, generate_files};
 use assay::secret::Secret;
 use assay::time::Timestamp;
 use assay::token::Purpose;

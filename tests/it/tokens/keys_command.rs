@@ -4,7 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use assay::cli::keys::{KeysArgs, KeysError, read_keys, run};
+use assay::cli::keys::{KeysArgs, run};
+use assay::key_directory::{KeysError, read_keys};
 use assay::time::Timestamp;
 use assay::token::keyring::Keyring;
 use clap::Parser;
@@ -107,7 +108,7 @@ fn refuses_a_directory_that_others_can_enter() {
 #[test]
 fn names_sort_as_time_does() {
     let names = |millis: i64| {
-        let files = assay::cli::keys::generate_files(Timestamp::from_millis(millis)).unwrap();
+        let files = assay::key_directory::generate_files(Timestamp::from_millis(millis)).unwrap();
         files[0].0.clone()
     };
     let base = NOW.as_secs() * 1000;

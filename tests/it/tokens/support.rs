@@ -1,7 +1,7 @@
 //! Keys and hand-made tokens.
 
-use assay::cli::keys::{NamedFile, generate_files};
 use assay::key::PublicKey;
+use assay::key_directory::{NamedFile, generate_files};
 use assay::secret::signing_rng;
 use assay::time::Timestamp;
 use assay::token::keyring::Keyring;
