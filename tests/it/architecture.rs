@@ -165,9 +165,6 @@ const PLACES: &[(&str, &[&str])] = &[
     ("clap", &["cli/", "main.rs"]),
     // One file parses public keys, so that there is one form of them.
     ("p256", &["key.rs"]),
-    // The independent readers of the tests; the service has its own, stricter ones.
-    ("jsonwebtoken", &[]),
-    ("rcgen", &[]),
     ("SystemTime", &["time.rs"]),
     // Everyone else is given instants; these measure spans between instants of `time.rs`.
     (
@@ -380,6 +377,26 @@ fn the_core_does_not_wait_or_touch_the_outside() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// What only tests use belongs to the tests: it is nothing the service should be built with.
+#[test]
+fn every_dependency_of_the_service_is_used_by_it() {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    let manifest: toml::Table = fs::read_to_string(manifest).unwrap().parse().unwrap();
+    let files = code();
+    for name in manifest["dependencies"].as_table().unwrap().keys() {
+        // The library of rustls-webpki has a name of its own.
+        let path = name
+            .strip_prefix("rustls-web")
+            .map_or(name.clone(), |_| "webpki".to_owned());
+        let path = path.replace('-', "_");
+        let used = files.iter().any(|file| uses(&file.text, &path));
+        assert!(
+            used,
+            "{name} is a dependency of the tests alone, or of nothing"
+        );
+    }
 }
 
 /// Where random bytes are needed, the shell draws them and the core is given them.
