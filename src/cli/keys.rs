@@ -5,10 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::key_directory::generate;
+use crate::key_directory::{KeysError, generate};
 use crate::time::Timestamp;
-
-pub use crate::key_directory::{GenerateError, KeysError, NamedFile, generate_files, read_keys};
 
 /// `assay keys`.
 #[derive(Debug, Args)]

@@ -33,8 +33,9 @@ const GRACE: Duration = Duration::from_secs(600);
 const IDLE: Duration = Duration::from_secs(7 * 86_400);
 const ABSOLUTE: Duration = Duration::from_secs(30 * 86_400);
 
-static KEYRING: LazyLock<Keyring> =
-    LazyLock::new(|| Keyring::from_pem(&crate::cli::keys::generate_files(now()).unwrap()).unwrap());
+static KEYRING: LazyLock<Keyring> = LazyLock::new(|| {
+    Keyring::from_pem(&crate::key_directory::generate_files(now()).unwrap()).unwrap()
+});
 static PHONE_KEY: LazyLock<SoftKey> = LazyLock::new(|| SoftKey::generate(Curve::P256).unwrap());
 static OTHER_KEY: LazyLock<SoftKey> = LazyLock::new(|| SoftKey::generate(Curve::P256).unwrap());
 

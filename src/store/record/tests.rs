@@ -8,9 +8,9 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 
 use super::*;
-use crate::cli::keys::generate_files;
 use crate::id::{AppId, Bucket, DeviceId, SessionId, Subject};
 use crate::key::Thumbprint;
+use crate::key_directory::generate_files;
 use crate::policy::{AndroidPosture, ApplePosture, Posture, TrustLevel};
 use crate::secret::Secret;
 use crate::session::{DeviceState, EndReason, RevocationReason, SessionEntry, SessionState};

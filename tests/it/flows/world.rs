@@ -8,13 +8,13 @@ use std::time::Duration;
 use assay::attestation::roots::{AndroidRoots, AppleRoots, Roots};
 use assay::attestation::status_list::StatusList;
 use assay::attestation::{AndroidApp, AppIdentity, AppleApp, apple};
-use assay::cli::keys::generate_files;
 use assay::flow::{
     App, Engine, Failure, Grant, PageRequest, create_challenge, end_session, introspect_token,
     issue_session, list_devices, list_sessions, refresh_session, register_device, revoke_device,
     verify_request,
 };
 use assay::id::{AppId, DeviceId, SessionId, Subject};
+use assay::key_directory::generate_files;
 use assay::policy::{
     AndroidPolicy, AppPolicy, ApplePolicy, Lifetimes, MissingRule, NonceRule, ProofPolicy,
     ProvisioningRule, ReuseRule, ScopeRule, TrustLevel,
