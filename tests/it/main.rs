@@ -10,6 +10,7 @@ mod apple_support;
 mod apple_vectors;
 mod config;
 mod helm;
+mod review;
 mod simulator;
 mod store;
 mod support;
