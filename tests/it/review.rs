@@ -145,3 +145,63 @@ fn what_passes_the_check_of_the_configuration_does_not_fail_later() {
     let most = "[apps.bank.limits]\ndevices_per_subject = 128\nsessions_per_subject = 1000";
     assert_eq!(problems(GOOD, most), [""; 0]);
 }
+
+/// A field marked `debug_redact` is in no text that a log or a failed test could show.
+#[test]
+fn messages_do_not_print_what_is_marked() {
+    use assay::grpc::proto::{
+        Device, EndSessionRequest, Grant, IssueSessionRequest, IssueSessionResponse,
+        RefreshSessionRequest, VerifyRequestRequest, end_session_request,
+    };
+    const MARKED: &str = "asr1.marked";
+    let marked = || MARKED.to_owned();
+    let grant = Grant {
+        access_token: marked(),
+        refresh_token: marked(),
+        ..Grant::default()
+    };
+    let by_token = end_session_request::Session::RefreshToken(marked());
+    let printed = [
+        format!("{grant:?}"),
+        format!("{:?}", IssueSessionResponse { grant: Some(grant) }),
+        format!("{by_token:?}"),
+        format!(
+            "{:?}",
+            EndSessionRequest {
+                session: Some(by_token)
+            }
+        ),
+        format!(
+            "{:?}",
+            Device {
+                subject: marked(),
+                ..Device::default()
+            }
+        ),
+        format!(
+            "{:?}",
+            IssueSessionRequest {
+                proof: marked(),
+                ..IssueSessionRequest::default()
+            }
+        ),
+        format!(
+            "{:?}",
+            RefreshSessionRequest {
+                refresh_token: marked(),
+                ..RefreshSessionRequest::default()
+            }
+        ),
+        format!(
+            "{:?}",
+            VerifyRequestRequest {
+                access_token: marked(),
+                ..VerifyRequestRequest::default()
+            }
+        ),
+    ];
+    for text in printed {
+        assert!(text.contains("[redacted]"), "{text}");
+        assert!(!text.contains(MARKED), "{text}");
+    }
+}
