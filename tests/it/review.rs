@@ -205,3 +205,59 @@ fn messages_do_not_print_what_is_marked() {
         assert!(!text.contains(MARKED), "{text}");
     }
 }
+
+async fn serve(dir: &Path) -> assay::service::Service {
+    let text = r#"
+mode = "development"
+[server]
+listen = "127.0.0.1:0"
+plaintext = true
+public_url = "https://assay.example"
+drain = "2s"
+[side]
+listen = "127.0.0.1:0"
+[keys]
+directory = "keys"
+generate = true
+[store]
+kind = "memory"
+[attestation]
+status_list_missing = "allow"
+[apps.bank]
+audiences = ["api"]
+[apps.bank.apple]
+team_id = "A1B2C3D4E5"
+bundle_id = "com.example.bank"
+"#;
+    let file = dir.join("assay.toml");
+    std::fs::write(&file, text).unwrap();
+    let config = Config::load(&file).unwrap();
+    let metrics = Arc::new(assay::telemetry::metrics::Metrics::new("0"));
+    let clock = assay::time::Clock::system();
+    assay::service::Service::start(&config, clock, metrics)
+        .await
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_who_watches_the_health_does_not_hold_up_the_end() {
+    use tonic_health::pb::HealthCheckRequest;
+    use tonic_health::pb::health_check_response::ServingStatus;
+    use tonic_health::pb::health_client::HealthClient;
+    let dir = tempfile::tempdir().unwrap();
+    let service = serve(dir.path()).await;
+    let url = format!("http://{}", service.grpc_addr());
+    let channel = tonic::transport::Endpoint::from_shared(url).unwrap();
+    let mut client = HealthClient::new(channel.connect().await.unwrap());
+    let request = HealthCheckRequest {
+        service: String::new(),
+    };
+    let mut watched = client.watch(request).await.unwrap().into_inner();
+    assert!(watched.message().await.unwrap().is_some());
+    assert!(service.stop().await, "not drained");
+    let mut last = None;
+    while let Ok(Some(status)) = watched.message().await {
+        last = Some(status.status());
+    }
+    assert_eq!(last, Some(ServingStatus::NotServing));
+}
