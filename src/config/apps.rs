@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::reader::{Reader, Section};
 use super::report::quoted;
-use super::sections::{public, secs};
-use super::value::{checked, choice, count, flag, list, set, show_span, span, url};
+use super::sections::{proof_target, secs};
+use super::value::{checked, choice, count, flag, list, set, show_span, span};
 use super::{App, Mode, platforms};
 use crate::attestation::AppIdentity;
 use crate::id::AppId;
@@ -26,8 +26,10 @@ const AUDIENCES_MAX: usize = 32;
 const AUDIENCE_BYTES_MAX: usize = 255;
 /// Most further URIs proofs may be aimed at.
 const URIS_MAX: usize = 32;
-/// Devices and sessions of a subject are listed in its record, which has to stay small.
-const PER_SUBJECT: RangeInclusive<u32> = 1..=1000;
+/// Devices and sessions of a subject are listed in its record, which has to stay small. The index of
+/// devices has 128 places (`session::register`); a larger number here would promise too much.
+const DEVICES: RangeInclusive<u32> = 1..=128;
+const SESSIONS: RangeInclusive<u32> = 1..=1000;
 
 const fn days(days: u64) -> Duration {
     secs(days * 24 * 60 * 60)
@@ -199,7 +201,7 @@ fn proof(reader: &mut Reader<'_>, mut section: Section<'_, '_>, mode: Mode) -> O
     ];
     let nonce = section.or(reader, "nonce", NonceRule::Required, choice(&rules));
     let window = section.or(reader, "iat_window", secs(60), span(secs(5)..=secs(600)));
-    let uris = list(0..=URIS_MAX, url(public(mode)));
+    let uris = list(0..=URIS_MAX, proof_target(mode));
     let uris = section.or(reader, "accepted_uris", Vec::new(), uris);
     section.finish(reader);
     Some(ProofPolicy {
@@ -211,9 +213,9 @@ fn proof(reader: &mut Reader<'_>, mut section: Section<'_, '_>, mode: Mode) -> O
 
 /// Devices of a subject, sessions of a subject, sessions of a device.
 fn caps(reader: &mut Reader<'_>, mut section: Section<'_, '_>) -> Option<(usize, usize, usize)> {
-    let devices = section.or(reader, "devices_per_subject", 10, count(PER_SUBJECT));
-    let sessions = section.or(reader, "sessions_per_subject", 50, count(PER_SUBJECT));
-    let per_device = section.maybe(reader, "sessions_per_device", count(PER_SUBJECT));
+    let devices = section.or(reader, "devices_per_subject", 10, count(DEVICES));
+    let sessions = section.or(reader, "sessions_per_subject", 50, count(SESSIONS));
+    let per_device = section.maybe(reader, "sessions_per_device", count(SESSIONS));
     let at = section.at("sessions_per_device");
     section.finish(reader);
     let (devices, sessions, per_device) = (devices?, sessions?, per_device?);

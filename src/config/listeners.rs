@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::reader::{FileKind, Reader, Section};
-use super::sections::{ROLES, public, secs};
-use super::value::{address, choice, count, flag, path, set, span, url};
+use super::sections::{ROLES, proof_target, secs};
+use super::value::{address, choice, count, flag, path, set, span};
 use super::{Limits, Mode, Role, Server, SideServer, TlsFiles, Transport};
 
 /// Largest request: at least twice the largest evidence, at most gRPC's customary 4 MiB.
@@ -58,7 +58,7 @@ pub(super) fn server(
 ) -> ServerParts {
     let listen = section.or(reader, "listen", LISTEN, address);
     let public_url = if section.is_written() {
-        section.need(reader, "public_url", url(public(mode)))
+        section.need(reader, "public_url", proof_target(mode))
     } else {
         section.value("public_url");
         None

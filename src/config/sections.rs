@@ -9,6 +9,7 @@ use super::{
     AttestationConfig, Caller, CallerIdentity, KeyGeneration, Keys, LogFormat, LogLevel,
     MissingStatusList, Mode, Role, Telemetry, Tokens,
 };
+use crate::proof::TargetUri;
 
 /// Most entries in `[[callers]]`.
 const CALLERS_MAX: usize = 1000;
@@ -42,6 +43,21 @@ pub(super) const fn public(mode: Mode) -> UrlRule {
             Mode::Development => &["http"],
         },
         path: true,
+    }
+}
+
+/// As [`public`], and in a form that the URI of a proof can be compared with: another one would be
+/// passed over when proofs come, and every one of them refused.
+pub(super) fn proof_target(
+    mode: Mode,
+) -> impl Fn(&mut Reader<'_>, &Value<'_>) -> Option<String> + Copy {
+    move |reader, value| {
+        let text = url(public(mode))(reader, value)?;
+        if text.parse::<TargetUri>().is_err() {
+            let hint = "plain characters of RFC 3986, no \".\" or \"..\" between slashes";
+            return reader.wrong(value.span(), "proofs cannot be aimed at this URL", hint);
+        }
+        Some(text)
     }
 }
 
@@ -250,8 +266,9 @@ pub(super) fn telemetry(
         LogLevel::Trace,
     ]
     .map(|level| (level.as_str(), level));
+    // The exporter has no TLS: the collector stands beside the service.
     let otlp = UrlRule {
-        schemes: &["https", "http"],
+        schemes: &["http"],
         loopback_schemes: &[],
         path: false,
     };

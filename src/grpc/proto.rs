@@ -15,3 +15,6 @@
 )]
 
 tonic::include_proto!("assay.v1");
+
+// `Debug` of the messages whose fields are marked `debug_redact`.
+include!(concat!(env!("OUT_DIR"), "/redacted.rs"));

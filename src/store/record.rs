@@ -1,11 +1,13 @@
 //! The form in which devices, sessions, subjects and fleets are kept: protobuf, sealed.
 //!
-//! A sealed record is `format (1) ‖ key tag (4) ‖ nonce (12) ‖ AES-256-GCM(record)`, with the
-//! record's name as associated data, so a dump of the store shows no subject, scope or state, and a
-//! record copied under another name does not open.
+//! A sealed record is `format (1) ‖ key tag (4) ‖ nonce (12) ‖ AES-256-GCM(record)`, under a key of its
+//! name and with the name as associated data, so a dump of the store shows no subject, scope or
+//! state, and a record copied under another name does not open. Nothing here tells an old record
+//! from a new one: whoever can write to the store can put back what was there before.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use prost::Message;
+use zeroize::Zeroizing;
 
 use super::{Key, Record};
 use crate::secret::random;
@@ -75,9 +77,10 @@ pub fn seal<T: Stored>(keyring: &Keyring, name: &Key, record: &T) -> Result<Vec<
     let (tag, subkey) = keyring.secret(Purpose::Seal);
     let nonce = random::<NONCE_LEN>().map_err(|_| RecordError::Seal)?;
     let mut body = record.encode();
-    cipher(subkey)
+    let name = name.to_string();
+    cipher(subkey, &name)
         .and_then(|key| {
-            let aad = Aad::from(name.to_string());
+            let aad = Aad::from(&name);
             key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut body)
                 .ok()
         })
@@ -106,16 +109,21 @@ pub fn unseal<T: Stored>(keyring: &Keyring, name: &Key, record: &Record) -> Resu
         .find(Purpose::Seal, KeyTag::from_bytes(*tag))
         .ok_or(RecordError::Sealed)?;
     let mut body = body.to_vec();
-    let key = cipher(subkey).ok_or(RecordError::Sealed)?;
-    let aad = Aad::from(name.to_string());
+    let name = name.to_string();
+    let key = cipher(subkey, &name).ok_or(RecordError::Sealed)?;
+    let aad = Aad::from(&name);
     let plain = key
         .open_in_place(Nonce::assume_unique_for_key(*nonce), aad, &mut body)
         .map_err(|_| RecordError::Sealed)?;
     T::decode(plain)
 }
 
-fn cipher(subkey: &Subkey) -> Option<LessSafeKey> {
-    UnboundKey::new(&AES_256_GCM, subkey.bytes())
+/// The cipher of one record. Its key is derived for the record's name: random nonces are good for
+/// 2^32 messages under one key (NIST SP 800-38D, 8.3), which a fleet writes within weeks and one
+/// record never.
+fn cipher(subkey: &Subkey, name: &str) -> Option<LessSafeKey> {
+    let key = Zeroizing::new(subkey.mac(&[b"record", name.as_bytes()]));
+    UnboundKey::new(&AES_256_GCM, key.as_slice())
         .ok()
         .map(LessSafeKey::new)
 }

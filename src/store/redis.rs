@@ -107,8 +107,12 @@ impl Redis {
         within: Duration,
     ) -> Result<Committed, StoreError> {
         let deadline = within.saturating_add(self.response_timeout);
-        let busy = |_| StoreError::Unavailable("other commits wait for replicas".to_owned());
-        let link = timeout(deadline, self.waiting.lock()).await.map_err(busy)?;
+        let Ok(link) = timeout(deadline, self.waiting.lock()).await else {
+            // Where replicas lag, commits queue up here. What waits in vain is done all the same, and
+            // said to be on no replica: a revocation that is not applied is worse than one that may
+            // be lost.
+            return self.commit_local(change).await;
+        };
         let mut commands = Pipeline::with_capacity(2);
         // By its text: a script that was unknown would cost a second wait.
         commands.add_command(scripts::commit(change, By::Text));

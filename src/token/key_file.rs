@@ -83,7 +83,7 @@ pub enum KeyringError {
         wanted: &'static str,
     },
     /// Too many keys of one kind.
-    #[error("{file}: more than {KEYS_OF_A_KIND_MAX} keys of its kind; remove the oldest")]
+    #[error("{file}: more than {KEYS_OF_A_KIND_MAX} keys of its kind")]
     TooMany {
         /// The file that is one too many.
         file: String,

@@ -6,6 +6,9 @@
 //! | `secret-*.pem` | `ASSAY SECRET KEY` (32 bytes) | MACs of refresh tokens, challenges and nonces; seals records | the greatest name makes new ones, all are accepted |
 //! | `index.pem` | `ASSAY INDEX KEY` (32 bytes) | subject tags, buckets, device ids | never: it is where everything is found |
 //!
+//! A record in the store is sealed anew only when it is written, and some never are: without the secret
+//! that sealed it, it is lost. So an old secret stays where what it sealed is still wanted.
+//!
 //! A name that ends in `.next.pem` is known but not yet used. So a key can be given to every instance
 //! first, and be put to use (by renaming it) only when all of them would accept what it makes.
 

@@ -7,7 +7,7 @@
 //! The same claims under the same key tag give the same token, whoever mints it and whenever. A
 //! successor is minted under the tag of the token it follows, so a retry gives the very token of the
 //! lost answer, also when another secret came into use in between. A secret is therefore kept for as
-//! long as the longest session opened under it.
+//! long as the longest session opened under it, and longer for the records it sealed.
 
 use std::fmt;
 

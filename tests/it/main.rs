@@ -15,6 +15,7 @@ mod helm;
 mod inspect;
 mod pages;
 mod reasons;
+mod review;
 mod simulator;
 mod store;
 mod support;
