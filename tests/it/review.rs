@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay::cli::keys::generate_files;
+use assay::key_directory::generate_files;
 use assay::config::Config;
 use assay::id::Bucket;
 use assay::session::Fleet;
