@@ -17,7 +17,7 @@ over_every_store! {
 }
 
 /// Refreshes that succeed at each rate of loss.
-const REFRESHES: u32 = 250;
+const REFRESHES: u32 = 200;
 
 /// What was answered, for the whole life of a session.
 #[derive(Default)]

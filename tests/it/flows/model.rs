@@ -372,7 +372,7 @@ fn any_sequence_of_operations_goes_as_the_model_says() {
         .build()
         .unwrap();
     let config = ProptestConfig {
-        cases: 300,
+        cases: 200,
         failure_persistence: None,
         ..ProptestConfig::default()
     };

@@ -32,6 +32,7 @@ over_every_store! {
     a_token_that_is_not_ours_ends_nothing
     a_session_that_ends_during_a_refresh_is_not_refreshed
     a_reuse_that_races_a_rotation_still_ends_the_session
+    a_commit_whose_answer_was_lost_is_sent_again
 }
 
 async fn session_of(world: &World, kind: Kind) -> (Phone, Grant) {
@@ -435,4 +436,14 @@ async fn a_reuse_that_races_a_rotation_still_ends_the_session(world: World) {
     assert_eq!(reused, Some(Reason::RefreshTokenReused));
     let dead = refused(&world, &phone, &fourth).await;
     assert_eq!(dead, Some(Reason::SessionRevoked));
+}
+
+async fn a_commit_whose_answer_was_lost_is_sent_again(world: World) {
+    let (phone, grant) = session_of(&world, Kind::Android).await;
+    world.store.hold_next_commit(Hold::After);
+    world.store.release.notify_one();
+    let before = world.trips();
+    let (first, _) = outcome(&world, &phone, &grant.refresh_token).await.unwrap();
+    assert_eq!(first, RefreshOutcome::Rotated);
+    assert_eq!(world.trips().since(before), (3, 2));
 }
