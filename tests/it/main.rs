@@ -8,6 +8,7 @@ mod apple_assertions;
 mod apple_attacks;
 mod apple_support;
 mod apple_vectors;
+mod attacks_review;
 mod config;
 mod helm;
 mod simulator;
