@@ -141,7 +141,13 @@ mod tests {
             outcome(&data("Y2hhbGxlbmdl", "bank", "")),
             Ok(Thumbprint::from_bytes([7; 32]))
         );
-        for extra in [r#","more":1"#, r#","app_id":"bank""#, "}{", "} x"] {
+        for extra in [
+            r#","more":1"#,
+            r#","app_id":"bank""#,
+            r#","\u0061pp_id":"x""#,
+            "}{",
+            "} x",
+        ] {
             let bytes = data("Y2hhbGxlbmdl", "bank", extra);
             assert_eq!(outcome(&bytes), Err(Reason::EvidenceMalformed), "{extra}");
         }

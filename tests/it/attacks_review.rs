@@ -11,6 +11,7 @@ use assay::time::Timestamp;
 use rcgen::{KeyPair, PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, RsaKeySize};
 
 use crate::android_forge::*;
+use crate::apple_support::{self, Plan};
 
 fn verify_at(forge: &Forge, at: Timestamp) -> Result<Attested, Box<Rejection>> {
     let list = StatusList::empty();
@@ -191,7 +192,7 @@ fn tags_without_a_name_may_come_in_parts_too() {
 #[test]
 fn refuses_repetition_that_is_no_part_of_a_set() {
     let boot = root_of_trust(&[7; 32], 0xff, 0, Some(&[8; 32]));
-    let cases: [(&str, Vec<(u32, Vec<u8>)>); 4] = [
+    let cases = [
         ("a flag twice", vec![(503, null())]),
         ("two roots of trust", vec![(704, boot)]),
         ("a set without end", vec![(5, integers(&[4; 32]))]),
@@ -293,5 +294,17 @@ fn no_date_makes_the_verifier_panic() {
             assert_eq!(rejection.name, "dates");
         }
         forge.certificates[2].not_after = time("20260524165259Z");
+    }
+}
+
+#[test]
+fn a_field_of_another_form_does_not_hide_that_the_system_is_a_mac() {
+    let platform = apple_support::tagged(1026, "macosx");
+    for odd in [&[4, 1, 0][..], &[0xa0, 0], &[0x84, 2, 4, 0]] {
+        let mut plan = Plan::genuine();
+        let fields = apple_support::der(0x30, &[odd, &platform].concat());
+        plan.leaf.custom_extensions[1] = apple_support::extension(7, fields);
+        let refused = plan.verdict().unwrap_err();
+        assert_eq!(refused, Reason::BootStateRejected, "{odd:02x?}");
     }
 }
