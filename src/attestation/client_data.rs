@@ -33,7 +33,9 @@ impl ClientData {
     /// twice, or anything behind it.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<Self> {
-        if bytes.len() > CLIENT_DATA_BYTES_MAX {
+        // The decoder would also take the members' values as an array.
+        let object = bytes.trim_ascii_start().starts_with(b"{");
+        if !object || bytes.len() > CLIENT_DATA_BYTES_MAX {
             return None;
         }
         serde_json::from_slice(bytes).ok()
@@ -139,11 +141,19 @@ mod tests {
             outcome(&data("Y2hhbGxlbmdl", "bank", "")),
             Ok(Thumbprint::from_bytes([7; 32]))
         );
-        for extra in [r#","more":1"#, r#","app_id":"bank""#, "}{", "} x"] {
+        for extra in [
+            r#","more":1"#,
+            r#","app_id":"bank""#,
+            r#","\u0061pp_id":"x""#,
+            "}{",
+            "} x",
+        ] {
             let bytes = data("Y2hhbGxlbmdl", "bank", extra);
             assert_eq!(outcome(&bytes), Err(Reason::EvidenceMalformed), "{extra}");
         }
-        for bytes in [&b""[..], b"[]", b"\xff", &[b' '; CLIENT_DATA_BYTES_MAX + 1]] {
+        let array = format!(r#"["register","Y2hhbGxlbmdl","bank","{}"]"#, "A".repeat(43));
+        let long = [b' '; CLIENT_DATA_BYTES_MAX + 1];
+        for bytes in [&b""[..], b"[]", b"\xff", array.as_bytes(), &long] {
             assert_eq!(outcome(bytes), Err(Reason::EvidenceMalformed));
         }
     }

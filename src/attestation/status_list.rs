@@ -72,6 +72,10 @@ impl StatusList {
         if json.len() > LIST_BYTES_MAX {
             return Err(StatusListError::TooLarge(json.len()));
         }
+        // The decoder would also take an array of the members' values, and `[{}]` as an empty list.
+        if !json.trim_ascii_start().starts_with(b"{") {
+            return Err(StatusListError::Malformed { line: 1, column: 0 });
+        }
         let document: Document =
             serde_json::from_slice(json).map_err(|error| StatusListError::Malformed {
                 line: error.line(),
@@ -199,6 +203,7 @@ mod tests {
             &b""[..],
             b"{}",
             b"[]",
+            b"[{}]",
             br#"{"entries": []}"#,
             br#"{"entries": {"xyz": {"status": "REVOKED"}}}"#,
             br#"{"entries": {"": {"status": "REVOKED"}}}"#,

@@ -126,8 +126,6 @@ fn failures(examination: &Examination) -> BTreeSet<&'static str> {
 fn also_wrong(file: &str) -> &'static [&'static str] {
     match file {
         "google-keyattestation/allow_while_on_body.pem" => &["root"],
-        "google-android-key-attestation/algorithm_EC_SecurityLevel_StrongBox.pem" => &["names"],
-        "simplewebauthn/fido_conformance_fake_2020.pem" => &["shape"],
         _ => &[],
     }
 }

@@ -9,6 +9,7 @@ mod apple_attacks;
 mod apple_support;
 mod apple_vectors;
 mod architecture;
+mod attacks_review;
 mod config;
 mod flows;
 mod helm;

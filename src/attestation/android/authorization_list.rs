@@ -1,8 +1,9 @@
 //! `AuthorizationList`: what the key may do and what the device says of itself.
 //!
 //! Order-free, because real encoders do not sort. A tag that is not in the table is recorded by its
-//! number and otherwise ignored, because new systems add tags. A tag that occurs twice is refused:
-//! two readers could take different ones.
+//! number and otherwise ignored, because new systems add tags. A tag that occurs twice is refused,
+//! because two readers could take different ones; only a set may come in several parts, as some
+//! devices write it, and is their union.
 
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
@@ -14,6 +15,8 @@ use super::value::{AttestationApplicationId, Identifier, Origin, RootOfTrust, Va
 const TAGS_MAX: usize = 128;
 /// More than twice the number of values any enumeration has.
 const SET_VALUES_MAX: usize = 32;
+
+const TWICE: DerError = DerError("an authorization stated twice");
 
 /// One stated field of an [`AuthorizationList`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,24 +117,21 @@ impl AuthorizationList {
     /// Reads a list, from the content of its SEQUENCE.
     pub(super) fn read(mut reader: Reader<'_>) -> Result<Self, DerError> {
         let mut list = Self::default();
-        let mut seen = Vec::new();
+        let mut seen = 0_usize;
         while !reader.is_empty() {
             let element = reader.next()?;
             let tag = element.tag.number;
             if !element.tag.is_explicit() {
                 return Err(DerError("an authorization that is not explicitly tagged"));
             }
-            if seen.contains(&tag) {
-                return Err(DerError("an authorization stated twice"));
-            }
-            if seen.len() == TAGS_MAX {
+            if seen == TAGS_MAX {
                 return Err(DerError("more authorizations than there are"));
             }
-            seen.push(tag);
+            seen += 1;
             let mut inside = element.inside();
             if list.read_field(tag, &mut inside)? {
                 inside.finish()?;
-            } else {
+            } else if !list.unknown_tags.contains(&tag) {
                 list.unknown_tags.push(tag);
             }
         }
@@ -161,7 +161,9 @@ trait Slot {
 impl Slot for bool {
     fn fill(&mut self, inside: &mut Reader<'_>) -> Result<(), DerError> {
         inside.null()?;
-        *self = true;
+        if std::mem::replace(self, true) {
+            return Err(TWICE);
+        }
         Ok(())
     }
 
@@ -172,7 +174,11 @@ impl Slot for bool {
 
 impl<T: Typed> Slot for Option<T> {
     fn fill(&mut self, inside: &mut Reader<'_>) -> Result<(), DerError> {
-        *self = Some(T::read(inside)?);
+        let read = T::read(inside)?;
+        *self = Some(match self.take() {
+            None => read,
+            Some(earlier) => earlier.and(read)?,
+        });
         Ok(())
     }
 
@@ -184,6 +190,11 @@ impl<T: Typed> Slot for Option<T> {
 trait Typed: Sized {
     fn read(inside: &mut Reader<'_>) -> Result<Self, DerError>;
     fn value(&self) -> Value<'_>;
+
+    /// What a tag says that occurs once more.
+    fn and(self, _later: Self) -> Result<Self, DerError> {
+        Err(TWICE)
+    }
 }
 
 impl Typed for u64 {
@@ -212,6 +223,14 @@ impl Typed for Vec<u64> {
 
     fn value(&self) -> Value<'_> {
         Value::Integers(self)
+    }
+
+    fn and(mut self, later: Self) -> Result<Self, DerError> {
+        if self.len() + later.len() > SET_VALUES_MAX {
+            return Err(DerError("a set with more values than there are"));
+        }
+        self.extend(later);
+        Ok(self)
     }
 }
 

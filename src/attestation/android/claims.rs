@@ -75,7 +75,17 @@ pub(super) fn compare(checks: &mut Checks, description: &KeyDescription, given: 
     }
 
     let attested = description.application();
-    let seen = attested.map_or_else(|| "no app named".to_owned(), ToString::to_string);
+    let in_software = description
+        .software_enforced
+        .attestation_application_id
+        .as_ref();
+    let contradicted = in_software.filter(|app| Some(*app) != attested);
+    let seen = match (attested, contradicted) {
+        (Some(app), Some(other)) => format!("{app} by hardware, {other} by the system"),
+        (Some(app), None) => app.to_string(),
+        (None, _) => "no app named".to_owned(),
+    };
+    let attested = attested.filter(|_| contradicted.is_none());
     match given.app {
         Some(wanted) => {
             let outcome = app(attested, wanted.android.as_ref())
@@ -99,7 +109,8 @@ fn security_level(description: &KeyDescription) -> Result<String, Objection> {
 }
 
 /// Attestation keys of secure elements are certified as such, so that a leaked key of another kind
-/// cannot pass for one. Certificates for execution environments may say nothing.
+/// cannot pass for one. Certificates may also say nothing; a secure element then counts as an
+/// execution environment.
 fn security_level_certified(
     description: &KeyDescription,
     walk: &Walk<'_>,
@@ -110,7 +121,7 @@ fn security_level_certified(
         .attestation_security_level
         .max(description.keymint_security_level);
     let fits = match claimed {
-        SecurityLevel::StrongBox => strongbox,
+        SecurityLevel::StrongBox => strongbox || !tee,
         SecurityLevel::TrustedEnvironment => tee || !strongbox,
         SecurityLevel::Software => !tee && !strongbox,
     };

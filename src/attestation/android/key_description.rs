@@ -10,6 +10,8 @@ use super::value::{AttestationApplicationId, SecurityLevel};
 pub(super) const KEY_DESCRIPTION: &[u8] = &[0x2b, 6, 1, 4, 1, 0xd6, 0x79, 2, 1, 17];
 /// 1.3.6.1.4.1.11129.2.1.25: the same claims as an entity attestation token, which is not read.
 pub(super) const ENTITY_ATTESTATION_TOKEN: &[u8] = &[0x2b, 6, 1, 4, 1, 0xd6, 0x79, 2, 1, 25];
+/// 1.3.6.1.4.1.11129.2.1.29 and what is below it: a virtual machine attested remotely.
+pub(super) const VIRTUAL_MACHINE: &[u8] = &[0x2b, 6, 1, 4, 1, 0xd6, 0x79, 2, 1, 29];
 
 /// Values of `purposes`.
 pub mod purpose {

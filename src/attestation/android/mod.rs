@@ -43,7 +43,8 @@ use walk::Walk;
 pub struct Facts {
     /// What the hardware attests.
     pub key_description: KeyDescription,
-    /// What holds the key.
+    /// What holds the key: the lower of what the attestation says and what its certificates are
+    /// issued for.
     pub security_level: SecurityLevel,
     /// How the attestation key came to be on the device.
     pub provisioning: Provisioning,
@@ -119,9 +120,11 @@ pub(super) fn examine(
 
     let facts = description.zip(walk).map(|(description, walk)| {
         super::Facts::Android(Box::new(Facts {
-            security_level: description
-                .attestation_security_level
-                .min(description.keymint_security_level),
+            security_level: walk.security_level(
+                description
+                    .attestation_security_level
+                    .min(description.keymint_security_level),
+            ),
             key_description: description,
             provisioning: walk.provisioning(),
             serials: walk.serials(),

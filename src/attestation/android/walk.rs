@@ -1,7 +1,7 @@
 //! The walk from the leaf to a pinned key.
 
 use super::certificate::{Certificate, Extension, Spki};
-use super::key_description::{ENTITY_ATTESTATION_TOKEN, KEY_DESCRIPTION};
+use super::key_description::{ENTITY_ATTESTATION_TOKEN, KEY_DESCRIPTION, VIRTUAL_MACHINE};
 use super::name::dotted_oid;
 use super::provisioning::{Provisioning, names_level};
 use super::signature;
@@ -17,12 +17,13 @@ use crate::time::Timestamp;
 /// not enforced, because genuine attestation certificates contradict it.
 const CRITICAL_ALLOWED: [&[u8]; 2] = [&[0x55, 0x1d, 15], &[0x55, 0x1d, 19]];
 
-/// Certificates with the root, of each kind of chain.
-const FACTORY_LENGTH: usize = 4;
-const REMOTE_LENGTH: usize = 5;
-/// For a chain of neither kind: at least three certificates are sent, with or without the root.
-const SENT_MIN: usize = 3;
-const LENGTH_MAX: usize = 6;
+/// Leaf, attestation certificate, root: below this nothing stands between the leaf and the root.
+const LENGTH_MIN: usize = 3;
+/// Certificates with the root in every genuine factory chain. One more is how a key that was
+/// certified for something else would be made to attest; one less gives nobody anything.
+const FACTORY_LENGTH_MAX: usize = 4;
+/// The same for remote provisioning, and for a chain of neither kind.
+const LENGTH_MAX: usize = 5;
 
 /// A readable chain and the pinned key it leads to, if any.
 #[derive(Debug)]
@@ -84,7 +85,7 @@ impl<'a> Walk<'a> {
         note(
             checks,
             "names",
-            "each issued by the subject of the next",
+            "each but the leaf issued by the subject of the next",
             self.names(),
         );
         note(checks, "shape", self.shape_wanted(), self.shape());
@@ -100,6 +101,16 @@ impl<'a> Walk<'a> {
 
     pub(super) fn provisioning(&self) -> Provisioning {
         self.provisioning.clone()
+    }
+
+    /// What holds the key, by the word of the key's description and of the certificates: a secure
+    /// element that is not certified as one counts as an execution environment.
+    pub(super) fn security_level(&self, described: SecurityLevel) -> SecurityLevel {
+        if self.names_level(SecurityLevel::StrongBox) {
+            described
+        } else {
+            described.min(SecurityLevel::TrustedEnvironment)
+        }
     }
 
     /// Whether the attestation certificate or the one below the root names this level.
@@ -170,15 +181,19 @@ impl<'a> Walk<'a> {
         Ok("none twice, none critical that is not understood".to_owned())
     }
 
+    /// The roots also vouch for keys that attest nothing here: those that an app holds in a virtual
+    /// machine. With one of them it could sign an attestation of its own making.
     fn attestation_position(&self) -> Result<String, Objection> {
         for (index, certificate) in self.certificates.iter().enumerate() {
             let described = certificate.extensions_of(KEY_DESCRIPTION).count();
-            if certificate
-                .extensions_of(ENTITY_ATTESTATION_TOKEN)
-                .next()
-                .is_some()
-            {
-                let seen = "an entity attestation token, which may contradict the attestation";
+            for Extension { oid, .. } in &certificate.extensions {
+                let seen = if *oid == ENTITY_ATTESTATION_TOKEN {
+                    "an entity attestation token, which may contradict the attestation"
+                } else if oid.starts_with(VIRTUAL_MACHINE) {
+                    "an attestation of a virtual machine"
+                } else {
+                    continue;
+                };
                 return Err(Objection::untrusted(index, seen));
             }
             match (index, described) {
@@ -237,8 +252,11 @@ impl<'a> Walk<'a> {
         Ok("all verify".to_owned())
     }
 
+    /// The issuer in the leaf is written by the device, and secure elements exist that write the
+    /// wrong one: the name above the attestation certificate. Nothing hangs on it, because the
+    /// signature is verified with the key of the next certificate whatever its name.
     fn names(&self) -> Result<String, Objection> {
-        for (index, certificate) in self.certificates.iter().enumerate() {
+        for (index, certificate) in self.certificates.iter().enumerate().skip(1) {
             let expected = match (self.certificates.get(index + 1), &self.pin) {
                 (Some(issuer), _) => issuer.subject.raw,
                 (None, Some(pin)) => pin.root.subject(),
@@ -252,23 +270,23 @@ impl<'a> Walk<'a> {
         Ok("all chain".to_owned())
     }
 
-    fn shape_wanted(&self) -> String {
+    const fn length_max(&self) -> usize {
         match self.provisioning {
-            Provisioning::Factory => format!("{FACTORY_LENGTH} with the root (factory)"),
-            Provisioning::Remote { .. } => format!("{REMOTE_LENGTH} with the root (remote)"),
-            Provisioning::Other => format!("{SENT_MIN} sent, up to {LENGTH_MAX} with the root"),
+            Provisioning::Factory => FACTORY_LENGTH_MAX,
+            Provisioning::Remote { .. } | Provisioning::Other => LENGTH_MAX,
         }
+    }
+
+    fn shape_wanted(&self) -> String {
+        let kind = self.provisioning.as_str();
+        let most = self.length_max();
+        format!("{LENGTH_MIN} to {most} with the root ({kind})")
     }
 
     fn shape(&self) -> Result<String, Objection> {
         let length = self.length_with_root();
-        let fits = match self.provisioning {
-            Provisioning::Factory => length == FACTORY_LENGTH,
-            Provisioning::Remote { .. } => length == REMOTE_LENGTH,
-            Provisioning::Other => self.certificates.len() >= SENT_MIN && length <= LENGTH_MAX,
-        };
         let seen = format!("{length} certificates with the root");
-        if fits {
+        if (LENGTH_MIN..=self.length_max()).contains(&length) {
             Ok(seen)
         } else {
             Err(Objection::untrusted(None, seen))
@@ -291,11 +309,12 @@ impl<'a> Walk<'a> {
             let (Some(not_before), Some(not_after)) = certificate.validity() else {
                 return Err(Objection::untrusted(index, "a date that is none"));
             };
+            // Certificates are dated in whole seconds; the last one counts.
             if now < not_before {
                 let seen = format!("not valid before {not_before}");
                 return Err(Objection::untrusted(index, seen));
             }
-            if expires && now > not_after {
+            if expires && now.as_secs() > not_after.as_secs() {
                 let seen = format!("expired {not_after}");
                 return Err(Objection::untrusted(index, seen));
             }

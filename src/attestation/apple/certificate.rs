@@ -223,16 +223,19 @@ fn shown(name: &str) -> String {
         .collect()
 }
 
-/// The fields of a sequence of explicitly tagged primitives: number and content. Ends at the first
-/// that cannot be read.
+/// The fields of a sequence of explicitly tagged primitives: number and content. A field of another
+/// form is passed over, so that it cannot hide the ones behind it.
 fn tagged_fields(value: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
     let mut rest = match Any::from_der(value) {
         Ok(([], any)) if any.header.tag() == Tag::Sequence => any.data,
         _ => &[],
     };
-    std::iter::from_fn(move || {
+    let fields = std::iter::from_fn(move || {
         let (behind, field) = Any::from_der(rest).ok()?;
         rest = behind;
+        Some(field)
+    });
+    fields.filter_map(|field| {
         let (after, content) = Any::from_der(field.data).ok()?;
         let explicit = field.header.class() == Class::ContextSpecific && after.is_empty();
         explicit.then_some((field.header.tag().0, content.data))
