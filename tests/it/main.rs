@@ -9,6 +9,7 @@ mod apple_attacks;
 mod apple_support;
 mod apple_vectors;
 mod config;
+mod grpc;
 mod helm;
 mod simulator;
 mod store;

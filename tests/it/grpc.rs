@@ -1,0 +1,12 @@
+//! The service as its callers find it: started from a configuration file, spoken to over gRPC, with
+//! software phones.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod harness;
+mod refusal;
+mod story;
