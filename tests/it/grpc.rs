@@ -7,6 +7,9 @@
     reason = "a test fails by panicking"
 )]
 
+mod callers;
 mod harness;
 mod refusal;
+mod refusals;
 mod story;
+mod wire;

@@ -130,8 +130,8 @@ impl World {
         let endpoint = Endpoint::from_shared(address)
             .unwrap()
             .timeout(CALL_FOR_MAX);
-        let channel = endpoint.connect_lazy();
-        Ok(Server { service, channel })
+        let clients = Clients(endpoint.connect_lazy());
+        Ok(Server { service, clients })
     }
 
     pub(crate) fn android_options(&self) -> android::Options {
@@ -184,29 +184,43 @@ impl World {
 /// A running service and a connection to it.
 pub(crate) struct Server {
     pub(crate) service: Service,
-    pub(crate) channel: Channel,
+    pub(crate) clients: Clients,
 }
 
-impl Server {
+impl std::ops::Deref for Server {
+    type Target = Clients;
+
+    fn deref(&self) -> &Clients {
+        &self.clients
+    }
+}
+
+/// One caller's connection.
+#[derive(Clone)]
+pub(crate) struct Clients(pub(crate) Channel);
+
+impl Clients {
     pub(crate) fn attestation(&self) -> AttestationServiceClient<Channel> {
-        AttestationServiceClient::new(self.channel.clone())
+        AttestationServiceClient::new(self.0.clone())
     }
 
     pub(crate) fn devices(&self) -> DeviceServiceClient<Channel> {
-        DeviceServiceClient::new(self.channel.clone())
+        DeviceServiceClient::new(self.0.clone())
     }
 
     pub(crate) fn sessions(&self) -> SessionServiceClient<Channel> {
-        SessionServiceClient::new(self.channel.clone())
+        SessionServiceClient::new(self.0.clone())
     }
 
     pub(crate) fn verification(&self) -> VerificationServiceClient<Channel> {
-        VerificationServiceClient::new(self.channel.clone())
+        VerificationServiceClient::new(self.0.clone())
     }
+}
 
+impl Server {
     pub(crate) async fn stop(self) {
-        let Self { service, channel } = self;
-        drop(channel);
+        let Self { service, clients } = self;
+        drop(clients);
         assert!(service.stop().await, "every request was answered");
     }
 }
@@ -231,7 +245,7 @@ impl Phone {
         self.secrets.lock().unwrap().push(word.to_owned());
     }
 
-    pub(crate) async fn challenge(&mut self, server: &Server, subject: &str) -> Vec<u8> {
+    pub(crate) async fn challenge(&mut self, server: &Clients, subject: &str) -> Vec<u8> {
         let request = proto::CreateChallengeRequest {
             app_id: self.app.clone(),
             purpose: proto::ChallengePurpose::Register.into(),
@@ -283,7 +297,7 @@ impl Phone {
     /// A registration request with a fresh challenge and evidence for it.
     pub(crate) async fn registration(
         &mut self,
-        server: &Server,
+        server: &Clients,
         subject: &str,
     ) -> proto::RegisterDeviceRequest {
         let challenge = self.challenge(server, subject).await;
@@ -298,7 +312,7 @@ impl Phone {
 
     pub(crate) async fn register(
         &mut self,
-        server: &Server,
+        server: &Clients,
         subject: &str,
     ) -> Result<proto::RegisterDeviceResponse, Status> {
         let request = self.registration(server, subject).await;
@@ -312,7 +326,7 @@ impl Phone {
     }
 
     /// Registers a phone that is known to be good.
-    pub(crate) async fn join(&mut self, server: &Server, subject: &str) -> proto::Device {
+    pub(crate) async fn join(&mut self, server: &Clients, subject: &str) -> proto::Device {
         self.register(server, subject)
             .await
             .unwrap()
@@ -353,7 +367,7 @@ impl Phone {
 
     pub(crate) async fn issue(
         &mut self,
-        server: &Server,
+        server: &Clients,
         device: &proto::Device,
     ) -> Result<proto::Grant, Status> {
         self.send_issuance(server, self.issuance(device)).await
@@ -361,7 +375,7 @@ impl Phone {
 
     pub(crate) async fn send_issuance(
         &mut self,
-        server: &Server,
+        server: &Clients,
         request: proto::IssueSessionRequest,
     ) -> Result<proto::Grant, Status> {
         let answer = server.sessions().issue_session(request).await?;
@@ -386,7 +400,7 @@ impl Phone {
 
     pub(crate) async fn refresh(
         &mut self,
-        server: &Server,
+        server: &Clients,
         refresh_token: &str,
     ) -> Result<(proto::RefreshOutcome, proto::Grant), Status> {
         let request = self.refreshment(refresh_token);
@@ -412,7 +426,7 @@ impl Phone {
         }
     }
 
-    pub(crate) async fn decide(&mut self, server: &Server, access_token: &str) -> proto::Decision {
+    pub(crate) async fn decide(&mut self, server: &Clients, access_token: &str) -> proto::Decision {
         let decision = verify(server, self.call(access_token)).await.unwrap();
         self.learn(decision.next_nonce.clone());
         decision
@@ -425,7 +439,7 @@ pub(crate) fn own_uri(rpc: &str) -> String {
 }
 
 pub(crate) async fn verify(
-    server: &Server,
+    server: &Clients,
     request: proto::VerifyRequestRequest,
 ) -> Result<proto::Decision, Status> {
     let answer = server.verification().verify_request(request).await?;
@@ -433,7 +447,7 @@ pub(crate) async fn verify(
 }
 
 pub(crate) async fn introspect(
-    server: &Server,
+    server: &Clients,
     token: &str,
 ) -> Result<proto::IntrospectTokenResponse, Status> {
     let request = proto::IntrospectTokenRequest {
@@ -444,7 +458,7 @@ pub(crate) async fn introspect(
 }
 
 pub(crate) async fn revoke(
-    server: &Server,
+    server: &Clients,
     device_id: &str,
 ) -> Result<proto::RevokeDeviceResponse, Status> {
     let request = proto::RevokeDeviceRequest {
@@ -455,7 +469,7 @@ pub(crate) async fn revoke(
     Ok(server.devices().revoke_device(request).await?.into_inner())
 }
 
-pub(crate) async fn end_by_token(server: &Server, token: &str) -> Result<(), Status> {
+pub(crate) async fn end_by_token(server: &Clients, token: &str) -> Result<(), Status> {
     let session = proto::end_session_request::Session::RefreshToken(token.to_owned());
     let request = proto::EndSessionRequest {
         session: Some(session),
@@ -463,7 +477,7 @@ pub(crate) async fn end_by_token(server: &Server, token: &str) -> Result<(), Sta
     server.sessions().end_session(request).await.map(|_| ())
 }
 
-pub(crate) async fn sessions_of(server: &Server, subject: &str) -> Vec<proto::Session> {
+pub(crate) async fn sessions_of(server: &Clients, subject: &str) -> Vec<proto::Session> {
     let request = proto::ListSessionsRequest {
         subject: subject.to_owned(),
         ..proto::ListSessionsRequest::default()
@@ -472,7 +486,7 @@ pub(crate) async fn sessions_of(server: &Server, subject: &str) -> Vec<proto::Se
     answer.into_inner().sessions
 }
 
-pub(crate) async fn devices_of(server: &Server, subject: &str) -> Vec<proto::Device> {
+pub(crate) async fn devices_of(server: &Clients, subject: &str) -> Vec<proto::Device> {
     let request = proto::ListDevicesRequest {
         subject: subject.to_owned(),
         ..proto::ListDevicesRequest::default()

@@ -10,7 +10,10 @@ use assay::grpc::proto::RefreshOutcome::{Retry, Rotated};
 use assay::simulator::Device;
 
 fn phones(world: &World) -> Vec<(&'static str, Phone)> {
-    vec![("anna", world.android()), ("ines", world.iphone())]
+    vec![
+        ("anna@mail.test", world.android()),
+        ("ines@mail.test", world.iphone()),
+    ]
 }
 
 /// Every RPC in the order of a phone's life.
