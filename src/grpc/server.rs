@@ -109,7 +109,7 @@ impl Running {
         let layers = (
             observe,
             Authorize::new(Arc::new(callers)),
-            Guard::new(requests_max, request_for),
+            Guard::new(requests_max, request_for, stopped.clone()),
         );
         let serving = tokio::spawn(serve(listener, routes, layers, stopped));
         Ok(Self {

@@ -8,8 +8,11 @@
 )]
 
 mod callers;
+mod crowd;
 mod harness;
+mod outages;
 mod refusal;
 mod refusals;
 mod story;
+mod tokens;
 mod wire;

@@ -181,9 +181,7 @@ async fn the_story_goes_through_with_each_caller_in_its_role() {
     let grant = phone.issue(&auth, &device).await.unwrap();
     let (_, grant) = phone.refresh(&backend, &grant.refresh_token).await.unwrap();
     assert!(phone.decide(&resource, &grant.access_token).await.allow);
-    revoke(&on_call, &device.device_id)
-        .await
-        .unwrap();
+    revoke(&on_call, &device.device_id).await.unwrap();
     let no = phone.decide(&resource, &grant.access_token).await;
     assert_no(&no, "DEVICE_REVOKED");
     // Who may not ask is told the same of what exists and of what does not.

@@ -8,8 +8,8 @@ use assay::simulator::{android, apple};
 use tonic::{Request, Status};
 
 use super::harness::{
-    API, MEMORY, Phone, Server, World, end_by_token, eventually, http_get, own_uri, revoke,
-    sessions_of, verify,
+    API, Clients, MEMORY, Phone, Server, World, end_by_token, eventually, http_get, own_uri,
+    revoke, sessions_of, verify,
 };
 use super::refusal::{assert_refused, assert_says_none_of};
 use super::story::assert_no;
@@ -489,7 +489,7 @@ async fn decision_refusals(world: &World, server: &Server, seen: &mut Seen) {
 }
 
 pub(crate) async fn ask(
-    server: &Server,
+    server: &Clients,
     phone: &Phone,
     grant: &proto::Grant,
     required: proto::Requirements,

@@ -1,7 +1,8 @@
 //! The whole story over gRPC, on every store, across restarts and instances.
 
 use super::harness::{
-    MEMORY, Phone, Server, World, devices_of, end_by_token, introspect, revoke, sessions_of, verify,
+    Clients, MEMORY, Phone, World, devices_of, end_by_token, introspect, revoke, sessions_of,
+    verify,
 };
 use super::refusal::{action, assert_refused};
 use crate::support::redis_server::RedisServer;
@@ -17,7 +18,7 @@ fn phones(world: &World) -> Vec<(&'static str, Phone)> {
 }
 
 /// Every RPC in the order of a phone's life.
-pub(crate) async fn whole_story(world: &World, server: &Server, phone: &mut Phone, subject: &str) {
+pub(crate) async fn whole_story(world: &World, server: &Clients, phone: &mut Phone, subject: &str) {
     let registered = phone.register(server, subject).await.unwrap();
     let appraisal = registered.appraisal.unwrap();
     assert!(appraisal.accepted && appraisal.reason.is_empty());
@@ -74,7 +75,7 @@ pub(crate) async fn whole_story(world: &World, server: &Server, phone: &mut Phon
 }
 
 /// AppraiseEvidence gives the same verdict as a registration, and stores nothing.
-async fn appraised(server: &Server, world: &World, phone: &Phone) -> proto::Appraisal {
+async fn appraised(server: &Clients, world: &World, phone: &Phone) -> proto::Appraisal {
     // The evidence of another phone of the kind, so that this one keeps its key.
     let mut other = match phone.device {
         Device::Android { .. } => world.android(),
@@ -89,7 +90,7 @@ async fn appraised(server: &Server, world: &World, phone: &Phone) -> proto::Appr
     answer.unwrap().into_inner().appraisal.unwrap()
 }
 
-async fn keys_are_published(server: &Server) {
+async fn keys_are_published(server: &Clients) {
     let keys = server
         .verification()
         .get_jwks(proto::GetJwksRequest {})
@@ -101,7 +102,7 @@ async fn keys_are_published(server: &Server) {
     assert!(keys["keys"][0].get("d").is_none());
 }
 
-async fn allowed(server: &Server, phone: &mut Phone, grant: &proto::Grant, subject: &str) {
+async fn allowed(server: &Clients, phone: &mut Phone, grant: &proto::Grant, subject: &str) {
     let call = phone.call(&grant.access_token);
     let yes = verify(server, call.clone()).await.unwrap();
     assert!(yes.allow, "{}", yes.reason);
@@ -112,7 +113,7 @@ async fn allowed(server: &Server, phone: &mut Phone, grant: &proto::Grant, subje
 }
 
 /// The session is dead everywhere.
-async fn refused(server: &Server, phone: &mut Phone, grant: &proto::Grant, reason: &str) {
+async fn refused(server: &Clients, phone: &mut Phone, grant: &proto::Grant, reason: &str) {
     assert_no(&phone.decide(server, &grant.access_token).await, reason);
     let inactive = introspect(server, &grant.access_token).await.unwrap();
     assert_eq!(inactive, proto::IntrospectTokenResponse::default());
