@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod binary;
 mod callers;
 mod crowd;
 mod harness;
