@@ -144,7 +144,7 @@ fn scan_message(name: &str, bytes: &[u8], path: &str, depth: usize) -> Result<()
             format!("{path}.{}", field.name)
         };
         // A `oneof` is one place, whichever member fills it.
-        let place = field.oneof.map_or(Err(number), Ok);
+        let place = field.oneof.ok_or(number);
         if !field.repeated && !seen.insert(place) {
             return Err(WireRefusal::Doubled { path });
         }
@@ -177,7 +177,19 @@ fn fits(kind: Type, value: u64) -> bool {
         Type::Bool => value <= 1,
         Type::Uint32 | Type::Sint32 => u32::try_from(value).is_ok(),
         Type::Int32 | Type::Enum => i32::try_from(value.cast_signed()).is_ok(),
-        _ => true,
+        Type::Double
+        | Type::Float
+        | Type::Int64
+        | Type::Uint64
+        | Type::Fixed64
+        | Type::Fixed32
+        | Type::String
+        | Type::Group
+        | Type::Message
+        | Type::Bytes
+        | Type::Sfixed32
+        | Type::Sfixed64
+        | Type::Sint64 => true,
     }
 }
 
@@ -330,6 +342,19 @@ mod tests {
         let both = [0x22, 4, 0x0a, 0, 0x12, 0]; // evidence { android {} apple {} }
         let path = "evidence.apple".to_owned();
         assert_eq!(scan(NAME, &both), Err(WireRefusal::Doubled { path }));
+    }
+
+    #[test]
+    fn a_negative_number_of_32_bits_fits_with_its_sign_and_no_other_way() {
+        let name = "assay.v1.ListDevicesRequest";
+        let request = crate::grpc::proto::ListDevicesRequest {
+            page_size: -1,
+            ..Default::default()
+        };
+        assert_eq!(scan(name, &request.encode_to_vec()), Ok(()));
+        let cut = [0x10, 0xff, 0xff, 0xff, 0xff, 0x0f]; // 2^32 - 1
+        let path = "page_size".to_owned();
+        assert_eq!(scan(name, &cut), Err(WireRefusal::OutOfRange { path }));
     }
 
     #[test]

@@ -112,14 +112,13 @@ fn own_form(headers: &HeaderMap) -> Option<Status> {
     if headers.contains_key("grpc-status-details-bin") {
         return None;
     }
-    match Status::from_header_map(headers)?.code() {
-        Code::OutOfRange => Some(bad_request([("", "a message of fewer bytes")])),
-        Code::Internal | Code::Unknown | Code::Cancelled => {
-            Some(bad_request([("", "a message of this RPC")]))
-        }
-        // What does not exist is said as it is.
-        _ => None,
+    let code = Status::from_header_map(headers)?.code();
+    if code == Code::OutOfRange {
+        return Some(bad_request([("", "a message of fewer bytes")]));
     }
+    // What does not exist is said as it is.
+    matches!(code, Code::Internal | Code::Unknown | Code::Cancelled)
+        .then(|| bad_request([("", "a message of this RPC")]))
 }
 
 /// A body that ends when the server drains: a watch of health has no end of its own, nor has what a
@@ -168,7 +167,7 @@ impl http_body::Body for Ending {
                     added.map(|()| Frame::trailers(trailers))
                 }))
             }
-            polled => polled,
+            polled @ (Poll::Ready(_) | Poll::Pending) => polled,
         }
     }
 

@@ -1,11 +1,5 @@
 //! The service as its callers find it: started from a configuration file, spoken to over gRPC, with
 //! software phones.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
 
 mod binary;
 mod callers;

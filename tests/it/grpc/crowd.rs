@@ -1,9 +1,10 @@
 //! Many phones at once on one service.
 
+use std::sync::Arc;
+
 use super::harness::{MEMORY, Server, World};
 use super::story::{on, whole_story};
 use crate::support::redis_server::RedisServer;
-use std::sync::Arc;
 
 const CLIENTS: usize = 8;
 
@@ -39,7 +40,7 @@ async fn crowd(world: Arc<World>, server: Server, stories: usize) {
 async fn a_crowd_lives_its_stories_on_the_store_in_memory() {
     let world = Arc::new(World::new());
     let server = world.start(MEMORY).await;
-    crowd(world, server, 24).await;
+    crowd(world, server, 12).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -47,5 +48,5 @@ async fn a_crowd_lives_its_stories_on_redis() {
     let redis = RedisServer::start();
     let world = Arc::new(World::new());
     let server = world.start(&on(&redis)).await;
-    crowd(world, server, 12).await;
+    crowd(world, server, 6).await;
 }

@@ -16,8 +16,8 @@ use assay::simulator::{self, Authorities, android, apple};
 use assay::telemetry::metrics::Metrics;
 use assay::time::Clock;
 use tempfile::TempDir;
+use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Status};
 
 /// What phones believe the service is called.
 pub(crate) const PUBLIC_URL: &str = "https://assay.test";
@@ -528,9 +528,4 @@ pub(crate) async fn http_get_at(address: std::net::SocketAddr, path: &str) -> (S
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     let first = head.lines().next().unwrap();
     (first.to_owned(), body.to_owned())
-}
-
-/// The codes whose meaning is "ask again later", for tests of outages.
-pub(crate) fn is_unavailable(status: &Status) -> bool {
-    status.code() == Code::Unavailable
 }

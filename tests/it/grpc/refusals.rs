@@ -58,10 +58,12 @@ async fn every_refusal_reachable_from_outside_has_its_promised_form() {
     let world = World::new();
     let server = world.start(MEMORY).await;
     let mut seen = Seen::default();
+    phone_refusals(&world, &server, &mut seen).await;
     evidence_refusals(&world, &server, &mut seen).await;
     status_list_refusals(&world, &mut seen).await;
     registration_refusals(&world, &server, &mut seen).await;
     proof_refusals(&world, &server, &mut seen).await;
+    replay_refusals(&world, &server, &mut seen).await;
     session_refusals(&world, &server, &mut seen).await;
     expiry_refusals(&world, &server, &mut seen).await;
     decision_refusals(&world, &server, &mut seen).await;
@@ -83,7 +85,7 @@ async fn every_refusal_reachable_from_outside_has_its_promised_form() {
     assert!(stale.is_empty(), "excused without need: {stale:?}");
 }
 
-async fn evidence_refusals(world: &World, server: &Server, seen: &mut Seen) {
+async fn phone_refusals(world: &World, server: &Server, seen: &mut Seen) {
     let android = world.android_options();
     let bent = |change: &dyn Fn(&mut android::Options)| {
         let mut options = android.clone();
@@ -141,7 +143,9 @@ async fn evidence_refusals(world: &World, server: &Server, seen: &mut Seen) {
         .register(server, "eve@mail.test")
         .await;
     seen.refused(world, "ATTESTATION_APP_MISMATCH", got);
+}
 
+async fn evidence_refusals(world: &World, server: &Server, seen: &mut Seen) {
     for mut phone in [world.android(), world.iphone()] {
         let mut request = phone.registration(server, "eve@mail.test").await;
         request.challenge = phone.challenge(server, "eve@mail.test").await;
@@ -315,7 +319,19 @@ async fn proof_refusals(world: &World, server: &Server, seen: &mut Seen) {
             server.sessions().issue_session(request).await,
         );
     }
+    let foreign = proto::IssueSessionRequest {
+        device_id: other.device_id,
+        ..phone.issuance(&device)
+    };
+    let got = server.sessions().issue_session(foreign).await;
+    seen.refused(world, "DEVICE_KEY_UNKNOWN", got);
+}
 
+async fn replay_refusals(world: &World, server: &Server, seen: &mut Seen) {
+    let mut phone = world.android();
+    let device = phone.join(server, "rita@mail.test").await;
+    let good = own_uri("IssueSession");
+    let post = ("POST", good.as_str());
     // The nonce of a refusal makes the next proof good.
     let stale = proto::IssueSessionRequest {
         proof: phone.proof_with(post, None, |d| d.nonce = None),
@@ -336,13 +352,6 @@ async fn proof_refusals(world: &World, server: &Server, seen: &mut Seen) {
         "PROOF_REPLAYED",
         phone.send_issuance(server, used).await,
     );
-
-    let foreign = proto::IssueSessionRequest {
-        device_id: other.device_id,
-        ..phone.issuance(&device)
-    };
-    let got = server.sessions().issue_session(foreign).await;
-    seen.refused(world, "DEVICE_KEY_UNKNOWN", got);
 
     // Where a nonce is optional the phone's clock has to be right.
     let mut lax = world.android().with_app("lax");

@@ -1,5 +1,7 @@
 //! The whole story over gRPC, on every store, across restarts and instances.
 
+use std::slice::from_ref;
+
 use super::harness::{
     Clients, MEMORY, Phone, World, devices_of, end_by_token, introspect, revoke, sessions_of,
     verify,
@@ -33,12 +35,12 @@ pub(crate) async fn whole_story(world: &World, server: &Clients, phone: &mut Pho
     };
     let found = server.devices().get_device(found).await.unwrap();
     assert_eq!(found.into_inner().device.unwrap(), device);
-    assert_eq!(devices_of(server, subject).await, [device.clone()]);
+    assert_eq!(devices_of(server, subject).await, from_ref(&device));
 
     let first = phone.issue(server, &device).await.unwrap();
     let session = first.session.clone().unwrap();
     assert_eq!(session.device_id, device.device_id);
-    assert_eq!(sessions_of(server, subject).await, [session.clone()]);
+    assert_eq!(sessions_of(server, subject).await, from_ref(&session));
 
     allowed(server, phone, &first, subject).await;
     let active = introspect(server, &first.access_token).await.unwrap();
@@ -258,7 +260,7 @@ async fn a_second_instance_on_the_same_redis_sees_everything_at_once() {
         let request = phone.registration(&one, subject).await;
         let device = two.devices().register_device(request).await.unwrap();
         let device = device.into_inner().device.unwrap();
-        assert_eq!(devices_of(&one, subject).await, [device.clone()]);
+        assert_eq!(devices_of(&one, subject).await, from_ref(&device));
 
         let first = phone.issue(&one, &device).await.unwrap();
         let call = phone.call(&first.access_token);

@@ -370,7 +370,7 @@ async fn every_wrong_field_is_named_at_once() {
 }
 
 #[tokio::test]
-async fn unknown_enum_values_absurd_times_and_huge_lists_are_refused() {
+async fn unknown_enum_values_are_refused() {
     let (_world, server) = world().await;
     for value in [-1, 2, 99, i32::MIN, i32::MAX] {
         let request = proto::CreateChallengeRequest {
@@ -389,14 +389,22 @@ async fn unknown_enum_values_absurd_times_and_huge_lists_are_refused() {
             "{value}"
         );
     }
-    let at = |seconds, nanos| proto::IssueSessionRequest {
+}
+
+fn signed_in_at(seconds: i64, nanos: i32) -> proto::IssueSessionRequest {
+    proto::IssueSessionRequest {
         subject: "a".to_owned(),
         device_id: "dev_000000000000000000000000000000000000".to_owned(),
         proof: "p".to_owned(),
         scopes: vec!["read".to_owned()],
         auth_time: Some(prost_types::Timestamp { seconds, nanos }),
         ..proto::IssueSessionRequest::default()
-    };
+    }
+}
+
+#[tokio::test]
+async fn absurd_times_and_spans_are_refused() {
+    let (_world, server) = world().await;
     for (seconds, nanos) in [
         (i64::MIN, 0),
         (i64::MAX, 0),
@@ -404,7 +412,10 @@ async fn unknown_enum_values_absurd_times_and_huge_lists_are_refused() {
         (0, -1),
         (0, 1_000_000_000),
     ] {
-        let got = server.sessions().issue_session(at(seconds, nanos)).await;
+        let got = server
+            .sessions()
+            .issue_session(signed_in_at(seconds, nanos))
+            .await;
         assert_eq!(
             wrong_fields(&got.unwrap_err()),
             ["auth_time".to_owned()].into()
@@ -428,7 +439,12 @@ async fn unknown_enum_values_absurd_times_and_huge_lists_are_refused() {
             ["required.max_age".to_owned()].into()
         );
     }
-    let mut request = at(1, 0);
+}
+
+#[tokio::test]
+async fn huge_lists_are_refused() {
+    let (_world, server) = world().await;
+    let mut request = signed_in_at(1, 0);
     request.scopes = (0..5_000).map(|n| format!("scope{n}")).collect();
     request.roles = vec![String::new(); 5_000];
     let got = server.sessions().issue_session(request).await;
