@@ -21,6 +21,9 @@ use crate::time::Clock;
 /// The wait between two looks at the store for readiness: an orchestrator probes less often.
 const READINESS_EVERY: Duration = Duration::from_secs(1);
 
+/// What the side port has to finish its answers after the drain: they come from memory.
+const SIDE_CLOSES_WITHIN: Duration = Duration::from_secs(1);
+
 /// Why the service does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
@@ -47,8 +50,10 @@ pub struct Service {
     side: SocketAddr,
     engine: Arc<Engine>,
     drain_for: Duration,
-    stop: watch::Sender<bool>,
-    tasks: Vec<JoinHandle<()>>,
+    draining: watch::Sender<bool>,
+    closing: watch::Sender<bool>,
+    probe: JoinHandle<()>,
+    serving_side: JoinHandle<()>,
 }
 
 impl Service {
@@ -69,30 +74,24 @@ impl Service {
         let socket = TcpListener::bind(address).await.map_err(failed)?;
         let side = socket.local_addr().map_err(failed)?;
         let grpc = Arc::new(Running::start(&services, settings, Arc::clone(&metrics)).await?);
-        let (stop, stopped) = watch::channel(false);
+        let (draining, drains) = watch::channel(false);
+        let (closing, closes) = watch::channel(false);
         let ready = Arc::new(AtomicBool::new(false));
-        let probe = probe(
-            Arc::clone(&engine),
-            Arc::clone(&grpc),
-            Arc::clone(&ready),
-            stopped.clone(),
-        );
-        let shown = shown(&engine, metrics, ready);
-        let tasks = vec![
-            tokio::spawn(probe),
-            tokio::spawn(async move {
-                if let Err(error) = side::serve(socket, shown, until(stopped)).await {
-                    tracing::error!(error = %error.kind(), "the side port is gone");
-                }
-            }),
-        ];
+        let shown = shown(&engine, metrics, Arc::clone(&ready));
+        let probe = probe(Arc::clone(&engine), Arc::clone(&grpc), ready, drains);
         Ok(Self {
             grpc,
             side,
             engine,
             drain_for: config.server.drain_for,
-            stop,
-            tasks,
+            draining,
+            closing,
+            probe: tokio::spawn(probe),
+            serving_side: tokio::spawn(async move {
+                if let Err(error) = side::serve(socket, shown, until(closes)).await {
+                    tracing::error!(error = %error.kind(), "the side port is gone");
+                }
+            }),
         })
     }
 
@@ -115,18 +114,28 @@ impl Service {
     }
 
     /// Drains and stops. Whether every request under way was answered.
+    ///
+    /// Not ready from the beginning; metrics and probes are answered until the drain is over. When
+    /// everything was answered the store is closed behind this, so that another can open its file.
     pub async fn stop(self) -> bool {
-        let _ = self.stop.send(true);
+        let _ = self.draining.send(true);
+        // The probe first: it must not call the service ready again.
+        let _ = self.probe.await;
         let drained = self.grpc.stop(self.drain_for).await;
-        for task in self.tasks {
-            task.abort();
+        let _ = self.closing.send(true);
+        let mut side = self.serving_side;
+        if tokio::time::timeout(SIDE_CLOSES_WITHIN, &mut side)
+            .await
+            .is_err()
+        {
+            side.abort();
         }
         drained
     }
 }
 
-async fn until(mut stopped: watch::Receiver<bool>) {
-    let _ = stopped.wait_for(|stop| *stop).await;
+async fn until(mut said: watch::Receiver<bool>) {
+    let _ = said.wait_for(|said| *said).await;
 }
 
 /// Looks at the store again and again, so that the probes answer from memory.
@@ -134,34 +143,39 @@ async fn probe(
     engine: Arc<Engine>,
     grpc: Arc<Running>,
     ready: Arc<AtomicBool>,
-    stopped: watch::Receiver<bool>,
+    drains: watch::Receiver<bool>,
 ) {
     let mut said = None;
-    loop {
-        let answer = engine.store.ping().await;
-        if *stopped.borrow() {
-            return;
-        }
-        let now = answer.is_ok();
-        ready.store(now, Ordering::Relaxed);
-        grpc.set_ready(now).await;
-        let why = answer.err().map(|error| error.to_string());
-        if said.as_ref() != Some(&why) {
-            match &why {
-                None => tracing::info!("ready"),
-                Some(why) => tracing::warn!(detail = why.as_str(), "not ready"),
+    let look = async {
+        loop {
+            let answer = engine.store.ping().await;
+            ready.store(answer.is_ok(), Ordering::Relaxed);
+            grpc.set_ready(answer.is_ok()).await;
+            let why = answer.err().map(|error| error.to_string());
+            if said.as_ref() != Some(&why) {
+                match &why {
+                    None => tracing::info!("ready"),
+                    Some(why) => tracing::warn!(detail = why.as_str(), "not ready"),
+                }
+                said = Some(why);
             }
-            said = Some(why);
+            tokio::time::sleep(READINESS_EVERY).await;
         }
-        tokio::time::sleep(READINESS_EVERY).await;
+    };
+    tokio::select! {
+        () = look => {}
+        () = until(drains) => {}
     }
+    ready.store(false, Ordering::Relaxed);
+    grpc.set_ready(false).await;
 }
 
-fn shown(engine: &Arc<Engine>, metrics: Arc<Metrics>, ready: Arc<AtomicBool>) -> Side {
-    let engine = Arc::clone(engine);
+fn shown(engine: &Engine, metrics: Arc<Metrics>, ready: Arc<AtomicBool>) -> Side {
+    // A copy: a connection that stays open must not keep the engine, and with it the store, open.
+    let jwks = engine.keyring.jwks().to_owned();
     Side {
         metrics,
-        jwks: Arc::new(move || engine.keyring.jwks().to_owned()),
+        jwks: Arc::new(move || jwks.clone()),
         readiness: Arc::new(move || {
             if ready.load(Ordering::Relaxed) {
                 Readiness::Ready

@@ -8,6 +8,7 @@ use crate::attestation::{
 use crate::id::AppId;
 use crate::key::{Thumbprint, sha256};
 use crate::policy::{self, Assurance};
+use crate::reason::Reason;
 use crate::time::Timestamp;
 
 /// Evidence as a phone sends it, within its bounds.
@@ -55,6 +56,7 @@ pub(super) fn appraise(
     challenge: &[u8],
     now: Timestamp,
 ) -> Appraisal {
+    let mut checks = supported(app, &evidence);
     let mut said = Checks::default();
     let (evidence, binding, vouched) = match evidence {
         EvidenceInput::Android(chain) => (Evidence::Android(chain), challenge.to_vec(), None),
@@ -81,8 +83,10 @@ pub(super) fn appraise(
     };
     let examination = examine(&evidence, given, trust, now);
     let (key, facts) = (examination.key.clone(), examination.facts.clone());
-    let mut checks = examination.checks.clone();
-    let verdict = examination.into_attested().and_then(|attested| {
+    let unsupported = checks.rejection().map(Box::new);
+    checks.extend(examination.checks.clone());
+    let attested = unsupported.map_or_else(|| examination.into_attested(), Err);
+    let verdict = attested.and_then(|attested| {
         if let Some(rejection) = said.rejection() {
             return Err(Box::new(rejection));
         }
@@ -103,4 +107,21 @@ pub(super) fn appraise(
         key,
         verdict,
     }
+}
+
+/// Whether the app has a side for this kind of evidence. Said first: what else is wrong with evidence
+/// that is never accepted is of little interest.
+fn supported(app: &App, evidence: &EvidenceInput) -> Checks {
+    let (seen, configured) = match evidence {
+        EvidenceInput::Android(_) => ("android", app.identity.android.is_some()),
+        EvidenceInput::Apple { .. } => ("apple", app.identity.apple.is_some()),
+    };
+    let passed = if configured {
+        Ok(())
+    } else {
+        Err(Reason::UnsupportedPlatform)
+    };
+    let mut checks = Checks::default();
+    checks.note("platform", None, passed, (seen, "a platform of the app"));
+    checks
 }

@@ -34,7 +34,7 @@ type Shape = HashMap<u32, Field>;
 struct Field {
     name: String,
     repeated: bool,
-    wire: WireType,
+    kind: Type,
     /// Full name of the message it holds.
     message: Option<String>,
     /// The `oneof` it belongs to.
@@ -59,7 +59,7 @@ fn add_shapes(scope: &str, message: &DescriptorProto, shapes: &mut HashMap<Strin
         let known = Field {
             name: field.name().to_owned(),
             repeated: field.label() == Label::Repeated,
-            wire: wire_type(field.r#type()),
+            kind: field.r#type(),
             message: holds_message.then(|| field.type_name().trim_start_matches('.').to_owned()),
             oneof: field.oneof_index,
         };
@@ -105,6 +105,16 @@ pub enum WireRefusal {
         /// Path of the field, by names.
         path: String,
     },
+    /// A value that its field cannot hold: a decoder would cut it to another one.
+    OutOfRange {
+        /// Path of the field, by names.
+        path: String,
+    },
+    /// A string that is not UTF-8.
+    NotText {
+        /// Path of the field, by names.
+        path: String,
+    },
 }
 
 /// Holds the wire form of a message against its descriptor.
@@ -139,10 +149,20 @@ fn scan_message(name: &str, bytes: &[u8], path: &str, depth: usize) -> Result<()
             return Err(WireRefusal::Doubled { path });
         }
         let packed = field.repeated && wire == WireType::LengthDelimited;
-        if wire != field.wire && !packed {
+        if wire != wire_type(field.kind) && !packed {
             return Err(WireRefusal::Malformed);
         }
+        if wire == WireType::Varint {
+            let value = decode_varint(&mut rest).map_err(|_| WireRefusal::Malformed)?;
+            if !fits(field.kind, value) {
+                return Err(WireRefusal::OutOfRange { path });
+            }
+            continue;
+        }
         let value = take(&mut rest, wire)?;
+        if field.kind == Type::String && str::from_utf8(value).is_err() {
+            return Err(WireRefusal::NotText { path });
+        }
         if let Some(message) = &field.message {
             scan_message(message, value, &path, depth)?;
         }
@@ -150,20 +170,42 @@ fn scan_message(name: &str, bytes: &[u8], path: &str, depth: usize) -> Result<()
     Ok(())
 }
 
-/// Takes one value off the front; gives the content of a length-delimited one.
+/// Whether a field of this type can hold the number on the wire. A negative one of 32 bits is sent
+/// with its sign in all 64.
+fn fits(kind: Type, value: u64) -> bool {
+    match kind {
+        Type::Bool => value <= 1,
+        Type::Uint32 | Type::Sint32 => u32::try_from(value).is_ok(),
+        Type::Int32 | Type::Enum => i32::try_from(value.cast_signed()).is_ok(),
+        Type::Double
+        | Type::Float
+        | Type::Int64
+        | Type::Uint64
+        | Type::Fixed64
+        | Type::Fixed32
+        | Type::String
+        | Type::Group
+        | Type::Message
+        | Type::Bytes
+        | Type::Sfixed32
+        | Type::Sfixed64
+        | Type::Sint64 => true,
+    }
+}
+
+/// Takes one value that is no number of variable length off the front; gives the content of a
+/// length-delimited one.
 fn take<'a>(rest: &mut &'a [u8], wire: WireType) -> Result<&'a [u8], WireRefusal> {
     let length = match wire {
-        WireType::Varint => {
-            decode_varint(rest).map_err(|_| WireRefusal::Malformed)?;
-            0
-        }
         WireType::SixtyFourBit => 8,
         WireType::ThirtyTwoBit => 4,
         WireType::LengthDelimited => {
             let length = decode_varint(rest).map_err(|_| WireRefusal::Malformed)?;
             usize::try_from(length).map_err(|_| WireRefusal::Malformed)?
         }
-        WireType::StartGroup | WireType::EndGroup => return Err(WireRefusal::Malformed),
+        WireType::Varint | WireType::StartGroup | WireType::EndGroup => {
+            return Err(WireRefusal::Malformed);
+        }
     };
     let (value, behind) = rest
         .split_at_checked(length)
@@ -186,6 +228,10 @@ impl From<WireRefusal> for Status {
             WireRefusal::Doubled { path } => {
                 bad_request([(path, "given more than once".to_owned())])
             }
+            WireRefusal::OutOfRange { path } => {
+                bad_request([(path, "a value of its type".to_owned())])
+            }
+            WireRefusal::NotText { path } => bad_request([(path, "UTF-8 text".to_owned())]),
         }
     }
 }
@@ -296,6 +342,19 @@ mod tests {
         let both = [0x22, 4, 0x0a, 0, 0x12, 0]; // evidence { android {} apple {} }
         let path = "evidence.apple".to_owned();
         assert_eq!(scan(NAME, &both), Err(WireRefusal::Doubled { path }));
+    }
+
+    #[test]
+    fn a_negative_number_of_32_bits_fits_with_its_sign_and_no_other_way() {
+        let name = "assay.v1.ListDevicesRequest";
+        let request = crate::grpc::proto::ListDevicesRequest {
+            page_size: -1,
+            ..Default::default()
+        };
+        assert_eq!(scan(name, &request.encode_to_vec()), Ok(()));
+        let cut = [0x10, 0xff, 0xff, 0xff, 0xff, 0x0f]; // 2^32 - 1
+        let path = "page_size".to_owned();
+        assert_eq!(scan(name, &cut), Err(WireRefusal::OutOfRange { path }));
     }
 
     #[test]

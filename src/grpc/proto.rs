@@ -7,6 +7,7 @@
     elided_lifetimes_in_paths,
     unnameable_types,
     clippy::all,
+    clippy::too_many_lines,
     clippy::wildcard_enum_match_arm,
     clippy::allow_attributes_without_reason,
     clippy::use_self,

@@ -99,7 +99,7 @@ impl Running {
         let layers = (
             observe,
             Authorize::new(Arc::new(callers)),
-            Guard::new(requests_max, request_for),
+            Guard::new(requests_max, request_for, stopped.clone()),
         );
         let serving = tokio::spawn(serve(listener, routes, layers, stopped));
         Ok(Self {
@@ -129,11 +129,7 @@ impl Running {
     /// Takes no new connections and requests, waits for those under way, at most `drain_for`.
     /// Whether all were answered.
     pub async fn stop(&self, drain_for: Duration) -> bool {
-        let mut health = self.health.clone();
         self.set_ready(false).await;
-        // Ends the streams of those who watch it, behind that news: they would never end themselves,
-        // and every stop would take all of `drain_for`.
-        health.clear_service_status("").await;
         let _ = self.stop.send(true);
         let mut serving = self.serving.lock().await;
         let drained = tokio::time::timeout(drain_for, &mut *serving).await.is_ok();

@@ -169,12 +169,12 @@ fn details(reason: Reason, facts: impl IntoIterator<Item = (String, String)>) ->
     if let Some(wait) = retry_after(reason) {
         details.set_retry_info(Some(wait));
     }
-    let kind = code(reason);
-    if kind == Code::ResourceExhausted {
+    let code = code(reason);
+    if code == Code::ResourceExhausted {
         let violation = QuotaViolation::new(quota_subject(reason), reason.message());
         details.set_quota_failure(vec![violation]);
     }
-    if kind == Code::FailedPrecondition {
+    if code == Code::FailedPrecondition {
         let violation = PreconditionViolation::new(reason.as_str(), "", reason.message());
         details.set_precondition_failure(vec![violation]);
     }

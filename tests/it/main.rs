@@ -12,6 +12,7 @@ mod architecture;
 mod attacks_review;
 mod config;
 mod flows;
+mod grpc;
 mod helm;
 mod inspect;
 mod pages;

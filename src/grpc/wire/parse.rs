@@ -83,14 +83,7 @@ impl Fields {
 
     /// Scope tokens (RFC 6749, 3.3), each once.
     fn scopes(&mut self, field: &str, words: Vec<String>) -> BTreeSet<String> {
-        let token = |word: &String| {
-            !word.is_empty()
-                && word.len() <= WORD_BYTES_MAX
-                && word
-                    .bytes()
-                    .all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
-        };
-        let (count, good) = (words.len(), words.iter().all(token));
+        let (count, good) = (words.len(), words.iter().all(|word| is_token(word)));
         let set: BTreeSet<String> = words.into_iter().collect();
         if count > WORDS_MAX || !good || set.len() != count {
             self.wrong(
@@ -109,6 +102,32 @@ impl Fields {
             self.wrong(field, &wanted);
         }
         words
+    }
+
+    /// Authentication context classes. They stand in a list separated by spaces and in a header
+    /// (RFC 9470, 3), so they have the form of scope tokens.
+    fn context_classes(&mut self, field: &str, words: Vec<String>) -> Vec<String> {
+        if words.len() > METHODS_MAX || !words.iter().all(|word| is_token(word)) {
+            self.wrong(
+                field,
+                "at most 16 of 1 to 128 visible ASCII characters but \" and \\",
+            );
+        }
+        words
+    }
+
+    /// An authentication context class, or none.
+    fn context_class(&mut self, field: &str, word: String) -> String {
+        if !word.is_empty() && !is_token(&word) {
+            self.wrong(field, "at most 128 visible ASCII characters but \" and \\");
+        }
+        word
+    }
+
+    /// Evidence of some kind: what is in it has its own reasons.
+    fn evidence(&mut self, sent: Option<proto::Evidence>) -> Option<proto::evidence::Kind> {
+        let kind = sent.and_then(|evidence| evidence.kind);
+        self.take("evidence", kind, "one kind of evidence")
     }
 
     /// A word, or nothing.
@@ -158,21 +177,28 @@ impl Fields {
     }
 }
 
+/// A scope token (RFC 6749, 3.3).
+fn is_token(word: &str) -> bool {
+    (1..=WORD_BYTES_MAX).contains(&word.len())
+        && word
+            .bytes()
+            .all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
+}
+
 fn is_word(word: &str) -> bool {
     !word.is_empty() && word.len() <= WORD_BYTES_MAX && !word.chars().any(char::is_control)
 }
 
 /// Evidence: its own bounds have their own reasons.
-fn evidence(sent: Option<proto::Evidence>) -> Result<EvidenceInput, Failure> {
-    match sent.and_then(|evidence| evidence.kind) {
-        None => Err(Failure::field("evidence", "one kind of evidence")),
-        Some(proto::evidence::Kind::Android(sent)) => {
+fn evidence(kind: proto::evidence::Kind) -> Result<EvidenceInput, Failure> {
+    match kind {
+        proto::evidence::Kind::Android(sent) => {
             let chain = android::Chain::from_der(sent.certificate_chain);
             chain
                 .map(EvidenceInput::Android)
                 .map_err(|error| error.reason().into())
         }
-        Some(proto::evidence::Kind::Apple(sent)) => {
+        proto::evidence::Kind::Apple(sent) => {
             if sent.client_data.len() > CLIENT_DATA_BYTES_MAX {
                 return Err(Reason::EvidenceTooLarge.into());
             }
@@ -218,13 +244,14 @@ pub(crate) fn register_device(
     let subject = fields.subject(&sent.subject);
     let app = fields.app(&sent.app_id);
     let challenge = fields.challenge(sent.challenge);
-    let (subject, app, challenge) = fields.finish((|| Some((subject?, app?, challenge?)))())?;
-    let evidence = evidence(sent.evidence)?;
+    let kind = fields.evidence(sent.evidence);
+    let all = (|| Some((subject?, app?, challenge?, kind?)))();
+    let (subject, app, challenge, kind) = fields.finish(all)?;
     Ok(RegisterDevice {
         subject,
         app,
         challenge,
-        evidence,
+        evidence: evidence(kind)?,
         validate_only: sent.validate_only,
     })
 }
@@ -235,10 +262,11 @@ pub(crate) fn appraise_evidence(
     let mut fields = Fields::default();
     let app = fields.app(&sent.app_id);
     let challenge = fields.challenge(sent.challenge);
-    let (app, challenge) = fields.finish((|| Some((app?, challenge?)))())?;
+    let kind = fields.evidence(sent.evidence);
+    let (app, challenge, kind) = fields.finish((|| Some((app?, challenge?, kind?)))())?;
     Ok(AppraiseEvidence {
         app,
-        evidence: evidence(sent.evidence)?,
+        evidence: evidence(kind)?,
         challenge,
     })
 }
@@ -286,8 +314,14 @@ pub(crate) fn listing<Id: FromStr>(
             .parse("page_token", token, "the next_page_token of an answer")
             .map(Some),
     };
-    let (subject, after) = fields.finish((|| Some((subject?, after?)))())?;
-    Ok((subject, PageRequest::parse(page_size, after)?))
+    let page = match PageRequest::parse(page_size, after.flatten()) {
+        Ok(page) => Some(page),
+        Err(failure) => {
+            fields.0.extend(failure.violations);
+            None
+        }
+    };
+    fields.finish((|| Some((subject?, page?)))())
 }
 
 pub(crate) fn issue_session(sent: proto::IssueSessionRequest) -> Result<IssueSession, Failure> {
@@ -301,7 +335,7 @@ pub(crate) fn issue_session(sent: proto::IssueSessionRequest) -> Result<IssueSes
     }
     let audience = fields.optional_word("audience", sent.audience);
     let roles = fields.words("roles", sent.roles, WORDS_MAX);
-    let acr = fields.optional_word("acr", sent.acr).unwrap_or_default();
+    let acr = fields.context_class("acr", sent.acr);
     let amr = fields.words("amr", sent.amr, METHODS_MAX);
     let auth_time = fields.timestamp("auth_time", sent.auth_time);
     let request = (|| {
@@ -406,7 +440,7 @@ fn requirements(fields: &mut Fields, sent: proto::Requirements) -> Requirements 
     };
     Requirements {
         scopes: fields.scopes("required.scopes", sent.scopes),
-        acr_values: fields.words("required.acr_values", sent.acr_values, METHODS_MAX),
+        acr_values: fields.context_classes("required.acr_values", sent.acr_values),
         max_age: fields.duration("required.max_age", sent.max_age),
         trust_level_min,
         audience: fields.optional_word("required.audience", sent.audience),

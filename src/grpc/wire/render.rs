@@ -313,12 +313,12 @@ pub(crate) fn decision(
 }
 
 /// The challenge of a refused call (RFC 6750, 3; RFC 9449, 7.1 and 8; RFC 9470, 3). The values are
-/// words of the caller's own request, checked to be free of control characters; quotes are escaped.
+/// words of the caller's own request that were checked to need no quoting.
 fn www_authenticate(reason: Reason, required: &Requirements) -> String {
     let error = www_error(reason);
     let mut header = format!("DPoP error=\"{error}\", error_description=\"{reason}\"");
     let mut add = |name: &str, value: &str| {
-        header.push_str(&format!(", {name}=\"{}\"", quoted(value)));
+        header.push_str(&format!(", {name}=\"{value}\""));
     };
     if reason == Reason::ScopeNotAllowed && !required.scopes.is_empty() {
         let scopes: Vec<&str> = required.scopes.iter().map(String::as_str).collect();
@@ -336,10 +336,6 @@ fn www_authenticate(reason: Reason, required: &Requirements) -> String {
     header
 }
 
-fn quoted(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('"', "\\\"")
-}
-
 /// The `error` code of a refused call.
 fn www_error(reason: Reason) -> &'static str {
     let proof = [
@@ -354,9 +350,10 @@ fn www_error(reason: Reason) -> &'static str {
         "use_dpop_nonce"
     } else if proof.contains(&reason) {
         "invalid_dpop_proof"
-    } else if matches!(reason, Reason::ScopeNotAllowed) {
+    } else if matches!(reason, Reason::ScopeNotAllowed | Reason::TrustLevelTooLow) {
+        // A device's level is no matter of the user's authentication: no sign-in would raise it.
         "insufficient_scope"
-    } else if matches!(reason, Reason::StepUpRequired | Reason::TrustLevelTooLow) {
+    } else if matches!(reason, Reason::StepUpRequired) {
         "insufficient_user_authentication"
     } else {
         "invalid_token"

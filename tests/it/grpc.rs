@@ -1,0 +1,13 @@
+//! The service as its callers find it: started from a configuration file, spoken to over gRPC, with
+//! software phones.
+
+mod binary;
+mod callers;
+mod crowd;
+mod harness;
+mod outages;
+mod refusal;
+mod refusals;
+mod story;
+mod tokens;
+mod wire;

@@ -1,0 +1,284 @@
+//! The whole story over gRPC, on every store, across restarts and instances.
+
+use std::slice::from_ref;
+
+use super::harness::{
+    Clients, MEMORY, Phone, World, devices_of, end_by_token, introspect, revoke, sessions_of,
+    verify,
+};
+use super::refusal::{action, assert_refused};
+use crate::support::redis_server::RedisServer;
+use assay::grpc::proto;
+use assay::grpc::proto::RefreshOutcome::{Retry, Rotated};
+use assay::simulator::Device;
+
+fn phones(world: &World) -> Vec<(&'static str, Phone)> {
+    vec![
+        ("anna@mail.test", world.android()),
+        ("ines@mail.test", world.iphone()),
+    ]
+}
+
+/// Every RPC in the order of a phone's life.
+pub(crate) async fn whole_story(world: &World, server: &Clients, phone: &mut Phone, subject: &str) {
+    let registered = phone.register(server, subject).await.unwrap();
+    let appraisal = registered.appraisal.unwrap();
+    assert!(appraisal.accepted && appraisal.reason.is_empty());
+    assert!(appraisal.checks.len() > 5);
+    let device = registered.device.unwrap();
+    assert_eq!(device.subject, subject);
+    assert_eq!(device.state(), proto::DeviceState::Active);
+    assert_eq!(appraised(server, world, phone).await.reason, "");
+
+    let found = proto::GetDeviceRequest {
+        device_id: device.device_id.clone(),
+    };
+    let found = server.devices().get_device(found).await.unwrap();
+    assert_eq!(found.into_inner().device.unwrap(), device);
+    assert_eq!(devices_of(server, subject).await, from_ref(&device));
+
+    let first = phone.issue(server, &device).await.unwrap();
+    let session = first.session.clone().unwrap();
+    assert_eq!(session.device_id, device.device_id);
+    assert_eq!(sessions_of(server, subject).await, from_ref(&session));
+
+    allowed(server, phone, &first, subject).await;
+    let active = introspect(server, &first.access_token).await.unwrap();
+    assert!(active.active);
+    assert_eq!(
+        (active.sub, active.sid),
+        (subject.to_owned(), session.session_id)
+    );
+
+    let (outcome, second) = phone.refresh(server, &first.refresh_token).await.unwrap();
+    assert_eq!(outcome, Rotated);
+    let (outcome, again) = phone.refresh(server, &first.refresh_token).await.unwrap();
+    assert_eq!(outcome, Retry);
+    assert_eq!(again.refresh_token, second.refresh_token);
+    let (outcome, third) = phone.refresh(server, &second.refresh_token).await.unwrap();
+    assert_eq!(outcome, Rotated);
+    allowed(server, phone, &third, subject).await;
+
+    let other = phone.issue(server, &device).await.unwrap();
+    assert_eq!(sessions_of(server, subject).await.len(), 2);
+    end_by_token(server, &other.refresh_token).await.unwrap();
+    end_by_token(server, "asr1.nothing").await.unwrap();
+    refused(server, phone, &other, "SESSION_REVOKED").await;
+
+    let revoked = revoke(server, &device.device_id).await.unwrap();
+    let now = revoked.device.unwrap();
+    assert_eq!(now.state(), proto::DeviceState::Revoked);
+    assert_eq!(now.revocation_reason(), proto::RevocationReason::Stolen);
+    refused(server, phone, &third, "DEVICE_REVOKED").await;
+    assert_eq!(sessions_of(server, subject).await, []);
+    let status = phone.issue(server, &device).await.unwrap_err();
+    assert_refused(&status, "DEVICE_REVOKED");
+    keys_are_published(server).await;
+}
+
+/// AppraiseEvidence gives the same verdict as a registration, and stores nothing.
+async fn appraised(server: &Clients, world: &World, phone: &Phone) -> proto::Appraisal {
+    // The evidence of another phone of the kind, so that this one keeps its key.
+    let mut other = match phone.device {
+        Device::Android { .. } => world.android(),
+        Device::Apple(_) => world.iphone(),
+    };
+    let request = proto::AppraiseEvidenceRequest {
+        app_id: phone.app.clone(),
+        evidence: Some(other.evidence(b"any challenge will do")),
+        challenge: b"any challenge will do".to_vec(),
+    };
+    let answer = server.attestation().appraise_evidence(request).await;
+    answer.unwrap().into_inner().appraisal.unwrap()
+}
+
+async fn keys_are_published(server: &Clients) {
+    let keys = server
+        .verification()
+        .get_jwks(proto::GetJwksRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    let keys: serde_json::Value = serde_json::from_str(&keys.jwks_json).unwrap();
+    assert_eq!(keys["keys"][0]["alg"], "ES256");
+    assert!(keys["keys"][0].get("d").is_none());
+}
+
+async fn allowed(server: &Clients, phone: &mut Phone, grant: &proto::Grant, subject: &str) {
+    let call = phone.call(&grant.access_token);
+    let yes = verify(server, call.clone()).await.unwrap();
+    assert!(yes.allow, "{}", yes.reason);
+    assert_eq!(yes.subject, subject);
+    assert_eq!(yes.scopes, grant.scopes);
+    let replayed = verify(server, call).await.unwrap();
+    assert_no(&replayed, "PROOF_REPLAYED");
+}
+
+/// The session is dead everywhere.
+async fn refused(server: &Clients, phone: &mut Phone, grant: &proto::Grant, reason: &str) {
+    assert_no(&phone.decide(server, &grant.access_token).await, reason);
+    let inactive = introspect(server, &grant.access_token).await.unwrap();
+    assert_eq!(inactive, proto::IntrospectTokenResponse::default());
+    let status = phone
+        .refresh(server, &grant.refresh_token)
+        .await
+        .unwrap_err();
+    assert_refused(&status, reason);
+}
+
+/// A "no" that says its reason and nothing of the caller.
+#[track_caller]
+pub(crate) fn assert_no(decision: &proto::Decision, reason: &str) {
+    assert!(!decision.allow);
+    assert_eq!(decision.reason, reason);
+    let bare = proto::Decision {
+        reason: reason.to_owned(),
+        action: action(reason).to_owned(),
+        as_of: decision.as_of,
+        next_nonce: decision.next_nonce.clone(),
+        www_authenticate: decision.www_authenticate.clone(),
+        ..proto::Decision::default()
+    };
+    assert_eq!(*decision, bare);
+    assert!(!decision.next_nonce.is_empty());
+}
+
+async fn story_on(store: &str) {
+    let world = World::new();
+    let server = world.start(store).await;
+    for (subject, mut phone) in phones(&world) {
+        whole_story(&world, &server, &mut phone, subject).await;
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_whole_story_in_memory() {
+    story_on(MEMORY).await;
+}
+
+#[tokio::test]
+async fn the_whole_story_on_disk() {
+    story_on("kind = \"disk\"\ndirectory = \"state\"").await;
+}
+
+#[tokio::test]
+async fn the_whole_story_on_redis() {
+    let redis = RedisServer::start();
+    story_on(&on(&redis)).await;
+}
+
+/// The `[store]` of a Redis server; patient, because the machine may be busy.
+pub(crate) fn on(redis: &RedisServer) -> String {
+    format!(
+        "kind = \"redis\"\nurl = \"{}\"\nrequest = \"2s\"",
+        redis.url()
+    )
+}
+
+#[tokio::test]
+async fn a_restart_on_disk_loses_nothing() {
+    let world = World::new();
+    let store = "kind = \"disk\"\ndirectory = \"state\"";
+    let server = world.start(store).await;
+    let mut kept = Vec::new();
+    for (subject, mut phone) in phones(&world) {
+        let used = phone.registration(&server, subject).await;
+        let answer = server.devices().register_device(used.clone()).await;
+        let device = answer.unwrap().into_inner().device.unwrap();
+        let live = phone.issue(&server, &device).await.unwrap();
+        let (_, next) = phone.refresh(&server, &live.refresh_token).await.unwrap();
+        let ended = phone.issue(&server, &device).await.unwrap();
+        end_by_token(&server, &ended.refresh_token).await.unwrap();
+        let call = phone.call(&next.access_token);
+        assert!(verify(&server, call.clone()).await.unwrap().allow);
+        let mut stolen = world.android();
+        let lost = stolen.join(&server, subject).await;
+        let cut = stolen.issue(&server, &lost).await.unwrap();
+        revoke(&server, &lost.device_id).await.unwrap();
+        kept.push((
+            subject,
+            phone,
+            stolen,
+            (used, device, live, next, call),
+            (ended, cut),
+        ));
+    }
+    server.stop().await;
+
+    let server = world.start(store).await;
+    for (subject, mut phone, mut stolen, (used, device, live, next, call), (ended, cut)) in kept {
+        let listed = devices_of(&server, subject).await;
+        assert_eq!(listed.len(), 2);
+        assert!(listed.contains(&device));
+        assert_eq!(sessions_of(&server, subject).await.len(), 1);
+        assert_no(&verify(&server, call).await.unwrap(), "PROOF_REPLAYED");
+        assert!(phone.decide(&server, &next.access_token).await.allow);
+
+        refused(&server, &mut phone, &ended, "SESSION_REVOKED").await;
+        refused(&server, &mut stolen, &cut, "DEVICE_REVOKED").await;
+
+        // The rotation is remembered: the old token is a retry, and used up once the new one was used.
+        let (outcome, again) = phone.refresh(&server, &live.refresh_token).await.unwrap();
+        assert_eq!(
+            (outcome, &again.refresh_token),
+            (Retry, &next.refresh_token)
+        );
+        let (outcome, _) = phone.refresh(&server, &next.refresh_token).await.unwrap();
+        assert_eq!(outcome, Rotated);
+        let status = phone
+            .refresh(&server, &live.refresh_token)
+            .await
+            .unwrap_err();
+        assert_refused(&status, "REFRESH_TOKEN_REUSED");
+
+        // The used challenge is remembered, too: evidence of another key for it is refused.
+        let mut thief = match used.evidence.as_ref().unwrap().kind.as_ref().unwrap() {
+            proto::evidence::Kind::Android(_) => world.android(),
+            proto::evidence::Kind::Apple(_) => world.iphone(),
+        };
+        let again = proto::RegisterDeviceRequest {
+            evidence: Some(thief.evidence(&used.challenge)),
+            ..used
+        };
+        let status = server.devices().register_device(again).await.unwrap_err();
+        assert_refused(&status, "CHALLENGE_ALREADY_USED");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_second_instance_on_the_same_redis_sees_everything_at_once() {
+    let redis = RedisServer::start();
+    let world = World::new();
+    let (one, two) = (
+        world.start(&on(&redis)).await,
+        world.start(&on(&redis)).await,
+    );
+    for (subject, mut phone) in phones(&world) {
+        // The challenge of one instance registers at the other.
+        let request = phone.registration(&one, subject).await;
+        let device = two.devices().register_device(request).await.unwrap();
+        let device = device.into_inner().device.unwrap();
+        assert_eq!(devices_of(&one, subject).await, from_ref(&device));
+
+        let first = phone.issue(&one, &device).await.unwrap();
+        let call = phone.call(&first.access_token);
+        assert!(verify(&two, call.clone()).await.unwrap().allow);
+        assert_no(&verify(&one, call).await.unwrap(), "PROOF_REPLAYED");
+
+        let (outcome, second) = phone.refresh(&two, &first.refresh_token).await.unwrap();
+        assert_eq!(outcome, Rotated);
+        let (outcome, again) = phone.refresh(&one, &first.refresh_token).await.unwrap();
+        assert_eq!(
+            (outcome, &again.refresh_token),
+            (Retry, &second.refresh_token)
+        );
+
+        revoke(&one, &device.device_id).await.unwrap();
+        refused(&two, &mut phone, &second, "DEVICE_REVOKED").await;
+        refused(&one, &mut phone, &second, "DEVICE_REVOKED").await;
+    }
+    one.stop().await;
+    two.stop().await;
+}
