@@ -137,7 +137,12 @@ pub struct Examination {
     pub facts: Option<Facts>,
     /// The time the checks were made for.
     pub at: Timestamp,
+    made_by: Examiner,
 }
+
+/// Only the examiners below this module can name it, so only they make an [`Examination`].
+#[derive(Debug, Clone)]
+struct Examiner;
 
 /// Evidence that passed every check. Only [`verify`] makes one.
 #[derive(Debug, Clone)]
@@ -146,6 +151,20 @@ pub struct Attested {
     facts: Facts,
     checks: Checks,
     at: Timestamp,
+}
+
+#[cfg(test)]
+impl Attested {
+    /// What an examiner would have made, for tests of what is built on it.
+    pub(crate) fn of(key: AttestedKey, facts: Facts) -> Self {
+        let (checks, at) = (Checks::default(), Timestamp::EPOCH);
+        Self {
+            key,
+            facts,
+            checks,
+            at,
+        }
+    }
 }
 
 impl Attested {
@@ -213,6 +232,7 @@ impl Examination {
     /// # Errors
     /// [`Rejection`] for the first check that failed or could not be made.
     pub fn into_attested(self) -> Result<Attested, Box<Rejection>> {
+        let Examiner = self.made_by;
         if let Some(rejection) = self.checks.rejection() {
             return Err(Box::new(rejection));
         }

@@ -10,7 +10,7 @@ use crate::id::{DeviceId, SessionId, Subject};
 use crate::proof::dpop::{self, UnverifiedProof};
 use crate::proof::{Body, ProofExpectation, VerifiedProof};
 use crate::reason::Reason;
-use crate::secret::random;
+use crate::secret::{Secret, random};
 use crate::session::{Device, Opening, Refusal, Session, SubjectRecord, open};
 use crate::store::Durability;
 use crate::time::Timestamp;
@@ -24,7 +24,7 @@ pub struct IssueSession {
     /// The device.
     pub device: DeviceId,
     /// The proof.
-    pub proof: String,
+    pub proof: Secret<String>,
     /// Wanted scopes.
     pub scopes: BTreeSet<String>,
     /// Wanted audience; `None`: the app's first.
@@ -51,7 +51,7 @@ const METHOD: &str = "assay.v1.SessionService/IssueSession";
 /// `STATE_STORE_UNAVAILABLE`.
 pub async fn run(engine: &Engine, request: IssueSession) -> Result<Grant, Failure> {
     let now = engine.clock.now();
-    let proof = dpop::parse(&request.proof)?;
+    let proof = dpop::parse(request.proof.expose())?;
     let id = SessionId::new(request.device.bucket(), random()?);
     let tag = engine.keyring.subject_tag(&request.subject);
     let place = Place {

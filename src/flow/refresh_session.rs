@@ -23,7 +23,7 @@ pub struct RefreshSession {
     /// The refresh token.
     pub refresh_token: Secret<String>,
     /// The proof.
-    pub proof: String,
+    pub proof: Secret<String>,
     /// Scopes of the new access token; empty: all of the session's.
     pub scopes: BTreeSet<String>,
 }
@@ -49,7 +49,7 @@ pub struct Refreshed {
 pub async fn run(engine: &Engine, request: RefreshSession) -> Result<Refreshed, Failure> {
     let now = engine.clock.now();
     let token = refresh::parse(request.refresh_token.expose())?;
-    let proof = dpop::parse(&request.proof)?;
+    let proof = dpop::parse(request.proof.expose())?;
     let token = token.verify(&engine.keyring, proof.thumbprint(), now)?;
     let app = engine.app_by_tag(&token.claims().app)?;
     let proof = check_proof(engine, app, proof, now)?;
@@ -113,8 +113,8 @@ async fn attempt(
         }
     };
     // Before the commit: what cannot be answered uses nothing up.
-    let granted = session.narrow(scopes)?;
     let device = state.device.value.as_ref().ok_or(Reason::DeviceRevoked)?;
+    let granted = session.narrow(scopes, device.trust_level, &app.policy)?;
     let keys = (token.key_tag(), now);
     let grant = mint(engine, app, (session.clone(), device), granted, keys)?;
     let written = match outcome {

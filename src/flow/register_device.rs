@@ -43,8 +43,8 @@ pub struct Registered {
 
 /// Registers a device. Two trips to the store, and one more when the subject is at its limit.
 ///
-/// The attested key and the challenge are claimed for this device while its records are loaded: both
-/// have at most one owner in the whole store, whatever bucket their subjects live in. The claims name
+/// The challenge, the attested key and the session key are claimed for this device while its records
+/// are loaded: each has at most one owner in the whole store, whatever bucket their subjects live in. The claims name
 /// the device, and the device's id follows from app, subject and key, so the same registration again
 /// finds its own claims. A claim is made only for evidence that verified.
 ///
@@ -113,7 +113,11 @@ async fn attempt(
         claims(used, candidate, now)
     };
     let (state, _, claimed) = engine.load(place, None, claims).await?;
-    let refusals = [Reason::ChallengeAlreadyUsed, Reason::DeviceExists];
+    let refusals = [
+        Reason::ChallengeAlreadyUsed,
+        Reason::DeviceExists,
+        Reason::DeviceExists,
+    ];
     for (claim, refusal) in claimed.iter().zip(refusals) {
         if let Claimed::Taken { .. } = claim {
             return Err(refusal.into());
@@ -134,10 +138,12 @@ async fn attempt(
     Ok(done.map(|_| device))
 }
 
-/// Challenge first, key second: the order of the refusals.
+/// Challenge first, keys after it: the order of the refusals. The session key that an App Attest key
+/// vouches for has one owner, too: who vouches need not hold it, and a proof by a key that two devices
+/// share would be good for both.
 fn claims(used: &VerifiedChallenge, candidate: &Candidate, now: Timestamp) -> Vec<Claim> {
     let owner = candidate.id.as_bytes().to_vec();
-    vec![
+    let mut claims = vec![
         Claim {
             key: keys::challenge(used.id()),
             owner: owner.clone(),
@@ -145,10 +151,18 @@ fn claims(used: &VerifiedChallenge, candidate: &Candidate, now: Timestamp) -> Ve
         },
         Claim {
             key: keys::key_owner(&candidate.key),
-            owner,
+            owner: owner.clone(),
             live_for: None,
         },
-    ]
+    ];
+    if candidate.session_key != candidate.key {
+        claims.push(Claim {
+            key: keys::key_owner(&candidate.session_key),
+            owner,
+            live_for: None,
+        });
+    }
+    claims
 }
 
 async fn decide(

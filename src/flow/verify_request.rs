@@ -16,7 +16,7 @@ pub struct VerifyRequest {
     /// The access token.
     pub access_token: Secret<String>,
     /// The proof.
-    pub proof: String,
+    pub proof: Secret<String>,
     /// The call's HTTP method.
     pub method: String,
     /// The call's absolute URI.
@@ -55,7 +55,7 @@ async fn check(
     request: &VerifyRequest,
     now: Timestamp,
 ) -> Result<VerifiedClaims, Failure> {
-    let proof = dpop::parse(&request.proof)?;
+    let proof = dpop::parse(request.proof.expose())?;
     let token = request.access_token.expose();
     let claims = access::verify(&engine.keyring, token, &engine.issuer, None, now)?;
     let app = engine.app(&claims.claims().app)?;

@@ -180,3 +180,13 @@ pub struct AppPolicy {
     /// Most live sessions of one device.
     pub sessions_per_device_max: usize,
 }
+
+impl AppPolicy {
+    /// Whether some rule that a device of this level reaches allows the scope.
+    #[must_use]
+    pub fn grants(&self, scope: &str, level: TrustLevel) -> bool {
+        self.scopes
+            .iter()
+            .any(|rule| rule.trust_level_min <= level && rule.scopes.contains(scope))
+    }
+}

@@ -8,7 +8,7 @@ use crate::attestation::android::{
     self, AuthorizationList, KeyDescription, Origin, Provisioning, RootOfTrust, SecurityLevel,
     VerifiedBootState,
 };
-use crate::attestation::{AttestedKey, Checks, Examination, Facts, Outcome, apple};
+use crate::attestation::{Attested, AttestedKey, Checks, Facts, Outcome, apple};
 use crate::key::PublicKey;
 use crate::reason::Reason;
 use crate::simulator::{Curve, SoftKey};
@@ -462,16 +462,7 @@ fn app_policy() -> AppPolicy {
 }
 
 fn assured(facts: Facts, key: AttestedKey, policy: &AppPolicy) -> Result<Assurance, Reason> {
-    let mut checks = Checks::default();
-    checks.note("attestation", None, Ok(()), ("fine", "fine"));
-    let examination = Examination {
-        checks,
-        certificates: Vec::new(),
-        key: Some(key),
-        facts: Some(facts),
-        at: Timestamp::EPOCH,
-    };
-    let attested = examination.into_attested().unwrap();
+    let attested = Attested::of(key, facts);
     let (checks, verdict) = evaluate(&attested, policy);
     assert_eq!(checks.rejection().is_none(), verdict.is_ok());
     verdict.map_err(|rejection| rejection.reason)

@@ -121,12 +121,7 @@ pub(super) fn check_scopes(
     trust_level: TrustLevel,
     policy: &AppPolicy,
 ) -> Result<(), Refusal> {
-    let allowed = |scope: &String| {
-        policy
-            .scopes
-            .iter()
-            .any(|rule| rule.trust_level_min <= trust_level && rule.scopes.contains(scope))
-    };
+    let allowed = |scope: &String| policy.grants(scope, trust_level);
     if !scopes.is_empty() && scopes.iter().all(allowed) {
         Ok(())
     } else {

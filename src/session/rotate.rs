@@ -20,7 +20,7 @@
 use std::collections::BTreeSet;
 
 use super::{EndReason, Refusal, Session, Surroundings, end, open};
-use crate::policy::{AppPolicy, ReuseRule};
+use crate::policy::{AppPolicy, ReuseRule, TrustLevel};
 use crate::reason::Reason;
 use crate::time::Timestamp;
 
@@ -124,15 +124,22 @@ fn granted(
 }
 
 impl Session {
-    /// Narrows the session's scopes to a subset for one access token; empty: all of them.
+    /// The scopes of a new access token: the wanted ones, all where none are named. What the policy
+    /// has stopped granting since the session was opened is no longer among them.
     ///
     /// # Errors
-    /// [`Reason::ScopeNotAllowed`] when a scope is not the session's.
-    pub fn narrow(&self, wanted: &BTreeSet<String>) -> Result<BTreeSet<String>, Refusal> {
-        if wanted.is_empty() {
-            Ok(self.scopes.clone())
-        } else if wanted.is_subset(&self.scopes) {
-            Ok(wanted.clone())
+    /// [`Reason::ScopeNotAllowed`] when a wanted scope is not the session's any more, or none is left.
+    pub fn narrow(
+        &self,
+        wanted: &BTreeSet<String>,
+        trust_level: TrustLevel,
+        policy: &AppPolicy,
+    ) -> Result<BTreeSet<String>, Refusal> {
+        let granted = |scope: &&String| policy.grants(scope, trust_level);
+        let left: BTreeSet<String> = self.scopes.iter().filter(granted).cloned().collect();
+        let scopes = if wanted.is_empty() { &left } else { wanted };
+        if !scopes.is_empty() && scopes.is_subset(&left) {
+            Ok(scopes.clone())
         } else {
             Err(Reason::ScopeNotAllowed.into())
         }

@@ -33,7 +33,7 @@ pub fn fleet(bucket: Bucket) -> Key {
     Key::new(bucket, "f".to_owned())
 }
 
-/// `{bN}:c:k:<digest>`: the one owner of an attested key, in the bucket of the key.
+/// `{bN}:c:k:<digest>`: the one owner of an attested or session key, in the bucket of the key.
 #[must_use]
 pub fn key_owner(key: &Thumbprint) -> Key {
     claim('k', &sha256(key.as_bytes()))

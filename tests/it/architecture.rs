@@ -70,7 +70,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "config",
-        &["attestation", "policy", "session", "flow", "grpc"],
+        &["attestation", "policy", "proof", "session", "flow", "grpc"],
     ),
     ("key_directory", &["token"]),
     // What it makes is judged by the core, so it shares nothing with it.

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay::key_directory::generate_files;
 use assay::config::Config;
 use assay::id::Bucket;
+use assay::key_directory::generate_files;
 use assay::session::Fleet;
 use assay::store::record::{seal, unseal};
 use assay::store::redis::{Redis, RedisOptions};

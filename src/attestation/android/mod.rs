@@ -32,7 +32,7 @@ pub use value::{
     VerifiedBootState,
 };
 
-use super::{Checks, Examination, Given, Trust};
+use super::{Checks, Examination, Examiner, Given, Trust};
 use crate::reason::Reason;
 use crate::time::Timestamp;
 use certificate::Certificate;
@@ -138,6 +138,7 @@ pub(super) fn examine(
         key: leaf.map(|leaf| leaf.spki.attested_key()),
         facts,
         at: now,
+        made_by: Examiner,
     }
 }
 

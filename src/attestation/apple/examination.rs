@@ -7,7 +7,8 @@ use super::certificate::{Certificate, Nonce};
 use super::object::{self, Object};
 use super::{Attestation, Environment, Facts, chain, printable};
 use crate::attestation::{
-    AppIdentity, AppleApp, AttestedKey, Checks, Examination, Facts as AnyFacts, Given, Trust,
+    AppIdentity, AppleApp, AttestedKey, Checks, Examination, Examiner, Facts as AnyFacts, Given,
+    Trust,
 };
 use crate::key::{PublicKey, sha256};
 use crate::reason::Reason;
@@ -39,6 +40,7 @@ pub(in crate::attestation) fn examine(
         key: None,
         facts: None,
         at: now,
+        made_by: Examiner,
     };
     let checks = &mut examination.checks;
     let Some(object) = read_object(checks, &attestation.object) else {

@@ -92,6 +92,7 @@ impl Finding {
             key,
             facts,
             at,
+            ..
         } = examination;
         if let Some(facts) = &facts {
             let posture = policy::posture_checks(facts, &standard.android, &standard.apple);

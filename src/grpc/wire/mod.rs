@@ -3,6 +3,7 @@
 //! Parsing collects every wrong field of a request, so that the caller learns of all at once, and
 //! never repeats a value.
 
+mod fields;
 mod parse;
 mod render;
 

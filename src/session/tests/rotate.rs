@@ -193,12 +193,26 @@ fn a_device_that_has_to_attest_again_gets_nothing_not_even_a_retry() {
 #[test]
 fn an_access_token_takes_all_scopes_or_a_part_of_them() {
     let session = session();
-    assert_eq!(session.narrow(&words([])), Ok(session.scopes.clone()));
-    assert_eq!(
-        session.narrow(&words(["transfer"])),
-        Ok(words(["transfer"]))
-    );
+    let narrow = |wanted| session.narrow(&wanted, TrustLevel::StrongBox, &policy());
+    assert_eq!(narrow(words([])), Ok(session.scopes.clone()));
+    assert_eq!(narrow(words(["transfer"])), Ok(words(["transfer"])));
     for more in [words(["admin"]), words(["accounts", "read"])] {
-        assert_eq!(session.narrow(&more), refused(Reason::ScopeNotAllowed));
+        assert_eq!(narrow(more), refused(Reason::ScopeNotAllowed));
     }
+}
+
+#[test]
+fn a_scope_the_policy_grants_no_more_is_gone_with_the_next_refresh() {
+    let session = session();
+    let mut policy = policy();
+    policy
+        .scopes
+        .retain(|rule| !rule.scopes.contains("transfer"));
+    let narrow =
+        |wanted, policy: &AppPolicy| session.narrow(&wanted, TrustLevel::StrongBox, policy);
+    assert_eq!(narrow(words([]), &policy), Ok(words(["accounts"])));
+    let gone = narrow(words(["transfer"]), &policy);
+    assert_eq!(gone, refused(Reason::ScopeNotAllowed));
+    policy.scopes.clear();
+    assert_eq!(narrow(words([]), &policy), refused(Reason::ScopeNotAllowed));
 }

@@ -2,6 +2,7 @@
 
 use assay::flow::{EvidenceInput, PageRequest, end_session::EndSession, list_sessions};
 use assay::policy::NonceRule;
+use assay::secret::Secret;
 use assay::simulator::proof::Dpop;
 
 use super::world::{API, IDLE, SHOP, scopes};
@@ -71,7 +72,7 @@ async fn a_proof_by_another_key_opens_nothing(world: World) {
     let phone = world.registered(Kind::Android, "user-1").await;
     let other = world.registered(Kind::Apple, "user-1").await;
     let mut opening = world.opening(&phone, &["accounts"]);
-    opening.proof = world.proof(&other, "IssueSession");
+    opening.proof = Secret::new(world.proof(&other, "IssueSession"));
     let seen = world.open(opening).await.map(|_| ());
     assert_eq!(seen, Err(Reason::ProofKeyMismatch));
 }
@@ -79,7 +80,7 @@ async fn a_proof_by_another_key_opens_nothing(world: World) {
 async fn a_proof_for_another_method_opens_nothing(world: World) {
     let phone = world.registered(Kind::Android, "user-1").await;
     let mut opening = world.opening(&phone, &["accounts"]);
-    opening.proof = world.proof(&phone, "RefreshSession");
+    opening.proof = Secret::new(world.proof(&phone, "RefreshSession"));
     let seen = world.open(opening).await.map(|_| ());
     assert_eq!(seen, Err(Reason::ProofTargetMismatch));
 }
@@ -100,7 +101,7 @@ async fn a_proof_may_be_aimed_at_the_backend(world: World) {
         ),
     ] {
         let mut opening = world.opening(&phone, &["accounts"]);
-        opening.proof = phone.sign(&Dpop::new(method, uri, world.now()).unwrap());
+        opening.proof = Secret::new(phone.sign(&Dpop::new(method, uri, world.now()).unwrap()));
         assert_eq!(
             world.open(opening).await.map(|_| ()),
             expected,
@@ -116,12 +117,12 @@ async fn a_phone_with_a_wrong_clock_needs_a_nonce(world: World) {
     let phone = world.registered(Kind::Android, "user-1").await;
     for iat in [world.now().before(DAY), world.now().after(DAY)] {
         let mut opening = world.opening(&phone, &["accounts"]);
-        opening.proof = phone.sign(&Dpop::new("POST", OWN, iat).unwrap());
+        opening.proof = Secret::new(phone.sign(&Dpop::new("POST", OWN, iat).unwrap()));
         let seen = world.open(opening.clone()).await.map(|_| ());
         assert_eq!(seen, Err(Reason::ProofStale));
         let nonce = world.engine.next_nonce();
         let dpop = Dpop::new("POST", OWN, iat).unwrap().with_nonce(&nonce);
-        opening.proof = phone.sign(&dpop);
+        opening.proof = Secret::new(phone.sign(&dpop));
         assert!(world.open(opening).await.is_ok());
     }
     // An old nonce is not saved by a right clock.
@@ -129,7 +130,7 @@ async fn a_phone_with_a_wrong_clock_needs_a_nonce(world: World) {
     world.advance(SECOND * 180);
     let dpop = Dpop::new("POST", OWN, world.now()).unwrap();
     let mut opening = world.opening(&phone, &["accounts"]);
-    opening.proof = phone.sign(&dpop.with_nonce(&nonce));
+    opening.proof = Secret::new(phone.sign(&dpop.with_nonce(&nonce)));
     let seen = world.open(opening).await.map(|_| ());
     assert_eq!(seen, Err(Reason::ProofNonceStale));
 }
@@ -138,14 +139,14 @@ async fn where_a_nonce_is_required_none_goes_without(mut world: World) {
     world.policy_mut(BANK).proof.nonce = NonceRule::Required;
     let phone = world.registered(Kind::Android, "user-1").await;
     let mut opening = world.opening(&phone, &["accounts"]);
-    opening.proof = phone.sign(&Dpop::new("POST", OWN, world.now()).unwrap());
+    opening.proof = Secret::new(phone.sign(&Dpop::new("POST", OWN, world.now()).unwrap()));
     let seen = world.open(opening.clone()).await.map(|_| ());
     assert_eq!(seen, Err(Reason::ProofNonceRequired));
-    opening.proof = world.proof(&phone, "IssueSession");
+    opening.proof = Secret::new(world.proof(&phone, "IssueSession"));
     let grant = world.open(opening).await.unwrap();
     let mut call = world.call(&phone, &grant.access_token);
     let dpop = Dpop::new("GET", API, world.now()).unwrap();
-    call.proof = phone.sign(&dpop.with_access_token(grant.access_token.expose()));
+    call.proof = Secret::new(phone.sign(&dpop.with_access_token(grant.access_token.expose())));
     assert_eq!(
         world.decide(call).await,
         Ok(Err(Reason::ProofNonceRequired))
@@ -309,7 +310,7 @@ async fn garbage_is_refused_before_any_trip() {
     let phone = world.registered(Kind::Android, "user-1").await;
     let before = world.trips();
     let mut opening = world.opening(&phone, &["accounts"]);
-    opening.proof = "x.y.z".to_owned();
+    opening.proof = Secret::new("x.y.z".to_owned());
     let seen = world.open(opening).await.map(|_| ());
     assert_eq!(seen, Err(Reason::ProofInvalid));
     let mut other = world.phone(Kind::Android, "user-2");

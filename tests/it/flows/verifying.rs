@@ -72,7 +72,7 @@ async fn a_proof_for_another_call_does_not_pass(world: World) {
     swapped.access_token = other.access_token.clone();
     assert_eq!(world.decide(swapped).await, mismatch);
     let mut without = call();
-    without.proof = phone.sign(&Dpop::new("GET", API, world.now()).unwrap());
+    without.proof = Secret::new(phone.sign(&Dpop::new("GET", API, world.now()).unwrap()));
     assert_eq!(world.decide(without).await, mismatch);
     assert_eq!(world.trips(), before);
     let mut same = call();
@@ -91,7 +91,7 @@ async fn a_proof_by_another_key_does_not_pass(world: World) {
     let strange = dpop.sign(&strange_key()).unwrap();
     for proof in [strange, world.call_proof(&other, token)] {
         let mut call = world.call(&phone, &grant.access_token);
-        call.proof = proof;
+        call.proof = Secret::new(proof);
         assert_eq!(world.decide(call).await, Ok(Err(Reason::ProofKeyMismatch)));
     }
     assert_eq!(world.trips(), before);
@@ -116,7 +116,7 @@ async fn the_body_is_bound_where_it_is_known(world: World) {
         (None, None, Ok(())),
     ] {
         let mut call = world.call(&phone, &grant.access_token);
-        call.proof = proof(signed);
+        call.proof = Secret::new(proof(signed));
         call.body_sha256 = seen;
         assert_eq!(
             world.decide(call).await,
@@ -190,8 +190,10 @@ async fn forged_calls_cost_no_trip(world: World) {
     let verdict = world.verify(&phone, &grant.refresh_token).await;
     assert_eq!(verdict, Err(Reason::TokenInvalid));
     let mut call = world.call(&phone, &grant.access_token);
-    let last = call.proof.pop().unwrap();
-    call.proof.push(if last == 'A' { 'Q' } else { 'A' });
+    let mut changed = call.proof.expose().clone();
+    let last = changed.pop().unwrap();
+    changed.push(if last == 'A' { 'Q' } else { 'A' });
+    call.proof = Secret::new(changed);
     assert_eq!(world.decide(call).await, Ok(Err(Reason::ProofInvalid)));
     assert_eq!(world.trips(), before);
 }

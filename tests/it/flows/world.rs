@@ -289,7 +289,7 @@ impl World {
         issue_session::IssueSession {
             subject: phone.subject.clone(),
             device: phone.id(),
-            proof: self.proof(phone, "IssueSession"),
+            proof: Secret::new(self.proof(phone, "IssueSession")),
             scopes: scopes(wanted),
             audience: None,
             roles: vec!["customer".to_owned()],
@@ -324,7 +324,7 @@ impl World {
     ) -> Result<refresh_session::Refreshed, Reason> {
         let request = refresh_session::RefreshSession {
             refresh_token: token.clone(),
-            proof,
+            proof: Secret::new(proof),
             scopes: scopes(wanted),
         };
         reason(refresh_session::run(&self.engine, request).await)
@@ -344,7 +344,7 @@ impl World {
     ) -> verify_request::VerifyRequest {
         verify_request::VerifyRequest {
             access_token: token.clone(),
-            proof: self.call_proof(phone, token.expose()),
+            proof: Secret::new(self.call_proof(phone, token.expose())),
             method: "GET".to_owned(),
             uri: format!("{API}?page=2"),
             body_sha256: None,
