@@ -17,6 +17,7 @@ use crate::grpc::caller::{Callers, Role};
 use crate::grpc::listener::{Limits, Security};
 use crate::grpc::server::Settings;
 use crate::grpc::tls::{TlsMaterial, server_config};
+use crate::key::sha256;
 use crate::key_directory::{self, KeysError};
 use crate::secret::Secret;
 use crate::store::embedded::Embedded;
@@ -157,11 +158,17 @@ const fn durability(config: &StoreConfig) -> Durability {
 ///
 /// # Errors
 /// [`AssembleError`]
-pub fn settings(config: &Config) -> Result<Settings, AssembleError> {
+pub fn settings(config: &Config) -> Result<(Settings, Option<Certificates>), AssembleError> {
     let server = &config.server;
-    let (security, plaintext) = match &server.transport {
-        Transport::Plaintext(roles) => (Security::Plaintext, roles.iter().copied().collect()),
-        Transport::Tls(files) => (Security::MutualTls(tls(files)?), Vec::new()),
+    let (security, plaintext, certificates) = match &server.transport {
+        Transport::Plaintext(roles) => {
+            let roles = roles.iter().copied().collect();
+            (Security::Plaintext, roles, None)
+        }
+        Transport::Tls(files) => {
+            let (certificates, latest) = Certificates::load(files)?;
+            (Security::MutualTls(latest), Vec::new(), Some(certificates))
+        }
     };
     let callers = config.callers.iter().map(|caller| {
         let identity = match &caller.identity {
@@ -173,7 +180,7 @@ pub fn settings(config: &Config) -> Result<Settings, AssembleError> {
             caller.roles.iter().copied().collect::<Vec<Role>>(),
         )
     });
-    Ok(Settings {
+    let settings = Settings {
         listen: server.listen,
         security,
         callers: Callers::new(callers, &plaintext),
@@ -185,17 +192,69 @@ pub fn settings(config: &Config) -> Result<Settings, AssembleError> {
         message_bytes_max: server.limits.message_bytes_max,
         requests_max: server.limits.concurrent_requests_max,
         request_for: server.limits.request_for,
-    })
+    };
+    Ok((settings, certificates))
 }
 
-fn tls(files: &TlsFiles) -> Result<watch::Receiver<Arc<rustls::ServerConfig>>, AssembleError> {
+/// The certificates of the gRPC port and the files they come from. Whoever renews certificates writes
+/// new files and restarts nothing.
+#[derive(Debug)]
+pub struct Certificates {
+    files: TlsFiles,
+    read: [u8; 32],
+    latest: watch::Sender<Arc<rustls::ServerConfig>>,
+}
+
+impl Certificates {
+    fn load(
+        files: &TlsFiles,
+    ) -> Result<(Self, watch::Receiver<Arc<rustls::ServerConfig>>), AssembleError> {
+        let (read, material) = material(files)?;
+        let config = server_config(&material).map_err(|why| because("server.tls")(&why))?;
+        let (latest, seen) = watch::channel(config);
+        let files = files.clone();
+        Ok((
+            Self {
+                files,
+                read,
+                latest,
+            },
+            seen,
+        ))
+    }
+
+    /// Looks at the files again. Whether they have changed and new connections get what is in them
+    /// now.
+    ///
+    /// # Errors
+    /// [`AssembleError`] when they cannot be used as they are, half written perhaps; what was in use
+    /// stays in use.
+    pub fn renew(&mut self) -> Result<bool, AssembleError> {
+        let (read, material) = material(&self.files)?;
+        if read == self.read {
+            return Ok(false);
+        }
+        let config = server_config(&material).map_err(|why| because("server.tls")(&why))?;
+        self.read = read;
+        self.latest.send_replace(config);
+        Ok(true)
+    }
+}
+
+/// What is in the files, with a digest to tell whether it has changed.
+fn material(files: &TlsFiles) -> Result<([u8; 32], TlsMaterial), AssembleError> {
     let material = TlsMaterial {
         certificate_pem: read(&files.certificate)?.into_bytes(),
         key_pem: Secret::new(read(&files.key)?.into_bytes()),
         client_ca_pem: read(&files.client_ca)?.into_bytes(),
     };
-    let config = server_config(&material).map_err(|why| because("server.tls")(&why))?;
-    Ok(watch::channel(config).1)
+    let parts = [
+        &material.certificate_pem,
+        material.key_pem.expose(),
+        &material.client_ca_pem,
+    ];
+    let digests: Vec<u8> = parts.iter().flat_map(|part| sha256(part)).collect();
+    Ok((sha256(&digests), material))
 }
 
 fn read(path: &Path) -> Result<String, AssembleError> {

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::assemble::{self, AssembleError};
+use crate::assemble::{self, AssembleError, Certificates};
 use crate::config::Config;
 use crate::flow::Engine;
 use crate::grpc::Services;
@@ -20,6 +20,9 @@ use crate::time::Clock;
 
 /// The wait between two looks at the store for readiness: an orchestrator probes less often.
 const READINESS_EVERY: Duration = Duration::from_secs(1);
+
+/// The wait between two looks at the certificate files: three small files.
+const RENEWAL_EVERY: Duration = Duration::from_secs(2);
 
 /// What the side port has to finish its answers after the drain: they come from memory.
 const SIDE_CLOSES_WITHIN: Duration = Duration::from_secs(1);
@@ -53,6 +56,7 @@ pub struct Service {
     draining: watch::Sender<bool>,
     closing: watch::Sender<bool>,
     probe: JoinHandle<()>,
+    renewing: Option<JoinHandle<()>>,
     serving_side: JoinHandle<()>,
 }
 
@@ -67,7 +71,7 @@ impl Service {
         metrics: Arc<Metrics>,
     ) -> Result<Self, ServiceError> {
         let engine = Arc::new(assemble::engine(config, clock, &metrics)?);
-        let settings = assemble::settings(config)?;
+        let (settings, certificates) = assemble::settings(config)?;
         let services = Services::new(Arc::clone(&engine), Arc::clone(&metrics));
         let address = config.side.listen;
         let failed = |cause| ServiceError::Side { address, cause };
@@ -87,6 +91,7 @@ impl Service {
             draining,
             closing,
             probe: tokio::spawn(probe),
+            renewing: certificates.map(|certificates| tokio::spawn(renew(certificates))),
             serving_side: tokio::spawn(async move {
                 if let Err(error) = side::serve(socket, shown, until(closes)).await {
                     tracing::error!(error = %error.kind(), "the side port is gone");
@@ -119,6 +124,9 @@ impl Service {
     /// everything was answered the store is closed behind this, so that another can open its file.
     pub async fn stop(self) -> bool {
         let _ = self.draining.send(true);
+        if let Some(renewing) = &self.renewing {
+            renewing.abort();
+        }
         // The probe first: it must not call the service ready again.
         let _ = self.probe.await;
         let drained = self.grpc.stop(self.drain_for).await;
@@ -136,6 +144,30 @@ impl Service {
 
 async fn until(mut said: watch::Receiver<bool>) {
     let _ = said.wait_for(|said| *said).await;
+}
+
+/// Looks at the certificate files again and again. Polling sees every kind of replacement, the swapped
+/// symbolic links of mounted secrets included.
+async fn renew(mut certificates: Certificates) {
+    let mut said = None;
+    loop {
+        tokio::time::sleep(RENEWAL_EVERY).await;
+        let why = match certificates.renew() {
+            Ok(true) => {
+                tracing::info!("new certificates are in use");
+                None
+            }
+            Ok(false) => None,
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(why) = why.as_ref().filter(|why| said.as_ref() != Some(*why)) {
+            tracing::warn!(
+                detail = why.as_str(),
+                "the certificate files cannot be used, the old ones stay"
+            );
+        }
+        said = why;
+    }
 }
 
 /// Looks at the store again and again, so that the probes answer from memory.

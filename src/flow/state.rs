@@ -18,7 +18,11 @@ use crate::token::access::VerifiedClaims;
 
 /// How often a flow starts again when other changes keep coming in between. Each time at least one
 /// other change went through, so this many losses in a row mean a crowd on one subject.
-const ATTEMPTS_MAX: usize = 8;
+const ATTEMPTS_MAX: u32 = 8;
+
+/// The longest wait before the third attempt, twice that before the fourth and so on: a few commits'
+/// time. The second attempt follows at once.
+const CONFLICT_WAIT_MAX: Duration = Duration::from_millis(2);
 
 /// A record as loaded: its name, its version and, where it exists, itself.
 #[derive(Debug, Clone)]
@@ -209,10 +213,17 @@ pub(super) async fn settle<T, F>(attempt: impl Fn() -> F) -> Result<T, Failure>
 where
     F: Future<Output = Result<Option<T>, Failure>>,
 {
-    for _ in 0..ATTEMPTS_MAX {
+    for tried in 0..ATTEMPTS_MAX {
         if let Some(answer) = attempt().await? {
             return Ok(answer);
         }
+        // Those who met each other would meet again: each waits a little, and not the same.
+        let [jitter] = random::<1>()?;
+        let wait = CONFLICT_WAIT_MAX
+            .saturating_mul(tried)
+            .saturating_mul(u32::from(jitter))
+            / 256;
+        tokio::time::sleep(wait).await;
     }
     Err(Reason::Conflict.into())
 }

@@ -151,6 +151,8 @@ const PLACES: &[(&str, &[&str])] = &[
             "grpc/",
             "store/redis",
             "store/embedded",
+            // It waits between attempts.
+            "flow/state.rs",
             "telemetry/",
             "assemble.rs",
             "service.rs",

@@ -257,3 +257,51 @@ fn the_comments_in_the_protos_name_the_callers_of_the_table() {
         }
     }
 }
+
+impl Guarded {
+    fn write(&self, authority: &Authority) {
+        let localhost = SanType::DnsName("localhost".try_into().unwrap());
+        let (certificate, key) = authority.issue(localhost, ExtendedKeyUsagePurpose::ServerAuth);
+        let files = [
+            ("server.pem", &certificate),
+            ("server-key.pem", &key),
+            ("callers-ca.pem", &authority.pem),
+        ];
+        for (name, text) in files {
+            std::fs::write(self.world.path().join(name), text).unwrap();
+        }
+    }
+
+    /// Whether a new connection of the authority's `on-call` gets an answer.
+    async fn lets_in(&self) -> bool {
+        let channel = self.role("on-call");
+        let path = "/assay.v1.VerificationService/GetJwks";
+        send(&channel, path, Vec::new()).await.is_ok()
+    }
+}
+
+#[tokio::test]
+async fn certificates_are_renewed_without_a_restart_and_unusable_ones_change_nothing() {
+    let mut guarded = guarded().await;
+    assert!(guarded.lets_in().await);
+    std::fs::write(guarded.world.path().join("server.pem"), "half writ").unwrap();
+    // Longer than the wait between two looks.
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    assert!(guarded.lets_in().await);
+
+    let old = std::mem::replace(&mut guarded.authority, Authority::new());
+    assert!(!guarded.lets_in().await);
+    guarded.write(&guarded.authority);
+    let mut tries = 0;
+    while !guarded.lets_in().await {
+        tries += 1;
+        assert!(tries < 200, "the new certificates never came into use");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    guarded.authority = old;
+    assert!(
+        !guarded.lets_in().await,
+        "the old authority is still let in"
+    );
+    guarded.server.stop().await;
+}
