@@ -139,8 +139,8 @@ async fn attempt(
 }
 
 /// Challenge first, keys after it: the order of the refusals. The session key that an App Attest key
-/// vouches for has one owner, too: who vouches need not hold it, and a proof by a key that two devices
-/// share would be good for both.
+/// vouches for has one owner, too: who vouches need not hold it, and a proof by a key that two
+/// devices share would be good for both.
 fn claims(used: &VerifiedChallenge, candidate: &Candidate, now: Timestamp) -> Vec<Claim> {
     let owner = candidate.id.as_bytes().to_vec();
     let mut claims = vec![

@@ -135,7 +135,7 @@ fn android_checks(facts: &android::Facts, policy: &AndroidPolicy) -> Checks {
         ),
         (
             facts.security_level.as_str(),
-            format!("at least {:?}", policy.security_level_min),
+            format!("at least {}", policy.security_level_min.as_str()),
         ),
     );
     let hardware = &facts.key_description.hardware_enforced;
