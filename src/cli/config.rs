@@ -35,8 +35,8 @@ enum Command {
     },
     /// Print an example in which every key is explained
     ///
-    /// The example is valid as it stands. Write it to a file and change what is yours:
-    /// `assay config example > assay.toml`
+    /// Its form is valid as it stands; the files it names are yours to make. Write it to a file and
+    /// change what is yours: `assay config example > assay.toml`
     Example {
         /// Print a short starter for development on one machine instead
         #[arg(long)]

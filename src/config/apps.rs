@@ -230,11 +230,12 @@ fn caps(reader: &mut Reader<'_>, mut section: Section<'_, '_>) -> Option<(usize,
 
 fn scopes(reader: &mut Reader<'_>, app: &mut Section<'_, '_>) -> Option<Vec<ScopeRule>> {
     let levels = [
-        ("provisional", TrustLevel::Provisional),
-        ("app-attest", TrustLevel::AppAttest),
-        ("tee", TrustLevel::Tee),
-        ("strongbox", TrustLevel::StrongBox),
-    ];
+        TrustLevel::Provisional,
+        TrustLevel::AppAttest,
+        TrustLevel::Tee,
+        TrustLevel::StrongBox,
+    ]
+    .map(|level| (level.as_str(), level));
     let mut rules: Vec<ScopeRule> = Vec::new();
     let mut good = true;
     for mut section in app.sections(reader, "scopes", SCOPE_RULES_MAX)? {

@@ -1,6 +1,7 @@
 //! The example that explains every key, and a starter for development.
 
-/// Every key of the configuration with its meaning and default. It is valid as it stands.
+/// Every key of the configuration with its meaning and default. Its form is valid as it
+/// stands; the files it names are the reader's to make.
 ///
 /// `#key = …` shows a default: taking the `#` away changes nothing. `#: key = …` shows a key that is
 /// off unless it is written. `#| key = …` shows an alternative to the lines around it.

@@ -65,10 +65,7 @@ pub(super) fn android(
 }
 
 fn android_policy(reader: &mut Reader<'_>, section: &mut Section<'_, '_>) -> Option<AndroidPolicy> {
-    let levels = [
-        ("tee", TrustLevel::Tee),
-        ("strongbox", TrustLevel::StrongBox),
-    ];
+    let levels = [TrustLevel::Tee, TrustLevel::StrongBox].map(|level| (level.as_str(), level));
     let rules = [
         ("any", ProvisioningRule::Any),
         ("remote-only", ProvisioningRule::RemoteOnly),

@@ -44,9 +44,9 @@ pub struct Registered {
 /// Registers a device. Two trips to the store, and one more when the subject is at its limit.
 ///
 /// The challenge, the attested key and the session key are claimed for this device while its records
-/// are loaded: each has at most one owner in the whole store, whatever bucket their subjects live in. The claims name
-/// the device, and the device's id follows from app, subject and key, so the same registration again
-/// finds its own claims. A claim is made only for evidence that verified.
+/// are loaded: each has at most one owner in the whole store, whatever bucket their subjects live in.
+/// The claims name the device, and the device's id follows from app, subject and key, so the same
+/// registration again finds its own claims. A claim is made only for evidence that verified.
 ///
 /// # Errors
 /// `APP_DISABLED`, `CHALLENGE_INVALID`, every reason of attestation and policy,
@@ -139,8 +139,8 @@ async fn attempt(
 }
 
 /// Challenge first, keys after it: the order of the refusals. The session key that an App Attest key
-/// vouches for has one owner, too: who vouches need not hold it, and a proof by a key that two devices
-/// share would be good for both.
+/// vouches for has one owner, too: who vouches need not hold it, and a proof by a key that two
+/// devices share would be good for both.
 fn claims(used: &VerifiedChallenge, candidate: &Candidate, now: Timestamp) -> Vec<Claim> {
     let owner = candidate.id.as_bytes().to_vec();
     let mut claims = vec![

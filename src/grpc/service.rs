@@ -17,7 +17,7 @@ use crate::flow::{
     introspect_token, issue_session, list_devices, list_sessions, refresh_session, register_device,
     revoke_device, verify_request,
 };
-use crate::reason::Action;
+use crate::reason::{Action, Reason};
 use crate::session;
 use crate::telemetry::metrics::{Metrics, Platform, RefreshOutcome};
 
@@ -73,6 +73,14 @@ impl Services {
         refused
     }
 
+    /// Lets those who count and log know what an answer with a verdict in it says.
+    fn with_verdict<T>(mut answer: Response<T>, refused: Option<Reason>) -> Response<T> {
+        if let Some(reason) = refused {
+            answer.extensions_mut().insert(reason);
+        }
+        answer
+    }
+
     /// An answer, with the nonce for the phone's next proof beside it.
     fn answer<T>(&self, message: T) -> Response<T> {
         let mut response = Response::new(message);
@@ -110,8 +118,11 @@ impl AttestationService for Services {
         let appraisal = wire::appraise_evidence(request.into_inner())
             .and_then(|request| appraise_evidence::run(&self.engine, request))
             .map_err(|failure| self.refuse(&failure))?;
+        let refused = appraisal.verdict.as_ref().err();
+        let refused = refused.map(|rejection| rejection.reason);
         let appraisal = Some(wire::appraisal(&appraisal));
-        Ok(Response::new(proto::AppraiseEvidenceResponse { appraisal }))
+        let answer = Response::new(proto::AppraiseEvidenceResponse { appraisal });
+        Ok(Self::with_verdict(answer, refused))
     }
 }
 
@@ -248,15 +259,14 @@ impl VerificationService for Services {
             Ok::<_, Failure>((decision, required))
         };
         let (decision, required) = decided.await.map_err(|failure| self.refuse(&failure))?;
-        if let Err(reason) = decision.verdict {
-            tracing::Span::current().record("reason", reason.as_str());
-        }
+        let refused = decision.verdict.as_ref().err().copied();
         let decision = Some(wire::decision(
             &decision,
             &required,
             self.engine.next_nonce(),
         ));
-        Ok(self.answer(proto::VerifyRequestResponse { decision }))
+        let answer = self.answer(proto::VerifyRequestResponse { decision });
+        Ok(Self::with_verdict(answer, refused))
     }
 
     async fn introspect_token(

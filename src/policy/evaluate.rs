@@ -127,7 +127,7 @@ fn android_checks(facts: &android::Facts, policy: &AndroidPolicy) -> Checks {
     let mut checks = Checks::default();
     let level = android_level(facts.security_level);
     checks.note(
-        "security_level",
+        "security_level_min",
         0,
         require(
             level >= Some(policy.security_level_min),
@@ -135,7 +135,7 @@ fn android_checks(facts: &android::Facts, policy: &AndroidPolicy) -> Checks {
         ),
         (
             facts.security_level.as_str(),
-            format!("at least {:?}", policy.security_level_min),
+            format!("at least {}", policy.security_level_min.as_str()),
         ),
     );
     let hardware = &facts.key_description.hardware_enforced;

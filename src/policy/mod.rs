@@ -16,7 +16,7 @@ use std::time::Duration;
 /// How far a device is trusted; ordered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TrustLevel {
-    /// Less than the policy wants for full trust (trust list stale, monitor-only rule failed).
+    /// Below all others. No evidence gives it yet: as a least level it lets every device in.
     Provisional,
     /// Apple App Attest.
     AppAttest,
@@ -24,6 +24,19 @@ pub enum TrustLevel {
     Tee,
     /// Android key in a secure element.
     StrongBox,
+}
+
+impl TrustLevel {
+    /// The word for it in a configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Provisional => "provisional",
+            Self::AppAttest => "app-attest",
+            Self::Tee => "tee",
+            Self::StrongBox => "strongbox",
+        }
+    }
 }
 
 /// How sessions of an app live.

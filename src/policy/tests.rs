@@ -154,7 +154,7 @@ fn the_key_has_to_be_held_by_hardware_of_the_wanted_level() {
             security_level_min: least,
             ..android_policy()
         };
-        let expected = (!passes).then_some(("security_level", Reason::SecurityLevelTooLow));
+        let expected = (!passes).then_some(("security_level_min", Reason::SecurityLevelTooLow));
         assert_eq!(posture(facts, &policy), expected, "{level} for {least:?}");
     }
 }
@@ -345,7 +345,7 @@ fn a_check_that_failed_does_not_hide_the_others() {
         .map(|check| check.name)
         .collect();
     let expected = [
-        "security_level",
+        "security_level_min",
         "device_locked",
         "verified_boot_state",
         "os_patch_level",

@@ -148,7 +148,7 @@ impl Metrics {
         );
         self.add(
             "attestation_verdicts",
-            "Evidence verified and held against the app's policy, by platform and reason",
+            "Registrations with evidence, by platform and how they ended",
             self.verdicts.clone(),
         );
         self.add(

@@ -39,17 +39,9 @@ pub(super) async fn android(
     let kept = android::Options::well_kept(PACKAGE, SIGNER, now);
     let mut unlocked = kept.clone();
     unlocked.boot = android::Boot::Unlocked;
-    let phones = (
-        android::Phone::new(authorities, kept.clone(), now).map(Device::android),
-        android::Phone::new(authorities, kept, now).map(Device::android),
-        android::Phone::new(authorities, unlocked, now).map(Device::android),
-    );
-    let (Ok(phone), Ok(thief), Ok(unlocked)) = phones else {
-        account.step(
-            monotonic_now(),
-            "making phones",
-            Err("it could not be done".to_owned()),
-        );
+    let phones = [kept.clone(), kept, unlocked]
+        .map(|options| android::Phone::new(authorities, options, now).map(Device::android));
+    let Some((phone, thief, unlocked)) = made(account, phones) else {
         return;
     };
     let Some(mut backend) = connect(account, service, clock).await else {
@@ -71,21 +63,16 @@ pub(super) async fn apple(
     clock: &Clock,
 ) {
     account.chapter("An iPhone (App Attest vouches for a Secure Enclave key)");
-    let phone = |environment| {
+    let phones = [
+        apple::Environment::Production,
+        apple::Environment::Production,
+        apple::Environment::Development,
+    ]
+    .map(|environment| {
         let options = apple::Options::well_kept(TEAM, PACKAGE, environment);
         apple::Phone::new(authorities, options).map(Device::apple)
-    };
-    let phones = (
-        phone(apple::Environment::Production),
-        phone(apple::Environment::Production),
-        phone(apple::Environment::Development),
-    );
-    let (Ok(phone), Ok(thief), Ok(development)) = phones else {
-        account.step(
-            monotonic_now(),
-            "making phones",
-            Err("it could not be done".to_owned()),
-        );
+    });
+    let Some((phone, thief, development)) = made(account, phones) else {
         return;
     };
     let Some(mut backend) = connect(account, service, clock).await else {
@@ -97,6 +84,19 @@ pub(super) async fn apple(
         must_be_refused(refused, Reason::AttestationEnvironmentMismatch)
     });
     story(account, &mut backend, (phone, thief, "bob"), clock).await;
+}
+
+/// The three phones of a chapter: the hero, a thief's, one that is not fit.
+fn made<E>(
+    account: &mut Account<'_>,
+    phones: [Result<Device, E>; 3],
+) -> Option<(Device, Device, Device)> {
+    if let [Ok(hero), Ok(thief), Ok(unfit)] = phones {
+        return Some((hero, thief, unfit));
+    }
+    let failed = Err("it could not be done".to_owned());
+    account.step(monotonic_now(), "making phones", failed);
+    None
 }
 
 async fn connect(account: &mut Account<'_>, service: &Service, clock: &Clock) -> Option<Backend> {
@@ -130,9 +130,9 @@ async fn story(
             let (first, device) = register(backend, &mut phone, subject, clock, |_| {}).await?;
             let device = device.map_err(|error| error.to_string())?;
             let seen = format!(
-                "{}, trusted as {:?}",
+                "{}, {}",
                 device.device_id,
-                device.trust_level()
+                device.trust_level().as_str_name()
             );
             Ok(((device.device_id, first), seen))
         })

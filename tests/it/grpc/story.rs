@@ -3,8 +3,8 @@
 use std::slice::from_ref;
 
 use super::harness::{
-    Clients, MEMORY, Phone, World, devices_of, end_by_token, introspect, revoke, sessions_of,
-    verify,
+    Clients, MEMORY, Phone, World, devices_of, end_by_token, eventually, http_get, introspect,
+    revoke, sessions_of, verify,
 };
 use super::refusal::{action, assert_refused};
 use crate::support::redis_server::RedisServer;
@@ -281,4 +281,43 @@ async fn a_second_instance_on_the_same_redis_sees_everything_at_once() {
     }
     one.stop().await;
     two.stop().await;
+}
+
+#[tokio::test]
+async fn a_no_that_is_an_answer_is_counted_with_its_reason() {
+    let world = World::new();
+    let server = world.start(MEMORY).await;
+    let phone = world.android();
+    let call = proto::VerifyRequestRequest {
+        access_token: "no token".to_owned(),
+        proof: "no proof".to_owned(),
+        method: "GET".to_owned(),
+        uri: "https://api.example.com/accounts".to_owned(),
+        ..proto::VerifyRequestRequest::default()
+    };
+    assert_no(&verify(&server, call).await.unwrap(), "PROOF_INVALID");
+    let request = proto::AppraiseEvidenceRequest {
+        app_id: phone.app.clone(),
+        evidence: Some(world.android().evidence(b"one challenge")),
+        challenge: b"another".to_vec(),
+    };
+    let answer = server.attestation().appraise_evidence(request).await;
+    assert!(!answer.unwrap().into_inner().appraisal.unwrap().accepted);
+    for (method, reason) in [
+        ("VerificationService/VerifyRequest", "PROOF_INVALID"),
+        (
+            "AttestationService/AppraiseEvidence",
+            "ATTESTATION_CHALLENGE_MISMATCH",
+        ),
+    ] {
+        let line = format!(
+            "assay_rpc_requests_total{{method=\"assay.v1.{method}\",code=\"OK\",reason=\"{reason}\"}} 1"
+        );
+        eventually("a count with the reason", || async {
+            let (_, metrics) = http_get(&server, "/metrics").await;
+            metrics.contains(&line).then_some(())
+        })
+        .await;
+    }
+    server.stop().await;
 }
