@@ -8,7 +8,6 @@ use crate::policy::{Posture, TrustLevel};
 use crate::secret::{Secret, random};
 use crate::session::{Device, Session};
 use crate::time::Timestamp;
-use crate::token::KeyTag;
 use crate::token::access::{self, AccessClaims, Platform};
 use crate::token::refresh::{self, RefreshClaims};
 
@@ -34,13 +33,13 @@ pub struct Grant {
 }
 
 /// Mints the tokens of a session's current generation. The refresh token is derived, so the same
-/// generation under the same key gives the same token again.
+/// generation under the same secret gives the same token again.
 pub(super) fn mint(
     engine: &Engine,
     app: &App,
     (session, device): (Session, &Device),
     scopes: BTreeSet<String>,
-    (refresh_key, now): (KeyTag, Timestamp),
+    now: Timestamp,
 ) -> Result<Grant, Failure> {
     let lifetimes = &app.policy.lifetimes;
     // An access token never outlives its session.
@@ -80,7 +79,7 @@ pub(super) fn mint(
         &engine.keyring,
         &refresh_claims,
         &session.session_key,
-        refresh_key,
+        session.refresh_key,
     )?;
     Ok(Grant {
         access_token,

@@ -64,16 +64,9 @@ pub async fn run(engine: &Engine, request: IssueSession) -> Result<Grant, Failur
         let device = known_device(&state, &request.subject)?;
         let app = engine.app(&device.app)?;
         let proof = check_proof(engine, app, proof.clone(), device, now)?;
-        let refresh_key = engine.keyring.secret(Purpose::RefreshToken).0;
         let mint = |session: &Session| {
             let scopes = session.scopes.clone();
-            mint(
-                engine,
-                app,
-                (session.clone(), device),
-                scopes,
-                (refresh_key, now),
-            )
+            mint(engine, app, (session.clone(), device), scopes, now)
         };
         // Nobody else knows this id: it is our own commit, whose answer was lost.
         if let Some(session) = &record.value {
@@ -144,6 +137,7 @@ async fn decide(
     let open = |dead: &BTreeSet<SessionId>| {
         let opening = Opening {
             id,
+            refresh_key: engine.keyring.secret(Purpose::RefreshToken).0,
             scopes: request.scopes.clone(),
             audience: request.audience.clone(),
             roles: request.roles.clone(),

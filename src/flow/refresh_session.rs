@@ -12,6 +12,7 @@ use crate::secret::Secret;
 use crate::session::{RefreshOutcome, Rotation, Session, rotate};
 use crate::store::{Claim, Durability};
 use crate::time::Timestamp;
+use crate::token::Purpose;
 use crate::token::refresh::{self, VerifiedRefresh};
 
 /// The path a proof for this RPC is aimed at.
@@ -102,7 +103,7 @@ async fn attempt(
         &app.policy,
         now,
     )?;
-    let (outcome, session) = match rotation {
+    let (outcome, mut session) = match rotation {
         Rotation::Granted { outcome, session } => (outcome, session),
         Rotation::Reused { ended: None } => return Err(Reason::RefreshTokenReused.into()),
         Rotation::Reused { ended: Some(ended) } => {
@@ -112,11 +113,14 @@ async fn attempt(
             };
         }
     };
+    // A new generation moves to the secret in use; a retry has to stay with that of the lost answer.
+    if outcome != RefreshOutcome::Retry {
+        session.refresh_key = engine.keyring.secret(Purpose::RefreshToken).0;
+    }
     // Before the commit: what cannot be answered uses nothing up.
     let device = state.device.value.as_ref().ok_or(Reason::DeviceRevoked)?;
     let granted = session.narrow(scopes, device.trust_level, &app.policy)?;
-    let keys = (token.key_tag(), now);
-    let grant = mint(engine, app, (session.clone(), device), granted, keys)?;
+    let grant = mint(engine, app, (session.clone(), device), granted, now)?;
     let written = match outcome {
         RefreshOutcome::Retry => true,
         RefreshOutcome::Rotated | RefreshOutcome::Healed => {

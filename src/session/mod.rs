@@ -25,6 +25,7 @@ use crate::key::Thumbprint;
 use crate::policy::{Posture, TrustLevel};
 use crate::reason::Reason;
 use crate::time::Timestamp;
+use crate::token::KeyTag;
 
 /// A rule said no.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -114,6 +115,9 @@ pub struct Session {
     pub state: SessionState,
     /// The generation of the current refresh token.
     pub generation: u32,
+    /// Under which secret the current generation's token was made: a retry gives the same one again,
+    /// also when another secret has come into use.
+    pub refresh_key: KeyTag,
     /// When the current generation was made.
     pub rotated_at: Timestamp,
     /// When it was opened.

@@ -10,12 +10,15 @@ use crate::policy::{AppPolicy, TrustLevel};
 use crate::proof::VerifiedProof;
 use crate::reason::Reason;
 use crate::time::Timestamp;
+use crate::token::KeyTag;
 
 /// What a new session shall be.
 #[derive(Debug, Clone)]
 pub struct Opening {
     /// A fresh id in the subject's bucket.
     pub id: SessionId,
+    /// The secret in use for refresh tokens.
+    pub refresh_key: KeyTag,
     /// Wanted scopes.
     pub scopes: BTreeSet<String>,
     /// Wanted audience; `None`: the app's first.
@@ -85,6 +88,7 @@ pub fn open(
         session_key: device.session_key,
         state: SessionState::Live,
         generation: 0,
+        refresh_key: opening.refresh_key,
         rotated_at: now,
         opened_at: now,
         idle_expires_at: now.after(policy.lifetimes.idle_for).min(expires_at),

@@ -26,6 +26,7 @@ use crate::reason::Reason;
 use crate::simulator::proof::Dpop;
 use crate::simulator::{Curve, SoftKey};
 use crate::time::Timestamp;
+use crate::token::KeyTag;
 use crate::token::keyring::Keyring;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -175,6 +176,7 @@ fn session() -> Session {
         session_key: key(&PHONE_KEY),
         state: SessionState::Live,
         generation: 5,
+        refresh_key: KeyTag::from_bytes([1; 4]),
         rotated_at: now(),
         opened_at: now(),
         idle_expires_at: now().after(IDLE),

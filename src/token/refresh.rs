@@ -4,10 +4,9 @@
 //! the session) ‖ `.` ‖ base64url(HMAC(all of that ‖ thumbprint of the device key)). The fixed prefix lets secret scanners
 //! find leaked ones: `asr1\.[A-Za-z0-9_-]{123}\.[A-Za-z0-9_-]{43}`.
 //!
-//! The same claims under the same key tag give the same token, whoever mints it and whenever. A
-//! successor is minted under the tag of the token it follows, so a retry gives the very token of the
-//! lost answer, also when another secret came into use in between. A secret is therefore kept for as
-//! long as the longest session opened under it, and longer for the records it sealed.
+//! The same claims under the same key tag give the same token, whoever mints it and whenever. The
+//! session's record notes the tag of its newest token, so a retry gives the very token of the lost
+//! answer, also when another secret came into use in between; the next rotation moves to that one.
 
 use std::fmt;
 

@@ -1,9 +1,11 @@
 use super::*;
 use crate::session::{EndReason, Opening, SessionEntry, end, open};
+use crate::token::KeyTag;
 
 fn opening() -> Opening {
     Opening {
         id: session_id(9),
+        refresh_key: KeyTag::from_bytes([1; 4]),
         scopes: words(["accounts"]),
         audience: None,
         roles: vec!["customer".to_owned()],

@@ -159,6 +159,7 @@ prop_compose! {
         (app, subject, session_key) in (app(), subject_name(), thumbprint()),
         state in session_state(),
         generation in any::<u32>(),
+        refresh_key in any::<[u8; 4]>().prop_map(KeyTag::from_bytes),
         times in any::<[i64; 5]>(),
         (device_epoch, subject_epoch) in any::<(u64, u64)>(),
         scopes in btree_set("[!#-~]{1,20}", 0..5),
@@ -168,7 +169,7 @@ prop_compose! {
         let [rotated_at, opened_at, idle_expires_at, expires_at, auth_time] =
             times.map(Timestamp::from_millis);
         Session {
-            id, device, app, subject, session_key, state, generation, rotated_at, opened_at,
+            id, device, app, subject, session_key, state, generation, refresh_key, rotated_at, opened_at,
             idle_expires_at, expires_at, device_epoch, subject_epoch, scopes, audience, roles,
             acr, amr, auth_time,
         }

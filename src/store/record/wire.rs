@@ -10,6 +10,7 @@ use crate::key::Thumbprint;
 use crate::policy::{self, TrustLevel};
 use crate::session::{self as domain, SessionEntry};
 use crate::time::Timestamp;
+use crate::token::KeyTag;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Enumeration)]
 #[repr(i32)]
@@ -164,6 +165,8 @@ pub(super) struct Session {
     amr: Vec<String>,
     #[prost(int64, tag = "19")]
     auth_time: i64,
+    #[prost(bytes = "vec", tag = "20")]
+    refresh_key: Vec<u8>,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -337,6 +340,7 @@ impl From<&domain::Session> for Session {
             acr: session.acr.clone(),
             amr: session.amr.clone(),
             auth_time: session.auth_time.as_millis(),
+            refresh_key: session.refresh_key.as_bytes().to_vec(),
         }
     }
 }
@@ -370,6 +374,7 @@ impl Session {
             acr: self.acr,
             amr: self.amr,
             auth_time: Timestamp::from_millis(self.auth_time),
+            refresh_key: KeyTag::from_bytes(self.refresh_key.try_into().ok()?),
         })
     }
 }

@@ -209,9 +209,21 @@ async fn a_retry_gives_the_same_token_under_a_new_secret(mut world: World) {
     let (again, same) = outcome(&world, &phone, &grant.refresh_token).await.unwrap();
     assert_eq!(again, RefreshOutcome::Retry);
     assert_eq!(text(&same), text(&successor));
-    let (next, _) = outcome(&world, &phone, &same).await.unwrap();
+    let (next, moved) = outcome(&world, &phone, &same).await.unwrap();
     assert_eq!(next, RefreshOutcome::Rotated);
     assert_eq!(world.verify(&phone, &grant.access_token).await, Ok(()));
+    // Both ways in time: lost under the new secret, tried again, and on to the next.
+    let (again, same_again) = outcome(&world, &phone, &same).await.unwrap();
+    assert_eq!(again, RefreshOutcome::Retry);
+    assert_eq!(text(&same_again), text(&moved));
+    let keyring = &world.engine.keyring;
+    let tag = |token: &Secret<String>| {
+        let token = refresh::parse(text(token)).unwrap();
+        let key = grant.session.session_key;
+        token.verify(keyring, &key, world.now()).unwrap().key_tag()
+    };
+    assert_ne!(tag(&same), keyring.secret(Purpose::RefreshToken).0);
+    assert_eq!(tag(&moved), keyring.secret(Purpose::RefreshToken).0);
 }
 
 async fn a_session_ends_when_it_is_over(world: World) {
