@@ -3,13 +3,14 @@
 
 mod android_attacks;
 mod android_forge;
+mod android_odd;
 mod android_vectors;
 mod apple_assertions;
 mod apple_attacks;
 mod apple_support;
 mod apple_vectors;
 mod architecture;
-mod attacks_review;
+mod borders;
 mod config;
 mod flows;
 mod grpc;
@@ -17,7 +18,6 @@ mod helm;
 mod inspect;
 mod pages;
 mod reasons;
-mod review;
 mod simulator;
 mod store;
 mod support;

@@ -1,4 +1,4 @@
-//! Attacks and odd but genuine phones that a second reading of the verifier thought of.
+//! Odd but genuine chains and the attacks that look like them: where tolerance ends.
 
 use assay::attestation::android::{Facts, Provisioning, SecurityLevel};
 use assay::attestation::status_list::StatusList;
