@@ -249,7 +249,7 @@ pub(super) fn proof_claim(
     now: Timestamp,
 ) -> Result<Claim, Failure> {
     Ok(Claim {
-        key: keys::proof(bucket, proof.thumbprint(), proof.jti()),
+        key: keys::proof(bucket, &proof.id()),
         owner: random::<16>()?.to_vec(),
         live_for: Some(proof.acceptable_until().since(now) + PROOF_SLACK),
     })

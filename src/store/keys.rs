@@ -47,10 +47,8 @@ pub fn challenge(id: &[u8; 32]) -> Key {
 
 /// `{bN}:c:j:<digest>`: a proof that was used, in the bucket of the session or device it is for.
 #[must_use]
-pub fn proof(bucket: Bucket, key: &Thumbprint, jti: &str) -> Key {
-    let mut unique = key.as_bytes().to_vec();
-    unique.extend_from_slice(jti.as_bytes());
-    Key::new(bucket, format!("c:j:{}", HEXLOWER.encode(&sha256(&unique))))
+pub fn proof(bucket: Bucket, id: &[u8; 32]) -> Key {
+    Key::new(bucket, format!("c:j:{}", HEXLOWER.encode(id)))
 }
 
 fn claim(kind: char, digest: &[u8; 32]) -> Key {

@@ -376,7 +376,7 @@ fn one_kind_of_record_is_never_found_under_the_name_of_another() {
         keys::fleet(bucket),
         keys::challenge(&[0; 32]),
         keys::key_owner(&Thumbprint::from_bytes([0; 32])),
-        keys::proof(bucket, &Thumbprint::from_bytes([0; 32]), "x"),
+        keys::proof(bucket, &[0; 32]),
     ];
     let kinds: std::collections::BTreeSet<&str> = names
         .iter()
@@ -386,12 +386,10 @@ fn one_kind_of_record_is_never_found_under_the_name_of_another() {
 }
 
 #[test]
-fn proofs_meet_only_with_the_same_key_and_jti_in_the_same_bucket() {
+fn proofs_meet_only_with_the_same_id_in_the_same_bucket() {
     let bucket = |number| Bucket::new(number).unwrap();
-    let key = |byte| Thumbprint::from_bytes([byte; 32]);
-    let one = keys::proof(bucket(1), &key(1), "a");
-    assert_eq!(one, keys::proof(bucket(1), &key(1), "a"));
-    assert_ne!(one, keys::proof(bucket(1), &key(1), "b"));
-    assert_ne!(one, keys::proof(bucket(1), &key(2), "a"));
-    assert_ne!(one, keys::proof(bucket(2), &key(1), "a"));
+    let one = keys::proof(bucket(1), &[1; 32]);
+    assert_eq!(one, keys::proof(bucket(1), &[1; 32]));
+    assert_ne!(one, keys::proof(bucket(1), &[2; 32]));
+    assert_ne!(one, keys::proof(bucket(2), &[1; 32]));
 }
