@@ -96,14 +96,15 @@ async fn attempt(
     // A session that is not found is dead: lost state never opens a door.
     let session = record.value.as_ref().ok_or(Reason::SessionRevoked)?;
     let surroundings = state.surroundings(app.standing);
+    let refresh_key = engine.keyring.secret(Purpose::RefreshToken).0;
     let rotation = rotate(
         session,
-        token.claims().generation,
+        (token.claims().generation, refresh_key),
         surroundings,
         &app.policy,
         now,
     )?;
-    let (outcome, mut session) = match rotation {
+    let (outcome, session) = match rotation {
         Rotation::Granted { outcome, session } => (outcome, session),
         Rotation::Reused { ended: None } => return Err(Reason::RefreshTokenReused.into()),
         Rotation::Reused { ended: Some(ended) } => {
@@ -113,10 +114,6 @@ async fn attempt(
             };
         }
     };
-    // A new generation moves to the secret in use; a retry has to stay with that of the lost answer.
-    if outcome != RefreshOutcome::Retry {
-        session.refresh_key = engine.keyring.secret(Purpose::RefreshToken).0;
-    }
     // Before the commit: what cannot be answered uses nothing up.
     let device = state.device.value.as_ref().ok_or(Reason::DeviceRevoked)?;
     let granted = session.narrow(scopes, device.trust_level, &app.policy)?;

@@ -23,6 +23,7 @@ use super::{EndReason, Refusal, Session, Surroundings, end, open};
 use crate::policy::{AppPolicy, ReuseRule, TrustLevel};
 use crate::reason::Reason;
 use crate::time::Timestamp;
+use crate::token::KeyTag;
 
 /// How a refresh ended well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,15 +53,16 @@ pub enum Rotation {
     },
 }
 
-/// Presents generation `presented` of a session's refresh token. The caller has verified the token's
-/// MAC and the proof by the key the MAC covers.
+/// Presents generation `presented` of a session's refresh token; the next one is made under
+/// `refresh_key`, the secret in use, while a retry stays with the one of the lost answer. The caller
+/// has verified the token's MAC and the proof by the key the MAC covers.
 ///
 /// # Errors
 /// The reason the session is not live, or [`Reason::ReattestationRequired`]. Liveness comes before
 /// everything, a retry included.
 pub fn rotate(
     session: &Session,
-    presented: u32,
+    (presented, refresh_key): (u32, KeyTag),
     surroundings: Surroundings<'_>,
     policy: &AppPolicy,
     now: Timestamp,
@@ -73,23 +75,21 @@ pub fn rotate(
     let successor = presented
         .checked_add(1)
         .ok_or(Reason::SessionExpiredAbsolute)?;
-    if presented == current {
-        return Ok(granted(
-            RefreshOutcome::Rotated,
-            session,
-            successor,
-            policy,
-            now,
-        ));
-    }
-    if presented > current {
-        return Ok(granted(
-            RefreshOutcome::Healed,
-            session,
-            successor,
-            policy,
-            now,
-        ));
+    if presented >= current {
+        let outcome = if presented == current {
+            RefreshOutcome::Rotated
+        } else {
+            RefreshOutcome::Healed
+        };
+        let lifetimes = &policy.lifetimes;
+        let session = Session {
+            generation: successor,
+            refresh_key,
+            rotated_at: now,
+            idle_expires_at: now.after(lifetimes.idle_for).min(session.expires_at),
+            ..session.clone()
+        };
+        return Ok(Rotation::Granted { outcome, session });
     }
     let in_grace = now <= session.rotated_at.after(policy.lifetimes.refresh_grace_for);
     if successor == current && in_grace {
@@ -104,23 +104,6 @@ pub fn rotate(
         ReuseRule::Report => None,
     };
     Ok(Rotation::Reused { ended })
-}
-
-fn granted(
-    outcome: RefreshOutcome,
-    session: &Session,
-    generation: u32,
-    policy: &AppPolicy,
-    now: Timestamp,
-) -> Rotation {
-    let idle_expires_at = now.after(policy.lifetimes.idle_for).min(session.expires_at);
-    let session = Session {
-        generation,
-        rotated_at: now,
-        idle_expires_at,
-        ..session.clone()
-    };
-    Rotation::Granted { outcome, session }
 }
 
 impl Session {

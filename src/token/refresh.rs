@@ -165,7 +165,6 @@ impl UnverifiedRefresh {
         }
         Ok(VerifiedRefresh {
             claims: self.claims,
-            tag: self.tag,
             key: *key,
         })
     }
@@ -183,7 +182,6 @@ impl fmt::Debug for UnverifiedRefresh {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VerifiedRefresh {
     claims: RefreshClaims,
-    tag: KeyTag,
     key: Thumbprint,
 }
 
@@ -192,12 +190,6 @@ impl VerifiedRefresh {
     #[must_use]
     pub const fn claims(&self) -> &RefreshClaims {
         &self.claims
-    }
-
-    /// The tag of the secret it was made under.
-    #[must_use]
-    pub const fn key_tag(&self) -> KeyTag {
-        self.tag
     }
 
     /// The device key it is bound to.

@@ -1,6 +1,9 @@
 use super::*;
 use crate::session::{EndReason, RefreshOutcome, Rotation, rotate};
 
+/// The secret in use, another than the one the session was opened under.
+const IN_USE: KeyTag = KeyTag::from_bytes([2; 4]);
+
 /// What a table row expects: the outcome and the generation afterwards, or a reuse.
 #[derive(Debug, PartialEq, Eq)]
 enum Row {
@@ -12,11 +15,30 @@ enum Row {
 
 fn present(session: &Session, presented: u32, at: Timestamp) -> Row {
     let world = World::whole();
-    match rotate(session, presented, world.surroundings(), &policy(), at).unwrap() {
+    let noted = session.refresh_key;
+    assert_ne!(noted, IN_USE);
+    match rotate(
+        session,
+        (presented, IN_USE),
+        world.surroundings(),
+        &policy(),
+        at,
+    )
+    .unwrap()
+    {
         Rotation::Granted { outcome, session } => match outcome {
-            RefreshOutcome::Rotated => Row::Rotated(session.generation),
-            RefreshOutcome::Retry => Row::Retry(session.generation),
-            RefreshOutcome::Healed => Row::Healed(session.generation),
+            RefreshOutcome::Rotated => {
+                assert_eq!(session.refresh_key, IN_USE);
+                Row::Rotated(session.generation)
+            }
+            RefreshOutcome::Retry => {
+                assert_eq!(session.refresh_key, noted);
+                Row::Retry(session.generation)
+            }
+            RefreshOutcome::Healed => {
+                assert_eq!(session.refresh_key, IN_USE);
+                Row::Healed(session.generation)
+            }
         },
         Rotation::Reused { ended } => {
             assert!(matches!(
@@ -78,19 +100,25 @@ fn the_last_generation_has_no_successor_and_wraps_to_nothing() {
             ..session()
         };
         let world = World::whole();
-        let seen = rotate(&session, u32::MAX, world.surroundings(), &policy(), now());
+        let seen = rotate(
+            &session,
+            (u32::MAX, IN_USE),
+            world.surroundings(),
+            &policy(),
+            now(),
+        );
         assert_eq!(seen, refused(Reason::SessionExpiredAbsolute));
     }
 }
 
 #[test]
-fn a_rotation_moves_generation_and_idle_expiry_and_nothing_else() {
+fn a_rotation_moves_generation_secret_and_idle_expiry_and_nothing_else() {
     let later = now().after(GRACE * 3);
     let world = World::whole();
     for (presented, generation) in [(5, 6), (9, 10)] {
         let rotation = rotate(
             &session(),
-            presented,
+            (presented, IN_USE),
             world.surroundings(),
             &policy(),
             later,
@@ -100,6 +128,7 @@ fn a_rotation_moves_generation_and_idle_expiry_and_nothing_else() {
         };
         let expected = Session {
             generation,
+            refresh_key: IN_USE,
             rotated_at: later,
             idle_expires_at: later.after(IDLE),
             ..session()
@@ -116,7 +145,7 @@ fn no_rotation_extends_the_absolute_expiry() {
     };
     let last = session.expires_at.before(MILLISECOND);
     let world = World::whole();
-    let rotation = rotate(&session, 5, world.surroundings(), &policy(), last);
+    let rotation = rotate(&session, (5, IN_USE), world.surroundings(), &policy(), last);
     let Ok(Rotation::Granted { session: seen, .. }) = rotation else {
         panic!("refused");
     };
@@ -132,7 +161,7 @@ fn a_retry_changes_nothing_at_all() {
         outcome: RefreshOutcome::Retry,
         session: session(),
     };
-    let seen = rotate(&session(), 4, world.surroundings(), &policy(), at);
+    let seen = rotate(&session(), (4, IN_USE), world.surroundings(), &policy(), at);
     assert_eq!(seen, Ok(expected));
 }
 
@@ -144,7 +173,13 @@ fn where_policy_only_reports_a_reuse_the_session_stays_as_it_is() {
     };
     let world = World::whole();
     for presented in [0, 3] {
-        let seen = rotate(&session(), presented, world.surroundings(), &policy, now());
+        let seen = rotate(
+            &session(),
+            (presented, IN_USE),
+            world.surroundings(),
+            &policy,
+            now(),
+        );
         assert_eq!(seen, Ok(Rotation::Reused { ended: None }));
     }
 }
@@ -164,7 +199,7 @@ fn liveness_comes_before_every_row_of_the_table() {
     for presented in [0, 3, 4, 5, 6, u32::MAX] {
         let seen = rotate(
             &session(),
-            presented,
+            (presented, IN_USE),
             world.surroundings(),
             &policy(),
             now(),
@@ -180,8 +215,16 @@ fn a_device_that_has_to_attest_again_gets_nothing_not_even_a_retry() {
     policy.lifetimes.reattest_after = Some(span);
     let world = World::whole();
     for presented in [4, 5, 6] {
-        let present =
-            |at| rotate(&session(), presented, world.surroundings(), &policy, at).map(|_| ());
+        let present = |at| {
+            rotate(
+                &session(),
+                (presented, IN_USE),
+                world.surroundings(),
+                &policy,
+                at,
+            )
+            .map(|_| ())
+        };
         assert_eq!(present(now().after(span).before(MILLISECOND)), Ok(()));
         assert_eq!(
             present(now().after(span)),

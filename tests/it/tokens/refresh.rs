@@ -52,7 +52,6 @@ fn the_same_claims_give_the_same_token_also_after_a_rotation_of_secrets() {
         .unwrap()
         .verify(&fleet.during, &KEY, NOW)
         .unwrap();
-    assert_eq!(verified.key_tag(), noted);
     assert_eq!(verified.key(), &KEY);
 }
 
