@@ -77,9 +77,10 @@ pub(super) fn appraise(
         binding: Some(&binding),
         app: Some(&app.identity),
     };
+    let status_list = engine.status_list.load();
     let trust = Trust {
         roots: &engine.roots,
-        status_list: engine.status_list.as_ref(),
+        status_list: status_list.as_ref().as_ref(),
     };
     let examination = examine(&evidence, given, trust, now);
     let (key, facts) = (examination.key.clone(), examination.facts.clone());

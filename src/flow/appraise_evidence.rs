@@ -24,7 +24,7 @@ pub fn run(engine: &Engine, request: AppraiseEvidence) -> Result<Appraisal, Fail
     let now = engine.clock.now();
     Ok(appraise(
         engine,
-        (&request.app, app),
+        (&request.app, &app),
         request.evidence,
         &request.challenge,
         now,

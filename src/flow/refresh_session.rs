@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::grant::{Grant, mint};
-use super::state::{Done, Loaded, Place, State, check_unused, keep_for, proof_claim, settle};
+use super::state::{
+    Changes, Done, Loaded, Place, State, check_unused, keep_for, proof_claim, settle,
+};
 use super::{App, Engine, Failure};
 use crate::proof::dpop::{self, UnverifiedProof};
 use crate::proof::{Body, ProofExpectation, VerifiedProof};
@@ -53,9 +55,9 @@ pub async fn run(engine: &Engine, request: RefreshSession) -> Result<Refreshed, 
     let proof = dpop::parse(request.proof.expose())?;
     let token = token.verify(&engine.keyring, proof.thumbprint(), now)?;
     let app = engine.app_by_tag(&token.claims().app)?;
-    let proof = check_proof(engine, app, proof, now)?;
+    let proof = check_proof(engine, &app, proof, now)?;
     let claim = proof_claim(&proof, token.claims().session.bucket(), now)?;
-    settle(|| attempt(engine, app, (&token, &claim), &request.scopes, now)).await
+    settle(|| attempt(engine, &app, (&token, &claim), &request.scopes, now)).await
 }
 
 fn check_proof(
@@ -141,7 +143,10 @@ async fn commit(
         state.subject.keep(),
         state.fleet.keep(),
     ];
-    let changes = (items, Vec::new());
+    let changes = Changes {
+        items,
+        ..Changes::default()
+    };
     engine
         .commit(session.id.bucket(), changes, Durability::Local)
         .await

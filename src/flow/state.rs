@@ -7,11 +7,11 @@ use crate::id::{Bucket, DeviceId, SessionId};
 use crate::proof::VerifiedProof;
 use crate::reason::Reason;
 use crate::secret::random;
-use crate::session::{Device, Fleet, Session, Standing, SubjectRecord, Surroundings};
+use crate::session::{Device, Event, Fleet, Session, Standing, SubjectRecord, Surroundings};
 use crate::store::record::{Stored, seal, unseal};
 use crate::store::{
-    Admission, Change, ChangeSet, Claim, Claimed, Committed, Durability, Item, Key, OperationId,
-    Record, StoreError, keys,
+    Admission, Change, ChangeSet, Claim, Claimed, Committed, Durability, IndexChange, Item, Key,
+    OperationId, Record, StoreError, keys,
 };
 use crate::time::Timestamp;
 use crate::token::access::VerifiedClaims;
@@ -71,6 +71,15 @@ impl<T: Stored> Loaded<T> {
     }
 }
 
+/// What a flow has decided to change, all in one bucket.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    pub(super) items: Vec<Item>,
+    pub(super) claims: Vec<Claim>,
+    pub(super) index: Vec<IndexChange>,
+    pub(super) events: Vec<Event>,
+}
+
 /// What most flows look at, all in one bucket.
 #[derive(Debug)]
 pub(super) struct State {
@@ -123,7 +132,12 @@ impl Engine {
         let session = session.map(|id| keys::session(&id));
         let mut load = vec![device.clone(), subject.clone(), fleet.clone()];
         load.extend(session.clone());
-        let admitted = self.store.admit(Admission { load, claim }).await?;
+        let ask = Admission {
+            load,
+            claim,
+            ..Admission::default()
+        };
+        let admitted = self.store.admit(ask).await?;
         let mut records = admitted.records.into_iter();
         let mut next = || records.next().flatten();
         let state = State {
@@ -144,7 +158,7 @@ impl Engine {
     ) -> Result<Vec<Loaded<T>>, Failure> {
         let ask = Admission {
             load: keys.clone(),
-            claim: Vec::new(),
+            ..Admission::default()
         };
         let records = self.store.admit(ask).await?.records;
         keys.into_iter()
@@ -169,17 +183,20 @@ impl Engine {
     pub(super) async fn commit(
         &self,
         bucket: Bucket,
-        (items, claims): (Vec<Item>, Vec<Claim>),
+        changes: Changes,
         durability: Durability,
     ) -> Result<Option<Done>, Failure> {
         let operation = OperationId(random()?);
-        let events = Vec::new();
+        let outbox = keys::outbox(bucket);
+        let events = changes.events.iter();
+        let events = events.map(|event| seal(&self.keyring, &outbox, event));
         let change = ChangeSet {
             operation,
             bucket,
-            items,
-            claims,
-            events,
+            items: changes.items,
+            claims: changes.claims,
+            index: changes.index,
+            events: events.collect::<Result<_, _>>()?,
             durability,
         };
         let answer = match self.store.commit(change.clone()).await {
@@ -187,14 +204,31 @@ impl Engine {
             answer => answer?,
         };
         match answer {
-            Committed::Done { replicas_acked } => Ok(Some(Done {
-                operation,
-                replicas_acked,
-            })),
+            Committed::Done { replicas_acked } => {
+                for event in &changes.events {
+                    audit(event);
+                }
+                Ok(Some(Done {
+                    operation,
+                    replicas_acked,
+                }))
+            }
             Committed::Conflict => Ok(None),
             Committed::ClaimTaken { .. } => Err(Reason::ProofReplayed.into()),
         }
     }
+}
+
+/// The line in the log for what has happened.
+fn audit(event: &Event) {
+    tracing::info!(
+        event = event.kind.as_str(),
+        device_id = %event.device,
+        app_id = event.app.as_str(),
+        reason = event.why.as_str(),
+        caller = event.by.as_str(),
+        "audit"
+    );
 }
 
 /// A commit that is done.

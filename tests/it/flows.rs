@@ -19,7 +19,7 @@ use assay::reason::Reason;
 
 use self::phone::{Kind, Phone};
 use self::watched::Hold;
-use self::world::{BANK, World};
+use self::world::{BANK, World, caller};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
