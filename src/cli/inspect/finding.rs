@@ -325,7 +325,12 @@ pub(super) fn assertion(args: &AssertionArgs, now: Timestamp) -> Result<Finding,
     let object = input::object(&args.object)?;
     // An assertion has no environment to compare this one with.
     let app = app(&args.app, Environment::Production);
-    let examination = assertion::verify(&object, &hash, &key, &app, args.last_counter);
+    let signer = assertion::Signer {
+        key: &key,
+        app: &app,
+        counter_after: args.last_counter,
+    };
+    let examination = assertion::verify(&object, &hash, &signer);
     let finding = Finding {
         kind: Kind::AppAssertion,
         checks: examination.checks,
