@@ -96,7 +96,7 @@ fn iphone(validation_category: Option<u32>) -> apple::Facts {
         intermediate_serial: Some("c1".to_owned()),
         leaf_not_before: Timestamp::EPOCH,
         leaf_not_after: Timestamp::EPOCH,
-        receipt: None,
+        receipt: apple::receipt::ReceiptEvidence::Absent,
     }
 }
 

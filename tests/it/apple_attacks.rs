@@ -190,7 +190,7 @@ fn the_facts_of_a_2026_system_are_read() {
     assert_eq!(facts.os_build, None);
     assert_eq!(facts.acl_blob, Some(mac_acl_blob()));
     assert_eq!(facts.leaf_serial, "1a3185c5000");
-    assert_eq!(facts.receipt.as_deref(), Some(&b"receipt"[..]));
+    assert_eq!(facts.receipt.bytes(), Some(&b"receipt"[..]));
 }
 
 #[test]

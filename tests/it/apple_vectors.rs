@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use assay::attestation::apple::receipt::ReceiptEvidence;
 use assay::attestation::apple::{Attestation, Environment, Facts, assertion};
 use assay::attestation::{
     AppIdentity, AppleApp, AttestKeys, AttestedKey, Examination, Facts as AnyFacts, Given, Outcome,
@@ -158,7 +159,7 @@ fn compare_leaf(case: &Case, facts: &Facts) {
     );
     let keys = json["attStmtKeys"].as_array().unwrap();
     let with_receipt = keys.iter().any(|key| key == "receipt");
-    assert_eq!(facts.receipt.is_some(), with_receipt, "{id}");
+    assert_eq!(facts.receipt.bytes().is_some(), with_receipt, "{id}");
     // Apple numbers leaves by the millisecond of their issue.
     let issued_at = i64::from_str_radix(&facts.leaf_serial, 16).unwrap();
     let creation = instant(&json["receipt"]["creation"]).as_millis();
@@ -356,10 +357,10 @@ fn receipt_ranges(object: &[u8], receipt: &[u8]) -> [std::ops::Range<usize>; 2] 
 /// key of it, which is skipped like any.
 fn flip_every_byte(case: &Case) {
     let original = facts_of(&case.examine());
-    let receipt = original.receipt.clone().unwrap();
+    let receipt = original.receipt.bytes().unwrap().to_vec();
     let [name, content] = receipt_ranges(&case.object, &receipt);
     let unsigned = Facts {
-        receipt: None,
+        receipt: ReceiptEvidence::Absent,
         ..original
     };
     let mut changed = case.clone();
@@ -377,8 +378,8 @@ fn flip_every_byte(case: &Case) {
                 let Some(AnyFacts::Apple(mut facts)) = facts else {
                     panic!("accepted without facts");
                 };
-                assert_eq!(facts.receipt.is_none(), in_name);
-                facts.receipt = None;
+                assert_eq!(facts.receipt == ReceiptEvidence::Absent, in_name);
+                facts.receipt = ReceiptEvidence::Absent;
                 assert_eq!(*facts, unsigned, "{} byte {index} ^ {mask:#x}", case.id());
                 accepted += 1;
             } else {

@@ -161,6 +161,17 @@ impl<'a> Certificate<'a> {
         found.next().is_none().then_some(first)
     }
 
+    /// Whether it has this extension exactly once, with this value.
+    pub(super) fn is_marked(&self, oid: Oid<'static>, value: &[u8]) -> bool {
+        let mut found = self.values(oid);
+        found.next() == Some(value) && found.next().is_none()
+    }
+
+    /// Whether it was issued under this name, DER, with this serial number.
+    pub(super) fn is_named(&self, issuer: &[u8], serial: &[u8]) -> bool {
+        self.0.issuer().as_raw() == issuer && self.0.raw_serial() == serial
+    }
+
     /// The certificate, described for people.
     pub(super) fn summary(&self) -> CertificateSummary {
         CertificateSummary {

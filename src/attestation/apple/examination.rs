@@ -5,6 +5,7 @@ use data_encoding::HEXLOWER;
 use super::auth_data::{self, Attested};
 use super::certificate::{Certificate, Nonce};
 use super::object::{self, Object};
+use super::receipt::{self, Beside, ReceiptEvidence};
 use super::{Attestation, Environment, Facts, chain, printable};
 use crate::attestation::{
     AppIdentity, AppleApp, AttestedKey, Checks, Examination, Examiner, Facts as AnyFacts, Given,
@@ -71,7 +72,15 @@ pub(in crate::attestation) fn examine(
         let intermediate = certificates.get(1).and_then(Option::as_ref);
         let mut facts = facts(leaf, data, given.app);
         facts.intermediate_serial = intermediate.map(Certificate::serial);
-        facts.receipt = object.receipt.map(<[u8]>::to_vec);
+        let beside = Beside {
+            facts: &facts,
+            key: key.as_ref(),
+            client_data_hash: given.binding,
+        };
+        facts.receipt = receipt::examine(object.receipt, beside, &trust.roots.apple, now);
+        // Whatever it is, the attestation stands without it: policy says whether it has to be good.
+        let seen = facts.receipt.described();
+        checks.note("receipt", None, Ok(()), (seen, "judged by policy alone"));
         examination.facts = Some(AnyFacts::Apple(Box::new(facts)));
     }
     examination.key = key;
@@ -331,7 +340,7 @@ fn facts(leaf: &Certificate<'_>, data: Attested, app: Option<&AppIdentity>) -> F
         intermediate_serial: None,
         leaf_not_before: leaf.not_before(),
         leaf_not_after: leaf.not_after(),
-        receipt: None,
+        receipt: ReceiptEvidence::Absent,
     }
 }
 

@@ -114,7 +114,7 @@ struct AppleSaid<'a> {
     intermediate_serial: Option<&'a str>,
     leaf_not_before: String,
     leaf_not_after: String,
-    /// As sent, base64. Nothing here verifies it.
+    /// As sent, base64. The check `receipt` says what became of it.
     receipt: Option<String>,
     posture: Option<ApplePostureSaid>,
 }
@@ -304,7 +304,7 @@ fn apple(facts: &apple::Facts, posture: Posture) -> AppleSaid<'_> {
         leaf_not_after: facts.leaf_not_after.to_rfc3339(),
         receipt: facts
             .receipt
-            .as_deref()
+            .bytes()
             .map(|receipt| BASE64.encode(receipt)),
         posture: match posture {
             Posture::Apple(posture) => Some(apple_posture(posture)),
