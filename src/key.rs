@@ -1,8 +1,7 @@
 //! Device and session public keys: P-256 points in one canonical form.
 //!
-//! `p256` parses (strictly: on the curve, one encoding per key), `aws-lc-rs` verifies. The split is
-//! needed because `aws-lc-rs` alone takes five encodings of one key, which would give one key five
-//! thumbprints.
+//! One encoding per key is read, `p256` says whether the point is on the curve, `aws-lc-rs` verifies.
+//! `aws-lc-rs` alone takes five encodings of one key, which would give one key five thumbprints.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,11 +11,16 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, UnparsedPublicKey, VerificationAlgorithm,
 };
 use data_encoding::BASE64URL_NOPAD;
-use p256::elliptic_curve::sec1::ToSec1Point;
-use p256::pkcs8::DecodePublicKey;
 
 /// Bytes of an uncompressed P-256 point (SEC 1, 2.3.3): `04 ‖ x ‖ y`.
 pub const POINT_BYTES: usize = 65;
+
+/// Everything of a P-256 `SubjectPublicKeyInfo` (RFC 5480, 2) before the point: the algorithm, the
+/// named curve, and a BIT STRING of whole octets. In DER there is no other way to write it.
+const SPKI_PREFIX: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
+    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
 
 /// A P-256 public key, on the curve, in its canonical uncompressed form.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,13 +47,13 @@ impl PublicKey {
         Ok(Self(point))
     }
 
-    /// From a DER `SubjectPublicKeyInfo` (RFC 5480) with nothing behind it.
+    /// From a DER `SubjectPublicKeyInfo` (RFC 5480) with nothing behind it, with the curve named and
+    /// the point uncompressed, as phones write it.
     ///
     /// # Errors
     /// [`InvalidKey`] unless it holds a P-256 key.
     pub fn from_spki_der(der: &[u8]) -> Result<Self, InvalidKey> {
-        let key = p256::PublicKey::from_public_key_der(der).map_err(|_| InvalidKey)?;
-        Self::from_sec1(key.to_sec1_point(false).as_bytes())
+        Self::from_sec1(der.strip_prefix(&SPKI_PREFIX).ok_or(InvalidKey)?)
     }
 
     /// From the `x` and `y` of a JWK (RFC 7518, 6.2.1): base64url without padding, 32 bytes each.

@@ -13,6 +13,7 @@ mod apple_vectors;
 mod architecture;
 mod borders;
 mod config;
+mod differential;
 mod flows;
 mod grpc;
 mod helm;

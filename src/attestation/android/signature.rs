@@ -10,7 +10,7 @@ use aws_lc_rs::signature::{
 };
 
 use super::certificate::{Certificate, Spki};
-use super::der::{Reader, Tag};
+use super::der::{DerError, Reader, Tag};
 use super::name::dotted_oid;
 
 const ECDSA_SHA256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
@@ -93,7 +93,12 @@ pub(super) fn verify(
             (RSA_SHA512, RSA_KEY) => &RSA_PKCS1_2048_8192_SHA512,
             _ => return Err(SignatureError::Key),
         };
-    if issuer.algorithm != RSA_KEY && issuer.key.first() != Some(&UNCOMPRESSED) {
+    let canonical = if issuer.algorithm == RSA_KEY {
+        rsa_modulus(issuer.key).is_ok()
+    } else {
+        issuer.key.first() == Some(&UNCOMPRESSED)
+    };
+    if !canonical {
         return Err(SignatureError::Key);
     }
     UnparsedPublicKey::new(algorithm, issuer.key)
@@ -134,9 +139,20 @@ pub(super) fn describe_key(spki: &Spki<'_>) -> String {
     }
 }
 
+/// The modulus of an `RSAPublicKey` with nothing behind it (RFC 8017, A.1.1). The verifier would take
+/// a whole `SubjectPublicKeyInfo` in its place as well.
+fn rsa_modulus(key: &[u8]) -> Result<&[u8], DerError> {
+    let mut outer = Reader::new(key);
+    let mut fields = outer.sequence()?;
+    outer.finish()?;
+    let modulus = fields.expect(Tag::INTEGER)?.content;
+    fields.expect(Tag::INTEGER)?;
+    fields.finish()?;
+    Ok(modulus)
+}
+
 fn modulus_bits(key: &[u8]) -> Option<usize> {
-    let mut fields = Reader::new(key).sequence().ok()?;
-    let modulus = fields.expect(Tag::INTEGER).ok()?.content;
+    let modulus = rsa_modulus(key).ok()?;
     let mut significant = modulus.iter().skip_while(|octet| **octet == 0);
     let first = significant.next()?;
     let tail = significant.count();
