@@ -17,9 +17,12 @@ pub mod issue_session;
 pub mod list_devices;
 pub mod list_sessions;
 mod page;
+pub mod reattest_device;
 pub mod refresh_session;
 pub mod register_device;
+mod renewal;
 pub mod revoke_device;
+pub mod rotate_device_key;
 mod state;
 pub mod verify_request;
 
@@ -27,6 +30,7 @@ pub use appraisal::{Accepted, Appraisal, EvidenceInput};
 pub use error::{Failure, FieldViolation};
 pub use grant::Grant;
 pub use page::{Page, PageRequest};
+pub use renewal::{KeyRotation, Renewed};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

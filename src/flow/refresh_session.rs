@@ -14,7 +14,6 @@ use crate::secret::Secret;
 use crate::session::{RefreshOutcome, Rotation, Session, rotate};
 use crate::store::{Claim, Durability};
 use crate::time::Timestamp;
-use crate::token::Purpose;
 use crate::token::refresh::{self, VerifiedRefresh};
 
 /// The path a proof for this RPC is aimed at.
@@ -98,14 +97,8 @@ async fn attempt(
     // A session that is not found is dead: lost state never opens a door.
     let session = record.value.as_ref().ok_or(Reason::SessionRevoked)?;
     let surroundings = state.surroundings(app.standing);
-    let refresh_key = engine.keyring.secret(Purpose::RefreshToken).0;
-    let rotation = rotate(
-        session,
-        (token.claims().generation, refresh_key),
-        surroundings,
-        &app.policy,
-        now,
-    )?;
+    let presented = engine.presented(token);
+    let rotation = rotate(session, presented, surroundings, &app.policy, now)?;
     let (outcome, session) = match rotation {
         Rotation::Granted { outcome, session } => (outcome, session),
         Rotation::Reused { ended: None } => return Err(Reason::RefreshTokenReused.into()),

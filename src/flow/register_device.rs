@@ -1,21 +1,17 @@
 //! RegisterDevice: evidence for a challenge becomes a device of a subject.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use super::appraisal::{Accepted, Appraisal, EvidenceInput, appraise};
-use super::state::{Changes, Place, State, settle};
+use super::state::{Changes, Place, State, settle, used_challenge};
 use super::{App, Engine, Failure, index};
+use crate::attestation::client_data::{self, Expected};
 use crate::id::{AppId, DeviceId, Subject};
 use crate::reason::Reason;
 use crate::session::{Actor, Candidate, Device, DeviceState, EventKind, Registration, register};
 use crate::store::{Claim, Claimed, Durability, keys};
 use crate::time::Timestamp;
 use crate::token::challenge::{self, ChallengeExpectation, ChallengePurpose, VerifiedChallenge};
-
-/// A used challenge is remembered this much longer than it could be used, for clocks that differ
-/// between our instances.
-const CHALLENGE_SLACK: Duration = Duration::from_secs(300);
 
 /// The request.
 #[derive(Debug, Clone)]
@@ -64,13 +60,12 @@ pub async fn run(engine: &Engine, request: RegisterDevice) -> Result<Registered,
     };
     let used = challenge::verify(&engine.keyring, &request.challenge, &expected, now)?;
     let evidence = request.evidence.clone();
-    let appraisal = appraise(
-        engine,
-        (&request.app, &app),
-        evidence,
-        &request.challenge,
-        now,
-    );
+    let expected = Expected {
+        purpose: client_data::Purpose::Register,
+        challenge: &request.challenge,
+        app: &request.app,
+    };
+    let appraisal = appraise(engine, &app, evidence, expected, now);
     let accepted = match &appraisal.verdict {
         Ok(accepted) => accepted.clone(),
         Err(rejection) => return Err((**rejection).clone().into()),
@@ -151,11 +146,7 @@ fn claims(used: &VerifiedChallenge, candidate: &Candidate, now: Timestamp) -> Ve
     let owner = candidate.id.as_bytes().to_vec();
     let key = candidate.key.thumbprint();
     let mut claims = vec![
-        Claim {
-            key: keys::challenge(used.id()),
-            owner: owner.clone(),
-            live_for: Some(used.expires_at().since(now) + CHALLENGE_SLACK),
-        },
+        used_challenge(used, owner.clone(), now),
         Claim {
             key: keys::key_owner(&key),
             owner: owner.clone(),

@@ -7,14 +7,19 @@ use crate::id::{Bucket, DeviceId, SessionId};
 use crate::proof::VerifiedProof;
 use crate::reason::Reason;
 use crate::secret::random;
-use crate::session::{Device, Event, Fleet, Session, Standing, SubjectRecord, Surroundings};
+use crate::session::{
+    Device, Event, Fleet, Presented, Session, Standing, SubjectRecord, Surroundings,
+};
 use crate::store::record::{Stored, seal, unseal};
 use crate::store::{
     Admission, Change, ChangeSet, Claim, Claimed, Committed, Durability, IndexChange, Item, Key,
     OperationId, Record, StoreError, keys,
 };
 use crate::time::Timestamp;
+use crate::token::Purpose;
 use crate::token::access::VerifiedClaims;
+use crate::token::challenge::VerifiedChallenge;
+use crate::token::refresh::VerifiedRefresh;
 
 /// How often a flow starts again when other changes keep coming in between. Each time at least one
 /// other change went through, so this many losses in a row mean a crowd on one subject.
@@ -119,6 +124,15 @@ impl Place {
 }
 
 impl Engine {
+    /// A verified refresh token, as the rules of sessions see it.
+    pub(super) fn presented(&self, token: &VerifiedRefresh) -> Presented {
+        Presented {
+            generation: token.claims().generation,
+            key: *token.key(),
+            refresh_key: self.keyring.secret(Purpose::RefreshToken).0,
+        }
+    }
+
     /// One trip: device, subject and fleet, the session where one is named, and the claims.
     pub(super) async fn load(
         &self,
@@ -269,6 +283,19 @@ const SESSION_SLACK: Duration = Duration::from_secs(24 * 3600);
 /// How long a session's record is kept.
 pub(super) fn keep_for(session: &Session, now: Timestamp) -> Duration {
     session.expires_at.since(now) + SESSION_SLACK
+}
+
+/// A used challenge is remembered this much longer than it could be used, for clocks that differ
+/// between our instances.
+const CHALLENGE_SLACK: Duration = Duration::from_secs(300);
+
+/// The claim that a challenge serves this owner and nobody else.
+pub(super) fn used_challenge(used: &VerifiedChallenge, owner: Vec<u8>, now: Timestamp) -> Claim {
+    Claim {
+        key: keys::challenge(used.id()),
+        owner,
+        live_for: Some(used.expires_at().since(now) + CHALLENGE_SLACK),
+    }
 }
 
 /// A used proof is remembered this much longer than it could be used, for clocks that differ between

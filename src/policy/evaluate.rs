@@ -75,7 +75,7 @@ pub fn evaluate(
             trust_level: trust_level(attested.facts()),
             posture: Posture::of(attested.facts()),
             chain_serials: attested.facts().chain_serials(),
-            issuer_keys: Vec::new(),
+            issuer_keys: attested.facts().issuer_keys(),
         }),
         (Some(rejection), _) => Err(Box::new(rejection)),
         (None, AttestedKey::Other(_)) => Err(Box::new(checks.incomplete())),
@@ -297,6 +297,15 @@ impl Facts {
         match self {
             Self::Android(facts) => facts.serials.clone(),
             Self::Apple(facts) => vec![facts.leaf_serial.clone()],
+        }
+    }
+}
+
+impl Facts {
+    fn issuer_keys(&self) -> Vec<[u8; 32]> {
+        match self {
+            Self::Android(facts) => facts.issuer_keys.clone(),
+            Self::Apple(_) => Vec::new(),
         }
     }
 }

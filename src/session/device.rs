@@ -107,6 +107,7 @@ pub fn register(
         posture: candidate.posture,
         chain_serials: candidate.chain_serials,
         issuer_keys: candidate.issuer_keys,
+        moved_from: existing.and_then(|device| device.moved_from),
         assertion_counter: existing.map_or(0, |device| device.assertion_counter),
         doubt: None,
         lineage: existing.map_or(

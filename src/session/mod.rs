@@ -9,6 +9,7 @@ mod device;
 mod event;
 mod liveness;
 mod open;
+mod renew;
 mod rotate;
 #[cfg(test)]
 mod tests;
@@ -18,7 +19,8 @@ pub use device::{Candidate, Registration, register, revoke};
 pub use event::{Actor, Event, EventKind};
 pub use liveness::{Standing, Surroundings};
 pub use open::{Opening, end, open};
-pub use rotate::{RefreshOutcome, Rotation, rotate};
+pub use renew::{Found, Renewal, rekey, renew};
+pub use rotate::{Presented, RefreshOutcome, Rotation, rotate};
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -72,6 +74,9 @@ pub struct Device {
     /// SHA-256 of the `SubjectPublicKeyInfo` of each certificate above the leaf, in that order; the
     /// first is the attestation key.
     pub issuer_keys: Vec<[u8; 32]>,
+    /// The session key it last moved on from, so that a move whose answer was lost can be asked for
+    /// again.
+    pub moved_from: Option<Thumbprint>,
     /// The greatest counter seen in an assertion of its App Attest key; 0 before the first.
     pub assertion_counter: u32,
     /// What a re-appraisal last found wrong with it.

@@ -4,6 +4,7 @@ mod admit;
 mod device;
 mod liveness;
 mod open;
+mod renew;
 mod rotate;
 
 use std::collections::BTreeSet;
@@ -146,6 +147,7 @@ fn device() -> Device {
         posture: posture(),
         chain_serials: vec!["1".to_owned()],
         issuer_keys: vec![[3; 32]],
+        moved_from: None,
         assertion_counter: 0,
         doubt: None,
         lineage: Lineage {

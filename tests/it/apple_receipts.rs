@@ -116,7 +116,10 @@ mod real_devices {
             assert_eq!(said["type"], "ATTEST", "{id}");
             if said["chainValid"] == false {
                 let refused = case.verify().unwrap_err();
-                assert!(matches!(refused, ReceiptRefusal::Untrusted(_)), "{id}: {refused}");
+                assert!(
+                    matches!(refused, ReceiptRefusal::Untrusted(_)),
+                    "{id}: {refused}"
+                );
                 continue;
             }
             let facts = case.verify().unwrap_or_else(|why| panic!("{id}: {why}"));
@@ -222,13 +225,15 @@ mod real_devices {
             let ahead = kept.refusal(|kept| kept.now = case.now.before(DAY));
             assert_eq!(ahead, ReceiptRefusal::NotFresh(case.now), "{id}");
             // So wide that the expiry of the receipt is what is met first; then the signer's.
-            let wide = |now| {
-                case.refusal(|case| (case.now, case.age) = (now, Age::Within(DAY * 1000)))
-            };
+            let wide =
+                |now| case.refusal(|case| (case.now, case.age) = (now, Age::Within(DAY * 1000)));
             assert!(matches!(wide(later), ReceiptRefusal::Expired(_)), "{id}");
             let before_the_signer = case.now.before(DAY * 400);
             let refused = wide(before_the_signer);
-            assert!(matches!(refused, ReceiptRefusal::Untrusted(_)), "{id}: {refused}");
+            assert!(
+                matches!(refused, ReceiptRefusal::Untrusted(_)),
+                "{id}: {refused}"
+            );
         }
     }
 

@@ -8,6 +8,7 @@ mod phone;
 mod races;
 mod refreshing;
 mod registering;
+mod renewing;
 mod revoking;
 mod verifying;
 mod watched;

@@ -3,7 +3,10 @@
 use tonic::{Request, Response, Status};
 
 use super::{Services, actor, platform};
-use crate::flow::{create_challenge, get_device, list_devices, register_device, revoke_device};
+use crate::flow::{
+    create_challenge, get_device, list_devices, reattest_device, register_device, revoke_device,
+    rotate_device_key,
+};
 use crate::grpc::proto::device_service_server::DeviceService;
 use crate::grpc::{proto, wire};
 
@@ -105,16 +108,33 @@ impl DeviceService for Services {
 
     async fn reattest_device(
         &self,
-        _: Request<proto::ReattestDeviceRequest>,
+        request: Request<proto::ReattestDeviceRequest>,
     ) -> Result<Response<proto::ReattestDeviceResponse>, Status> {
-        Err(super::not_yet())
+        let by = actor(&request);
+        let sent = request.into_inner();
+        let platform = platform(sent.evidence.as_ref());
+        let reattested =
+            async { reattest_device::run(&self.engine, wire::reattest_device(sent, by)?).await };
+        let reattested = reattested.await;
+        if let Some(platform) = platform {
+            let refused = reattested.as_ref().err().map(|failure| failure.reason);
+            self.metrics.verdict(platform, refused);
+        }
+        let reattested = reattested.map_err(|failure| self.refuse(&failure))?;
+        Ok(self.answer(wire::reattested(&reattested, self.engine.next_nonce())))
     }
 
     async fn rotate_device_key(
         &self,
-        _: Request<proto::RotateDeviceKeyRequest>,
+        request: Request<proto::RotateDeviceKeyRequest>,
     ) -> Result<Response<proto::RotateDeviceKeyResponse>, Status> {
-        Err(super::not_yet())
+        let by = actor(&request);
+        let renewed = async {
+            let request = wire::rotate_device_key(request.into_inner(), by)?;
+            rotate_device_key::run(&self.engine, request).await
+        };
+        let renewed = renewed.await.map_err(|failure| self.refuse(&failure))?;
+        Ok(self.answer(wire::renewed(&renewed, self.engine.next_nonce())))
     }
 
     async fn link_device_successor(

@@ -23,7 +23,7 @@ use crate::session::{Actor, Requirements, RevocationReason};
 use crate::token::challenge::ChallengePurpose;
 
 /// Evidence: its own bounds have their own reasons.
-fn evidence(kind: proto::evidence::Kind) -> Result<EvidenceInput, Failure> {
+pub(super) fn evidence(kind: proto::evidence::Kind) -> Result<EvidenceInput, Failure> {
     match kind {
         proto::evidence::Kind::Android(sent) => {
             let chain = android::Chain::from_der(sent.certificate_chain);

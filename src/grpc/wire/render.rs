@@ -275,6 +275,7 @@ pub(crate) fn grant(grant: &Grant, next_nonce: String) -> proto::Grant {
         next_nonce,
         scopes: grant.scopes.iter().cloned().collect(),
         trust_level: trust_level(grant.trust_level).into(),
+        reattest_by_time: grant.reattest_by.map(timestamp),
     }
 }
 

@@ -250,9 +250,18 @@ impl World {
     }
 
     pub(super) fn challenge(&self, app: &str, subject: Option<&Subject>) -> Vec<u8> {
+        self.challenge_to(ChallengePurpose::Register, app, subject)
+    }
+
+    pub(super) fn challenge_to(
+        &self,
+        purpose: ChallengePurpose,
+        app: &str,
+        subject: Option<&Subject>,
+    ) -> Vec<u8> {
         let request = create_challenge::CreateChallenge {
             app: app_id(app),
-            purpose: ChallengePurpose::Register,
+            purpose,
             subject: subject.cloned(),
         };
         create_challenge::run(&self.engine, &request).unwrap().bytes

@@ -84,6 +84,8 @@ pub(in crate::store::record) struct Device {
     predecessor: Vec<u8>,
     #[prost(bytes = "vec", tag = "20")]
     successor: Vec<u8>,
+    #[prost(bytes = "vec", optional, tag = "21")]
+    moved_from: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -173,6 +175,7 @@ impl From<&domain::Device> for Device {
             lineage_since: device.lineage.since.as_millis(),
             predecessor: id(device.lineage.predecessor),
             successor: id(device.lineage.successor),
+            moved_from: device.moved_from.map(|key| key.as_bytes().to_vec()),
         }
     }
 }
@@ -203,6 +206,10 @@ impl Device {
             registered_at: Timestamp::from_millis(self.registered_at),
             attested_at: Timestamp::from_millis(self.attested_at),
             issuer_keys: issuer_keys.collect::<Option<_>>()?,
+            moved_from: match self.moved_from {
+                None => None,
+                Some(key) => Some(thumbprint(&key)?),
+            },
             assertion_counter: self.assertion_counter,
             doubt,
             lineage,
