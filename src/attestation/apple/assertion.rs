@@ -148,16 +148,17 @@ pub fn vouch(
     let mut said = Checks::default();
     let parsed = ClientData::parse(client_data);
     let session_key = ClientData::check_for(parsed, expected, &mut said);
-    let verdict = examination.into_verified().and_then(|assertion| {
-        match (said.rejection(), session_key) {
-            (None, Some(session_key)) => Ok(Vouched {
-                assertion,
-                session_key,
-            }),
-            (Some(rejection), _) => Err(Box::new(rejection)),
-            (None, None) => Err(Box::new(said.incomplete())),
-        }
-    });
+    let verdict =
+        examination
+            .into_verified()
+            .and_then(|assertion| match (said.rejection(), session_key) {
+                (None, Some(session_key)) => Ok(Vouched {
+                    assertion,
+                    session_key,
+                }),
+                (Some(rejection), _) => Err(Box::new(rejection)),
+                (None, None) => Err(Box::new(said.incomplete())),
+            });
     checks.extend(said);
     (checks, verdict)
 }
