@@ -154,6 +154,18 @@ static CHAINS: Group<Plan> = Group {
             plan.leaf.custom_extensions.push(nonce);
             plan.nonce = Box::new(|_| Vec::new());
         }),
+        (
+            CHAIN,
+            "signature algorithm inside and outside differ",
+            |plan| {
+                plan.leaf_changed = Box::new(|leaf| {
+                    let with_sha384 = [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x03];
+                    let mut windows = leaf.windows(8);
+                    let at = windows.rposition(|window| window == with_sha384).unwrap();
+                    leaf[at + 7] = 0x02;
+                });
+            },
+        ),
         (CHAIN, "more certificates than any chain has", |plan| {
             plan.chain = Box::new(|[leaf, ..]| vec![Cbor::Bytes(leaf); 9].to_vec());
         }),

@@ -71,6 +71,14 @@ static OBJECTS: Group<Plan> = Group {
                 plan.given_hash.clone_from(&plan.signed_hash);
             },
         ),
+        (
+            ACCEPTED,
+            "same key attested again for another challenge",
+            |plan| {
+                plan.signed_hash = vec![0xa5; 32];
+                plan.given_hash = vec![0xa5; 32];
+            },
+        ),
         (ACCEPTED, "empty client data hash on both sides", |plan| {
             plan.signed_hash.clear();
             plan.given_hash.clear();
