@@ -69,6 +69,7 @@ mod real_devices {
         let given = Given {
             binding: Some(&hash),
             app: Some(&app),
+            ..Given::default()
         };
         match examine(evidence, given, &built_in_roots(), at).facts {
             Some(Facts::Apple(facts)) => facts.receipt,

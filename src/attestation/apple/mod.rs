@@ -171,7 +171,11 @@ fn printable(bytes: &[u8]) -> Option<String> {
 fn steers(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
-        || matches!(c, '\u{61c}' | '\u{feff}')
+        || matches!(
+            c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180b}'..='\u{180f}' | '\u{3164}'
+        )
+        || matches!(c, '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 #[cfg(test)]
@@ -195,7 +199,15 @@ mod tests {
     fn text_for_people_steers_nothing() {
         assert_eq!(printable(b"17.5.1").as_deref(), Some("17.5.1"));
         let turned = "a\u{202e}b".as_bytes();
-        for bad in [&b""[..], b"a\x1b[31m", b"\xff", turned, &[b'a'; 256]] {
+        let hidden = "1\u{e0041}\u{e0042}".as_bytes();
+        for bad in [
+            &b""[..],
+            b"a\x1b[31m",
+            b"\xff",
+            turned,
+            hidden,
+            &[b'a'; 256],
+        ] {
             assert_eq!(printable(bad), None);
         }
     }

@@ -137,6 +137,7 @@ struct AssertionSaid<'a> {
 
 #[derive(Serialize)]
 struct ExtensionsSaid<'a> {
+    announced: bool,
     validation_category: Option<u32>,
     bundle_version: Option<&'a str>,
     cd_hash: Option<String>,
@@ -334,6 +335,7 @@ fn assertion<'a>(facts: &'a AssertionFacts, key: Option<&AttestedKey>) -> Assert
 
 fn extensions(extensions: &apple::Extensions) -> ExtensionsSaid<'_> {
     ExtensionsSaid {
+        announced: extensions.announced,
         validation_category: extensions.validation_category,
         bundle_version: extensions.bundle_version.as_deref(),
         cd_hash: extensions

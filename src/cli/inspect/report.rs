@@ -366,7 +366,7 @@ fn assertion_rows(facts: &AssertionFacts) -> Vec<Row> {
     rows
 }
 
-fn extension_rows(extensions: &Extensions) -> [Row; 4] {
+fn extension_rows(extensions: &Extensions) -> [Row; 5] {
     let category = extensions.validation_category.map(|number| {
         let word = match number {
             0 => "invalid",
@@ -389,6 +389,7 @@ fn extension_rows(extensions: &Extensions) -> [Row; 4] {
             stated(extensions.cd_hash.as_deref().map(words::octets)),
         ),
         row("cd_hash_type", stated(extensions.cd_hash_type)),
+        row("announced", if extensions.announced { "yes" } else { "no" }),
     ]
 }
 

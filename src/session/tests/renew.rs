@@ -72,7 +72,10 @@ fn only_the_key_in_use_vouches_and_after_the_move_only_for_the_same_move() {
         session_key: third,
         ..moving()
     };
-    assert_eq!(renew(&moved(), on, now()), refused(Reason::ProofKeyMismatch));
+    assert_eq!(
+        renew(&moved(), on, now()),
+        refused(Reason::ProofKeyMismatch)
+    );
 }
 
 #[test]
@@ -87,7 +90,10 @@ fn evidence_lifts_the_suspension_of_a_reappraisal_and_no_other() {
             found: None,
             ..moving()
         };
-        assert_eq!(renew(&suspended, bare, now()), refused(Reason::DeviceSuspended));
+        assert_eq!(
+            renew(&suspended, bare, now()),
+            refused(Reason::DeviceSuspended)
+        );
         let renewed = renew(&suspended, moving(), now());
         match why {
             Reappraisal => assert_eq!(renewed.unwrap().state, DeviceState::Active),
@@ -101,7 +107,10 @@ fn evidence_lifts_the_suspension_of_a_reappraisal_and_no_other() {
         state: DeviceState::Revoked { at: now(), why },
         ..device()
     };
-    assert_eq!(renew(&revoked, moving(), now()), refused(Reason::DeviceRevoked));
+    assert_eq!(
+        renew(&revoked, moving(), now()),
+        refused(Reason::DeviceRevoked)
+    );
 }
 
 #[test]
@@ -127,7 +136,10 @@ fn assertions_only_count_up() {
     assert_eq!(once.assertion_counter, 6);
     // The same move again, and no older one.
     assert_eq!(renew(&once, asserted(6), now()), Ok(once.clone()));
-    assert_eq!(renew(&once, asserted(5), now()), refused(Reason::ProofReplayed));
+    assert_eq!(
+        renew(&once, asserted(5), now()),
+        refused(Reason::ProofReplayed)
+    );
     let last = renew(&once, asserted(u32::MAX), now()).unwrap();
     assert_eq!(last.assertion_counter, u32::MAX);
 }
