@@ -32,7 +32,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::tables::{Snapshot, Tables};
 use self::writer::{Asked, Job, Writer};
-use super::rules::{FOLLOW_MAX, Place, check_admission, check_change_set};
+use super::rules::{FOLLOW_MAX, Place, check_admission, check_change_set, check_ranges};
 use super::{Admission, Admitted, ChangeSet, Committed, Cursor, IndexRange, Store, StoreError};
 use crate::id::Bucket;
 use crate::time::Clock;
@@ -182,10 +182,11 @@ impl Embedded {
 impl Store for Embedded {
     async fn admit(&self, ask: Admission) -> Result<Admitted, StoreError> {
         check_admission(&ask)?;
-        if ask.claim.is_empty() {
-            let records = self.snapshot()?.load(&ask.load)?;
+        if ask.claim.is_empty() && ask.limit.is_empty() {
+            let snapshot = self.snapshot()?;
             return Ok(Admitted {
-                records,
+                records: snapshot.load(&ask.load)?,
+                owners: snapshot.owners(&ask.owner_of).map_err(unavailable)?,
                 ..Admitted::default()
             });
         }
@@ -209,8 +210,11 @@ impl Store for Embedded {
             .map_err(unavailable)
     }
 
-    async fn page(&self, _: Vec<IndexRange>) -> Result<Vec<Vec<Vec<u8>>>, StoreError> {
-        Err(StoreError::Invalid("this store has no indexes yet"))
+    async fn page(&self, ranges: Vec<IndexRange>) -> Result<Vec<Vec<Vec<u8>>>, StoreError> {
+        check_ranges(&ranges)?;
+        let snapshot = self.snapshot()?;
+        let pages = ranges.iter().map(|range| snapshot.members(range));
+        pages.collect::<Result<_, _>>().map_err(unavailable)
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -1,23 +1,27 @@
 //! The tables and what is done to them within one transaction.
 
+use std::ops::Bound;
+use std::time::Duration;
+
 use redb::{
     Database, ReadOnlyTable, ReadTransaction, ReadableTable, StorageError, Table, TableDefinition,
     TableError, WriteTransaction,
 };
 
+use super::super::rate::Rate;
 use super::super::rules::{
     EVENT_KEPT_FOR, MARK_KEPT_FOR, Place, decode_record, encode_record, life_millis, mark_key,
     needs_mark, stored_version,
 };
 use super::super::{
-    Admission, Admitted, Change, ChangeSet, Claim, Claimed, Committed, Cursor, Key, Record,
-    StoreError,
+    Admission, Admitted, Change, ChangeSet, Claim, Claimed, Committed, Cursor, IndexChange,
+    IndexRange, Key, Limit, Limited, Presence, Record, StoreError,
 };
 use super::{OpenError, open_error};
 use crate::id::Bucket;
 use crate::time::Timestamp;
 
-/// Records, claims and marks by key: when they expire (milliseconds) and their bytes.
+/// Records, claims, limits and marks by key: when they expire (milliseconds) and their bytes.
 const ENTRIES: TableDefinition<'static, &'static str, (i64, &'static [u8])> =
     TableDefinition::new("entries");
 
@@ -27,6 +31,10 @@ const EXPIRY: TableDefinition<'static, (i64, &'static str), ()> = TableDefinitio
 /// Events by bucket, millisecond and number.
 const OUTBOX: TableDefinition<'static, (u16, u64, u64), &'static [u8]> =
     TableDefinition::new("outbox");
+
+/// Members of indexes, by index and member.
+const INDEX: TableDefinition<'static, (&'static str, &'static [u8]), ()> =
+    TableDefinition::new("index");
 
 /// Facts about the file itself.
 const META: TableDefinition<'static, &'static str, u64> = TableDefinition::new("meta");
@@ -74,6 +82,7 @@ pub(super) fn prepare(database: &Database) -> Result<(), OpenError> {
 pub(super) struct Snapshot {
     entries: ReadOnlyTable<&'static str, (i64, &'static [u8])>,
     outbox: ReadOnlyTable<(u16, u64, u64), &'static [u8]>,
+    index: ReadOnlyTable<(&'static str, &'static [u8]), ()>,
     now: Timestamp,
 }
 
@@ -82,12 +91,33 @@ impl Snapshot {
         Ok(Self {
             entries: transaction.open_table(ENTRIES)?,
             outbox: transaction.open_table(OUTBOX)?,
+            index: transaction.open_table(INDEX)?,
             now,
         })
     }
 
     pub(super) fn load(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, StoreError> {
         load(&self.entries, keys, self.now).map_err(super::unavailable)?
+    }
+
+    pub(super) fn owners(&self, keys: &[Key]) -> Result<Vec<Option<Vec<u8>>>, StorageError> {
+        owners(&self.entries, keys, self.now)
+    }
+
+    pub(super) fn members(&self, range: &IndexRange) -> Result<Vec<Vec<u8>>, StorageError> {
+        let index = range.key.to_string();
+        let first = (index.as_str(), range.after.as_slice());
+        let mut members = Vec::new();
+        let behind = (Bound::Excluded(first), Bound::Unbounded);
+        for entry in self.index.range(behind)?.take(range.limit) {
+            let (key, _) = entry?;
+            let (of, member) = key.value();
+            if of != index {
+                break;
+            }
+            members.push(member.to_vec());
+        }
+        Ok(members)
     }
 
     pub(super) fn events(
@@ -116,6 +146,7 @@ pub(super) struct Tables<'t> {
     entries: Table<'t, &'static str, (i64, &'static [u8])>,
     expiry: Table<'t, (i64, &'static str), ()>,
     outbox: Table<'t, (u16, u64, u64), &'static [u8]>,
+    index: Table<'t, (&'static str, &'static [u8]), ()>,
     meta: Table<'t, &'static str, u64>,
     now: Timestamp,
     changed: bool,
@@ -130,6 +161,7 @@ impl<'t> Tables<'t> {
             entries: transaction.open_table(ENTRIES)?,
             expiry: transaction.open_table(EXPIRY)?,
             outbox: transaction.open_table(OUTBOX)?,
+            index: transaction.open_table(INDEX)?,
             meta: transaction.open_table(META)?,
             now,
             changed: false,
@@ -155,10 +187,16 @@ impl<'t> Tables<'t> {
             self.keep_claim(claim, &ended)?;
             claims.push(ended.unwrap_or(Claimed::Granted));
         }
+        let owners = owners(&self.entries, &ask.owner_of, self.now)?;
+        let mut limits = Vec::with_capacity(ask.limit.len());
+        for limit in &ask.limit {
+            limits.push(self.count(limit)?);
+        }
         Ok(Ok(Admitted {
             records,
             claims,
-            ..Admitted::default()
+            owners,
+            limits,
         }))
     }
 
@@ -217,6 +255,9 @@ impl<'t> Tables<'t> {
         for (claim, ended) in change.claims.iter().zip(ended) {
             self.keep_claim(claim, ended)?;
         }
+        for member in &change.index {
+            self.place(member)?;
+        }
         for event in &change.events {
             self.append(change.bucket, event)?;
         }
@@ -262,6 +303,32 @@ impl<'t> Tables<'t> {
         Ok(())
     }
 
+    /// Counts one more against a rate.
+    fn count(&mut self, limit: &Limit) -> Result<Limited, StorageError> {
+        let key = limit.key.to_string();
+        let now = micros(self.now);
+        let idle_at = self.get(&key)?.map(<[u8; 8]>::try_from).transpose();
+        let damaged = |_| StorageError::Corrupted("a stored limit is damaged".to_owned());
+        let idle_at = idle_at.map_err(damaged)?.map(u64::from_be_bytes);
+        let counted = Rate::of(limit).count(idle_at, now);
+        if let Some(ahead) = counted.ahead {
+            let idle_at = now.saturating_add(ahead).to_be_bytes();
+            self.put(&key, &idle_at, Some(Duration::from_micros(ahead)))?;
+        }
+        Ok(counted.said)
+    }
+
+    fn place(&mut self, change: &IndexChange) -> Result<(), StorageError> {
+        self.changed = true;
+        let key = change.key.to_string();
+        let member = (key.as_str(), change.member.as_slice());
+        match change.presence {
+            Presence::Present => self.index.insert(member, ())?,
+            Presence::Absent => self.index.remove(member)?,
+        };
+        Ok(())
+    }
+
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StorageError> {
         live(&self.entries, key, self.now)
     }
@@ -270,7 +337,7 @@ impl<'t> Tables<'t> {
         &mut self,
         key: &str,
         bytes: &[u8],
-        live_for: Option<std::time::Duration>,
+        live_for: Option<Duration>,
     ) -> Result<(), StorageError> {
         self.changed = true;
         let expires = live_for.map_or(NEVER, |life| expiry(self.now, life_millis(life)));
@@ -354,6 +421,23 @@ where
         }
     }
     Ok(Ok(records))
+}
+
+fn owners<T>(
+    entries: &T,
+    keys: &[Key],
+    now: Timestamp,
+) -> Result<Vec<Option<Vec<u8>>>, StorageError>
+where
+    T: ReadableTable<&'static str, (i64, &'static [u8])>,
+{
+    let owner = |key: &Key| live(entries, &key.to_string(), now);
+    keys.iter().map(owner).collect()
+}
+
+fn micros(at: Timestamp) -> u64 {
+    let millis = u64::try_from(at.as_millis()).unwrap_or(0);
+    millis.saturating_mul(1000)
 }
 
 fn expiry(now: Timestamp, life_millis: u64) -> i64 {
