@@ -5,14 +5,15 @@
 //! check, so that they share one flush to disk; nothing is answered before that flush. Records are
 //! durable when acknowledged, and there are no replicas to wait for.
 //!
-//! Plain loads do not go through the writer: they read a snapshot of the last committed state, on the
-//! calling task. Such a read is a few microseconds out of a cache, at worst a read of some file pages,
+//! Plain loads and pages do not go through the writer: they read a snapshot of the last committed state,
+//! on the calling task. Such a read is a few microseconds out of a cache, at worst a read of some file pages,
 //! which is less than handing it to another thread costs.
 //!
 //! When a flush fails nobody can say what is on the disk. The requests of that group get
 //! [`StoreError::OutcomeUnknown`], and from then on every call is refused, reads too, until the
 //! process starts again and reads what really is there.
 
+mod snapshot;
 mod tables;
 mod writer;
 
@@ -30,7 +31,8 @@ use redb::backends::InMemoryBackend;
 use redb::{Database, DatabaseError, ReadableDatabase as _, StorageError};
 use tokio::sync::{mpsc, oneshot};
 
-use self::tables::{Snapshot, Tables};
+use self::snapshot::Snapshot;
+use self::tables::Tables;
 use self::writer::{Asked, Job, Writer};
 use super::rules::{FOLLOW_MAX, Place, check_admission, check_change_set, check_ranges};
 use super::{Admission, Admitted, ChangeSet, Committed, Cursor, IndexRange, Store, StoreError};

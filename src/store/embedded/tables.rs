@@ -1,39 +1,39 @@
-//! The tables and what is done to them within one transaction.
+//! The tables, and what is written to them within one transaction.
 
-use std::ops::Bound;
 use std::time::Duration;
 
 use redb::{
-    Database, ReadOnlyTable, ReadTransaction, ReadableTable, StorageError, Table, TableDefinition,
-    TableError, WriteTransaction,
+    Database, ReadableTable as _, StorageError, Table, TableDefinition, TableError,
+    WriteTransaction,
 };
 
 use super::super::rate::Rate;
 use super::super::rules::{
-    EVENT_KEPT_FOR, MARK_KEPT_FOR, Place, decode_record, encode_record, life_millis, mark_key,
-    needs_mark, stored_version,
+    EVENT_KEPT_FOR, MARK_KEPT_FOR, Place, encode_record, life_millis, mark_key, needs_mark,
+    stored_version,
 };
 use super::super::{
-    Admission, Admitted, Change, ChangeSet, Claim, Claimed, Committed, Cursor, IndexChange,
-    IndexRange, Key, Limit, Limited, Presence, Record, StoreError,
+    Admission, Admitted, Change, ChangeSet, Claim, Claimed, Committed, IndexChange, Limit, Limited,
+    Presence, StoreError,
 };
+use super::snapshot::{live, load, owners};
 use super::{OpenError, open_error};
 use crate::id::Bucket;
 use crate::time::Timestamp;
 
 /// Records, claims, limits and marks by key: when they expire (milliseconds) and their bytes.
-const ENTRIES: TableDefinition<'static, &'static str, (i64, &'static [u8])> =
+pub(super) const ENTRIES: TableDefinition<'static, &'static str, (i64, &'static [u8])> =
     TableDefinition::new("entries");
 
 /// Which entries expire when.
 const EXPIRY: TableDefinition<'static, (i64, &'static str), ()> = TableDefinition::new("expiry");
 
 /// Events by bucket, millisecond and number.
-const OUTBOX: TableDefinition<'static, (u16, u64, u64), &'static [u8]> =
+pub(super) const OUTBOX: TableDefinition<'static, (u16, u64, u64), &'static [u8]> =
     TableDefinition::new("outbox");
 
 /// Members of indexes, by index and member.
-const INDEX: TableDefinition<'static, (&'static str, &'static [u8]), ()> =
+pub(super) const INDEX: TableDefinition<'static, (&'static str, &'static [u8]), ()> =
     TableDefinition::new("index");
 
 /// Facts about the file itself.
@@ -76,68 +76,6 @@ pub(super) fn prepare(database: &Database) -> Result<(), OpenError> {
     }
     drop(Tables::of(&transaction, Timestamp::EPOCH).map_err(|e| damaged(e.into()))?);
     transaction.commit().map_err(|e| damaged(e.into()))
-}
-
-/// The last committed state, for reading.
-pub(super) struct Snapshot {
-    entries: ReadOnlyTable<&'static str, (i64, &'static [u8])>,
-    outbox: ReadOnlyTable<(u16, u64, u64), &'static [u8]>,
-    index: ReadOnlyTable<(&'static str, &'static [u8]), ()>,
-    now: Timestamp,
-}
-
-impl Snapshot {
-    pub(super) fn of(transaction: &ReadTransaction, now: Timestamp) -> Result<Self, TableError> {
-        Ok(Self {
-            entries: transaction.open_table(ENTRIES)?,
-            outbox: transaction.open_table(OUTBOX)?,
-            index: transaction.open_table(INDEX)?,
-            now,
-        })
-    }
-
-    pub(super) fn load(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, StoreError> {
-        load(&self.entries, keys, self.now).map_err(super::unavailable)?
-    }
-
-    pub(super) fn owners(&self, keys: &[Key]) -> Result<Vec<Option<Vec<u8>>>, StorageError> {
-        owners(&self.entries, keys, self.now)
-    }
-
-    pub(super) fn members(&self, range: &IndexRange) -> Result<Vec<Vec<u8>>, StorageError> {
-        let index = range.key.to_string();
-        let first = (index.as_str(), range.after.as_slice());
-        let mut members = Vec::new();
-        let behind = (Bound::Excluded(first), Bound::Unbounded);
-        for entry in self.index.range(behind)?.take(range.limit) {
-            let (key, _) = entry?;
-            let (of, member) = key.value();
-            if of != index {
-                break;
-            }
-            members.push(member.to_vec());
-        }
-        Ok(members)
-    }
-
-    pub(super) fn events(
-        &self,
-        bucket: Bucket,
-        after: Option<Place>,
-        limit: usize,
-    ) -> Result<Vec<(Cursor, Vec<u8>)>, StorageError> {
-        let first = after.map_or((0, 0), |place| {
-            (place.millis, place.number.saturating_add(1))
-        });
-        let range = (bucket.number(), first.0, first.1)..=(bucket.number(), u64::MAX, u64::MAX);
-        let mut events = Vec::new();
-        for entry in self.outbox.range(range)?.take(limit) {
-            let (key, event) = entry?;
-            let (_, millis, number) = key.value();
-            events.push((Place { millis, number }.cursor(), event.value().to_vec()));
-        }
-        Ok(events)
-    }
 }
 
 /// The tables within a write transaction. A [`StorageError`] ends the whole transaction, whoever else
@@ -390,49 +328,6 @@ impl<'t> Tables<'t> {
         }
         Ok(())
     }
-}
-
-/// The bytes under a key; what is expired is not there.
-fn live<T>(entries: &T, key: &str, now: Timestamp) -> Result<Option<Vec<u8>>, StorageError>
-where
-    T: ReadableTable<&'static str, (i64, &'static [u8])>,
-{
-    let Some(entry) = entries.get(key)? else {
-        return Ok(None);
-    };
-    let (expires, bytes) = entry.value();
-    Ok((now.as_millis() < expires).then(|| bytes.to_vec()))
-}
-
-fn load<T>(
-    entries: &T,
-    keys: &[Key],
-    now: Timestamp,
-) -> Result<Result<Vec<Option<Record>>, StoreError>, StorageError>
-where
-    T: ReadableTable<&'static str, (i64, &'static [u8])>,
-{
-    let mut records = Vec::with_capacity(keys.len());
-    for key in keys {
-        let stored = live(entries, &key.to_string(), now)?;
-        match stored.as_deref().map(decode_record).transpose() {
-            Ok(record) => records.push(record),
-            Err(damaged) => return Ok(Err(damaged)),
-        }
-    }
-    Ok(Ok(records))
-}
-
-fn owners<T>(
-    entries: &T,
-    keys: &[Key],
-    now: Timestamp,
-) -> Result<Vec<Option<Vec<u8>>>, StorageError>
-where
-    T: ReadableTable<&'static str, (i64, &'static [u8])>,
-{
-    let owner = |key: &Key| live(entries, &key.to_string(), now);
-    keys.iter().map(owner).collect()
 }
 
 fn micros(at: Timestamp) -> u64 {
