@@ -91,7 +91,7 @@ pub(super) fn appraise(
         if let Some(rejection) = said.rejection() {
             return Err(Box::new(rejection));
         }
-        let (made, verdict) = policy::evaluate(&attested, &app.policy);
+        let (made, verdict) = policy::evaluate(&attested, &app.policy, now);
         said.extend(made);
         verdict.map(|assurance| {
             let session_key = vouched.unwrap_or_else(|| assurance.key().thumbprint());

@@ -58,7 +58,8 @@ pub enum Rotation {
 /// has verified the token's MAC and the proof by the key the MAC covers.
 ///
 /// # Errors
-/// The reason the session is not live, or [`Reason::ReattestationRequired`]. Liveness comes before
+/// The reason the session is not live, [`Reason::ReattestationRequired`], or
+/// [`Reason::SessionExpiredAbsolute`] where the policy now ends it earlier. Liveness comes before
 /// everything, a retry included.
 pub fn rotate(
     session: &Session,
@@ -68,8 +69,15 @@ pub fn rotate(
     now: Timestamp,
 ) -> Result<Rotation, Refusal> {
     surroundings.check(session, now)?;
-    if let Some(device) = surroundings.device {
-        open::check_attestation_age(device, policy, now)?;
+    // The check has found that there is one.
+    let device = surroundings.device.ok_or(Reason::DeviceRevoked)?;
+    open::check_attestation_age(device, policy, now)?;
+    let lifetimes = policy.lifetimes(device.trust_level);
+    // The device may have been degraded since, or the policy tightened; neither lengthens a session.
+    let latest = session.opened_at.after(lifetimes.absolute_for);
+    let expires_at = session.expires_at.min(latest);
+    if expires_at <= now {
+        return Err(Reason::SessionExpiredAbsolute.into());
     }
     let current = session.generation;
     let successor = presented
@@ -81,12 +89,12 @@ pub fn rotate(
         } else {
             RefreshOutcome::Healed
         };
-        let lifetimes = &policy.lifetimes;
         let session = Session {
             generation: successor,
             refresh_key,
             rotated_at: now,
-            idle_expires_at: now.after(lifetimes.idle_for).min(session.expires_at),
+            idle_expires_at: now.after(lifetimes.idle_for).min(expires_at),
+            expires_at,
             ..session.clone()
         };
         return Ok(Rotation::Granted { outcome, session });
