@@ -61,7 +61,8 @@ pub fn engine(
     })
 }
 
-fn apps(config: &Config) -> Apps {
+/// The apps as the flows have them.
+pub(crate) fn apps(config: &Config) -> Apps {
     let apps = config.apps.iter();
     apps.map(|(id, app)| (id.clone(), Arc::new(app.clone())))
         .collect()

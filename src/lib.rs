@@ -22,6 +22,7 @@ pub mod cli;
 pub mod config;
 pub mod grpc;
 pub mod key_directory;
+pub mod reload;
 pub mod service;
 pub mod simulator;
 pub mod telemetry;

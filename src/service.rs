@@ -1,4 +1,5 @@
-//! The whole service as one thing that starts and stops: engine, gRPC port, side port, readiness.
+//! The whole service as one thing that starts and stops: engine, gRPC port, side port, readiness, and
+//! the files that are looked at again.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,10 +11,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::assemble::{self, AssembleError, Certificates};
-use crate::config::Config;
+use crate::config::{Config, ConfigFile};
 use crate::flow::Engine;
 use crate::grpc::Services;
 use crate::grpc::server::{Running, StartError};
+use crate::reload::Reload;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::side::{self, Readiness, Side};
 use crate::time::Clock;
@@ -57,6 +59,9 @@ pub struct Service {
     closing: watch::Sender<bool>,
     probe: JoinHandle<()>,
     renewing: Option<JoinHandle<()>>,
+    reloading: Option<JoinHandle<()>>,
+    policy_changes: watch::Sender<u64>,
+    metrics: Arc<Metrics>,
     serving_side: JoinHandle<()>,
 }
 
@@ -81,7 +86,7 @@ impl Service {
         let (draining, drains) = watch::channel(false);
         let (closing, closes) = watch::channel(false);
         let ready = Arc::new(AtomicBool::new(false));
-        let shown = shown(&engine, metrics, Arc::clone(&ready));
+        let shown = shown(&engine, Arc::clone(&metrics), Arc::clone(&ready));
         let probe = probe(Arc::clone(&engine), Arc::clone(&grpc), ready, drains);
         Ok(Self {
             grpc,
@@ -92,12 +97,36 @@ impl Service {
             closing,
             probe: tokio::spawn(probe),
             renewing: certificates.map(|certificates| tokio::spawn(renew(certificates))),
+            reloading: None,
+            policy_changes: watch::Sender::new(0),
+            metrics,
             serving_side: tokio::spawn(async move {
                 if let Err(error) = side::serve(socket, shown, until(closes)).await {
                     tracing::error!(error = %error.kind(), "the side port is gone");
                 }
             }),
         })
+    }
+
+    /// From now on looks at the file the configuration was read from, and uses the apps it has.
+    #[must_use]
+    pub fn following(mut self, file: ConfigFile, config: Config) -> Self {
+        let reload = Reload::new(
+            Arc::clone(&self.engine),
+            Arc::clone(&self.metrics),
+            config,
+            self.policy_changes.clone(),
+        );
+        if let Some(before) = self.reloading.replace(tokio::spawn(reload.follow(file))) {
+            before.abort();
+        }
+        self
+    }
+
+    /// Counts the changes of policies, for those who have to look at registered devices again.
+    #[must_use]
+    pub fn policy_changes(&self) -> watch::Receiver<u64> {
+        self.policy_changes.subscribe()
     }
 
     /// Where gRPC is served.
@@ -126,6 +155,11 @@ impl Service {
         let _ = self.draining.send(true);
         if let Some(renewing) = &self.renewing {
             renewing.abort();
+        }
+        if let Some(reloading) = self.reloading {
+            reloading.abort();
+            // It holds the engine until it is gone.
+            let _ = reloading.await;
         }
         // The probe first: it must not call the service ready again.
         let _ = self.probe.await;

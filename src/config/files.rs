@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -13,6 +13,7 @@ use super::parse::{Outcome, parse};
 use super::reader::{FileKind, FileReference};
 use super::report::{Finding, Show};
 use super::{CONFIG_BYTES_MAX, Config, ConfigReport};
+use crate::key::sha256;
 use crate::secret::Secret;
 
 /// Largest PEM file: a bundle of all public authorities has a quarter of it.
@@ -50,13 +51,68 @@ pub fn read_secret(path: &Path) -> Result<Secret<String>, SecretFileError> {
     line.ok_or(SecretFileError::NotOneLine)
 }
 
-pub(super) fn load(path: &Path) -> Result<Config, ConfigReport> {
+/// A configuration file that is looked at again and again. Whoever changes the configuration writes
+/// the file and restarts nothing, as far as it can be changed so.
+#[derive(Debug)]
+pub struct ConfigFile {
+    path: PathBuf,
+    good: [u8; 32],
+}
+
+/// What a look at a configuration file found.
+#[derive(Debug)]
+pub enum Look {
+    /// What was last found good.
+    Same,
+    /// Another good configuration.
+    New(Box<Config>),
+    /// Something that is none.
+    Wrong(ConfigReport),
+}
+
+impl ConfigFile {
+    /// Reads the file for the first time, as [`Config::load`] does.
+    ///
+    /// # Errors
+    /// [`ConfigReport`] with every problem, or saying that the file itself cannot be read.
+    pub fn open(path: &Path) -> Result<(Self, Config), ConfigReport> {
+        let bytes = read_whole(path)?;
+        let config = load(path, &bytes)?;
+        let (path, good) = (path.to_owned(), sha256(&bytes));
+        Ok((Self { path, good }, config))
+    }
+
+    /// Looks at the file again. What is wrong is read anew at every look, because what is wrong with it
+    /// may be a file it names.
+    pub fn look(&mut self) -> Look {
+        let loaded = read_whole(&self.path).and_then(|bytes| {
+            let digest = sha256(&bytes);
+            if digest == self.good {
+                return Ok(None);
+            }
+            load(&self.path, &bytes).map(|config| Some((digest, config)))
+        });
+        match loaded {
+            Ok(None) => Look::Same,
+            Ok(Some((digest, config))) => {
+                self.good = digest;
+                Look::New(Box::new(config))
+            }
+            Err(report) => Look::Wrong(report),
+        }
+    }
+}
+
+pub(super) fn read_whole(path: &Path) -> Result<Vec<u8>, ConfigReport> {
     let name = path.display().to_string();
-    let bytes =
-        read(path, CONFIG_BYTES_MAX).map_err(|why| ConfigReport::unreadable(&name, &why))?;
-    let text = match std::str::from_utf8(&bytes) {
+    read(path, CONFIG_BYTES_MAX).map_err(|why| ConfigReport::unreadable(&name, &why))
+}
+
+pub(super) fn load(path: &Path, bytes: &[u8]) -> Result<Config, ConfigReport> {
+    let name = path.display().to_string();
+    let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
-        Err(error) => return Err(not_utf8(&bytes, error.valid_up_to()).named(&name)),
+        Err(error) => return Err(not_utf8(bytes, error.valid_up_to()).named(&name)),
     };
     let base = path.parent().unwrap_or_else(|| Path::new(""));
     let Outcome {

@@ -8,12 +8,14 @@
 //!
 //! `example.toml` (`assay config example`) explains every key.
 
+mod android;
+mod apple;
 mod apps;
 mod example;
 mod files;
+mod lifetimes;
 mod listeners;
 mod parse;
-mod platforms;
 mod reader;
 mod report;
 mod sections;
@@ -29,7 +31,7 @@ use std::time::Duration;
 pub use crate::flow::App;
 pub use crate::grpc::caller::Role;
 pub use example::{DEVELOPMENT, EXAMPLE};
-pub use files::{SecretFileError, read_secret};
+pub use files::{ConfigFile, Look, SecretFileError, read_secret};
 pub use report::{ConfigReport, Problem};
 
 use crate::id::AppId;
@@ -281,6 +283,37 @@ impl LogLevel {
 }
 
 impl Config {
+    /// The parts beside the apps in which another configuration differs: those that hold for as long
+    /// as the service runs.
+    #[must_use]
+    pub fn differs_in(&self, other: &Self) -> Vec<&'static str> {
+        let Self {
+            mode,
+            server,
+            side,
+            token,
+            keys,
+            store,
+            attestation,
+            apps: _,
+            callers,
+            telemetry,
+        } = self;
+        let parts = [
+            ("mode", *mode != other.mode),
+            ("server", *server != other.server),
+            ("side", *side != other.side),
+            ("token", *token != other.token),
+            ("keys", *keys != other.keys),
+            ("store", *store != other.store),
+            ("attestation", *attestation != other.attestation),
+            ("callers", *callers != other.callers),
+            ("telemetry", *telemetry != other.telemetry),
+        ];
+        let changed = parts.iter().filter(|(_, differs)| *differs);
+        changed.map(|(part, _)| *part).collect()
+    }
+
     /// Reads a configuration from its text. Relative paths are seen from `base_dir`; no file is
     /// looked at.
     ///
@@ -300,6 +333,6 @@ impl Config {
     /// # Errors
     /// [`ConfigReport`] with every problem, or saying that the file itself cannot be read.
     pub fn load(path: &Path) -> Result<Self, ConfigReport> {
-        files::load(path)
+        files::load(path, &files::read_whole(path)?)
     }
 }

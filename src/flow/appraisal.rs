@@ -7,7 +7,7 @@ use crate::attestation::{
     examine,
 };
 use crate::key::{Thumbprint, sha256};
-use crate::policy::{self, Assurance};
+use crate::policy::{self, Assurance, AttestKeyRule};
 use crate::reason::Reason;
 use crate::time::Timestamp;
 
@@ -78,7 +78,10 @@ pub(super) fn appraise(
     let given = Given {
         binding: Some(&binding),
         app: Some(&app.identity),
-        attest_keys: AttestKeys::Refuse,
+        attest_keys: match app.policy.android.attest_keys {
+            AttestKeyRule::Allow => AttestKeys::Allow,
+            AttestKeyRule::Refuse => AttestKeys::Refuse,
+        },
     };
     let status_list = engine.status_list.load();
     let trust = Trust {
@@ -95,7 +98,7 @@ pub(super) fn appraise(
         if let Some(rejection) = said.rejection() {
             return Err(Box::new(rejection));
         }
-        let (made, verdict) = policy::evaluate(&attested, &app.policy);
+        let (made, verdict) = policy::evaluate(&attested, &app.policy, now);
         said.extend(made);
         verdict.map(|assurance| {
             let session_key = vouched.unwrap_or_else(|| assurance.key().thumbprint());

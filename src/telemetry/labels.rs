@@ -57,6 +57,18 @@ labels! {
 }
 
 labels! {
+    /// What became of a changed configuration file.
+    ReloadOutcome {
+        /// Its apps are in use.
+        Applied = "applied",
+        /// Its apps are in use as far as they may; something else in it needs a restart.
+        NeedsRestart = "needs_restart",
+        /// It is wrong, and what was in use stays in use.
+        Wrong = "wrong",
+    }
+}
+
+labels! {
     /// An operation of the store port.
     StoreOperation {
         /// Load records and make claims.

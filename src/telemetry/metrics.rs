@@ -14,8 +14,10 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{self, Registry};
 
 pub use super::labels::{
-    Code, ConnectionOutcome, Method, Platform, RefreshOutcome, StoreOperation, StoreOutcome,
+    Code, ConnectionOutcome, Method, Platform, RefreshOutcome, ReloadOutcome, StoreOperation,
+    StoreOutcome,
 };
+use crate::policy::Rule;
 use crate::reason::Reason;
 
 /// Bounds of the duration histograms, in seconds. From a cached answer (a tenth of a millisecond)
@@ -35,6 +37,16 @@ impl EncodeLabelValue for Why {
     }
 }
 
+/// A rule of policy as a label: its word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct RuleWord(Rule);
+
+impl EncodeLabelValue for RuleWord {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        EncodeLabelValue::encode(&self.0.as_str(), encoder)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RpcLabels {
     method: Method,
@@ -51,6 +63,16 @@ struct MethodLabels {
 struct VerdictLabels {
     platform: Platform,
     reason: Why,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RuleLabels {
+    rule: RuleWord,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReloadLabels {
+    outcome: ReloadOutcome,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -87,7 +109,11 @@ pub struct Metrics {
     rpc_duration: Family<MethodLabels, Histogram, fn() -> Histogram>,
     rpc_in_flight: Family<MethodLabels, Gauge>,
     verdicts: Family<VerdictLabels, Counter>,
+    monitored: Family<RuleLabels, Counter>,
     refreshes: Family<RefreshLabels, Counter>,
+    reloads: Family<ReloadLabels, Counter>,
+    config_current: Gauge,
+    config_time: Gauge,
     store_operations: Family<StoreLabels, Counter>,
     store_duration: Family<StoreDurationLabels, Histogram, fn() -> Histogram>,
     connections: Family<ConnectionLabels, Counter>,
@@ -107,7 +133,11 @@ impl Metrics {
             rpc_duration: Family::new_with_constructor(histogram),
             rpc_in_flight: Family::default(),
             verdicts: Family::default(),
+            monitored: Family::default(),
             refreshes: Family::default(),
+            reloads: Family::default(),
+            config_current: Gauge::default(),
+            config_time: Gauge::default(),
             store_operations: Family::default(),
             store_duration: Family::new_with_constructor(histogram),
             connections: Family::default(),
@@ -152,10 +182,16 @@ impl Metrics {
             self.verdicts.clone(),
         );
         self.add(
+            "policy_monitored",
+            "Devices accepted that a monitored rule would have refused, by rule",
+            self.monitored.clone(),
+        );
+        self.add(
             "refresh_outcomes",
             "Refreshes, by how they ended",
             self.refreshes.clone(),
         );
+        self.register_config();
         self.add(
             "store_operations",
             "Operations of the state store, by kind and outcome",
@@ -193,6 +229,24 @@ impl Metrics {
         );
     }
 
+    fn register_config(&mut self) {
+        self.add(
+            "config_reloads",
+            "Changes of the configuration file, by what became of them",
+            self.reloads.clone(),
+        );
+        self.add(
+            "config_current",
+            "1 when everything in the configuration file is in use, 0 when something is not",
+            self.config_current.clone(),
+        );
+        self.add(
+            "config_time_seconds",
+            "Unix time the apps in use were read from the configuration file",
+            self.config_time.clone(),
+        );
+    }
+
     /// An RPC begins.
     pub fn rpc_began(&self, method: Method) {
         self.rpc_in_flight
@@ -224,6 +278,27 @@ impl Metrics {
         self.verdicts
             .get_or_create(&VerdictLabels { platform, reason })
             .inc();
+    }
+
+    /// A device was accepted that a monitored rule would have refused.
+    pub fn monitored(&self, rule: Rule) {
+        let rule = RuleWord(rule);
+        self.monitored.get_or_create(&RuleLabels { rule }).inc();
+    }
+
+    /// The configuration file changed.
+    pub fn reloaded(&self, outcome: ReloadOutcome) {
+        self.reloads.get_or_create(&ReloadLabels { outcome }).inc();
+    }
+
+    /// Whether everything in the configuration file is in use.
+    pub fn config_current(&self, current: bool) {
+        self.config_current.set(i64::from(current));
+    }
+
+    /// The apps in use were read at this Unix time.
+    pub fn config_read(&self, unix_seconds: i64) {
+        self.config_time.set(unix_seconds);
     }
 
     /// A refresh ended.

@@ -5,7 +5,7 @@ use assay::attestation::status_list::StatusList;
 use assay::attestation::{
     self, AndroidApp, AppIdentity, AttestKeys, Attested, Evidence, Expectation, Rejection, Trust,
 };
-use assay::policy::{self, AndroidPolicy, ApplePolicy, MissingRule, ProvisioningRule, TrustLevel};
+use assay::policy::{self, AndroidPolicy, ApplePolicy, Posture, TrustLevel};
 use assay::reason::Reason;
 use assay::time::Timestamp;
 use rcgen::{KeyPair, PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, RsaKeySize};
@@ -134,21 +134,13 @@ fn accepts_a_leaf_that_names_the_wrong_issuer() {
 fn policy_for(least: TrustLevel) -> AndroidPolicy {
     AndroidPolicy {
         security_level_min: least,
-        self_signed_boot_keys: Vec::new(),
-        os_version_min: 0,
-        os_patch_level_min: 0,
-        vendor_patch_level_min: 0,
-        boot_patch_level_min: 0,
-        provisioning: ProvisioningRule::Any,
+        ..AndroidPolicy::strict()
     }
 }
 
 #[test]
 fn a_secure_element_that_is_not_certified_as_one_counts_as_an_execution_environment() {
-    let apple = ApplePolicy {
-        validation_categories: std::collections::BTreeSet::new(),
-        missing_category: MissingRule::Allowed,
-    };
+    let apple = ApplePolicy::open();
     let claimed = genuine().at_level(2, 2);
     for (title, level, strong) in [
         (None, SecurityLevel::TrustedEnvironment, false),
@@ -157,7 +149,8 @@ fn a_secure_element_that_is_not_certified_as_one_counts_as_an_execution_environm
         let attested = verify(&factory(&claimed, title)).unwrap();
         assert_eq!(facts(&attested).security_level, level);
         let judge = |least| {
-            policy::posture_checks(attested.facts(), &policy_for(least), &apple).all_passed()
+            let posture = Posture::of(attested.facts());
+            policy::posture_checks(&posture, &policy_for(least), &apple, attested.at()).all_passed()
         };
         assert!(judge(TrustLevel::Tee));
         assert_eq!(judge(TrustLevel::StrongBox), strong);

@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::flow::App;
 use crate::id::AppId;
 use crate::key::{PublicKey, sha256};
-use crate::policy::{self, AndroidPolicy, ApplePolicy};
+use crate::policy::{self, AndroidPolicy, ApplePolicy, Posture};
 use crate::reason::Reason;
 use crate::session::Standing;
 use crate::time::Timestamp;
@@ -95,8 +95,9 @@ impl Finding {
             ..
         } = examination;
         if let Some(facts) = &facts {
-            let posture = policy::posture_checks(facts, &standard.android, &standard.apple);
-            checks.extend(posture);
+            let posture = Posture::of(facts);
+            let (android, apple) = (&standard.android, &standard.apple);
+            checks.extend(policy::posture_checks(&posture, android, apple, at));
             if let Some(key) = &key {
                 let device_key = policy::device_key_checks(facts, key);
                 match standard.device_key {

@@ -5,6 +5,7 @@
 
 mod fields;
 mod parse;
+mod posture;
 mod render;
 mod renewal;
 

@@ -3,6 +3,7 @@
 
 mod device;
 mod event;
+mod posture;
 
 pub(super) use device::Device;
 pub(super) use event::Event;
