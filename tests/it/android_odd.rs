@@ -233,9 +233,6 @@ fn the_last_second_of_a_remote_certificate_counts_to_its_end() {
     assert_eq!(rejection.name, "dates");
 }
 
-const RSA_SHA256: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 11];
-const ECDSA_SHA384: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 3];
-
 /// Gives a certificate another key and the one below it the algorithm of that key.
 fn rekey(forge: &mut Forge, index: usize, key: KeyPair, algorithm: &[u8]) {
     let named = crate::android_forge::algorithm(algorithm, algorithm == RSA_SHA256);
