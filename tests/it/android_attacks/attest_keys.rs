@@ -80,6 +80,12 @@ attacks! { GROUP, refuses_what_passes_for_an_attest_key;
             d.hardware.retain(|(tag, _)| *tag != 1);
             d.software.push((1, integers(&[7])));
         });
+    "an attest key of hardware that has none":
+        AttestationChainUntrusted, "attest_key", [1],
+        |_| attested_by(|d| d.version = 4);
+    "an attest key of an older interface than its attestation":
+        AttestationChainUntrusted, "attest_key", [1],
+        |_| attested_by(|d| d.key_version = Some(41));
     "a software attest key":
         AttestationChainUntrusted, "attest_key", [1],
         |_| attested_by(|d| (d.attestation_level, d.key_level) = (0, 0));

@@ -91,6 +91,21 @@ attacks! { GROUP, refuses_chains_that_were_made_up;
     "an invented attestation under the key of a virtual machine that does not say so":
         AttestationChainUntrusted, "shape", [],
         |_| virtual_machine(Vec::new());
+    "an invented attestation under the key of a virtual machine, by a single authority":
+        AttestationChainUntrusted, "attestation_position", [1],
+        |_| {
+            let says_so = extension(VIRTUAL_MACHINE, None, &sequence(&[]));
+            let mut forge = virtual_machine(vec![says_so]);
+            forge.certificates.remove(3);
+            forge
+        };
+    "the same under authorities with names of the future":
+        AttestationChainUntrusted, "shape", [],
+        |_| {
+            let mut forge = virtual_machine(Vec::new());
+            forge.certificates[4].subject = common_name("Some Authority");
+            forge
+        };
     "a second attestation above the leaf":
         AttestationChainUntrusted, "attestation_position", [1, 2, 3, 4],
         |at| remote_with(|f| f.certificates[at].extensions.push(attestation(&genuine())));

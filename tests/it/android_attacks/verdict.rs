@@ -235,15 +235,6 @@ fn a_key_of_another_kind_is_described_and_not_refused_here() {
 }
 
 #[test]
-fn tags_without_a_name_are_recorded() {
-    let mut description = genuine();
-    description.hardware.push((999, integer(1)));
-    let attested = verify(&remote(&description, "TEE")).unwrap();
-    let facts = facts(&attested);
-    assert_eq!(facts.key_description.hardware_enforced.unknown_tags, [999]);
-}
-
-#[test]
 fn the_app_decides_nothing_about_the_terminal() {
     let mut forge = remote(&genuine(), "TEE");
     forge.certificates[0].subject = common_name("\u{1b}[2Jhello");
