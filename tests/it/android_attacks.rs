@@ -5,6 +5,7 @@
 //! is made, which is also the one the refusal has to name.
 
 mod apps;
+mod arrangements;
 mod attest_keys;
 mod chain;
 mod descriptions;

@@ -392,7 +392,8 @@ impl Certificate {
         }
     }
 
-    fn der(&self, signer: &Self) -> Vec<u8> {
+    /// Issued and signed by another, or by itself.
+    pub(crate) fn der(&self, signer: &Self) -> Vec<u8> {
         let mut fields = vec![
             explicit(0, &integer(self.version)),
             tlv(2, &self.serial),
