@@ -258,4 +258,9 @@ pub(crate) fn signed_by_p384(at: usize) -> Forge {
     )
 }
 
+/// Certificate `at` of a remote chain signed by an RSA key.
+pub(crate) fn signed_by_rsa(at: usize) -> Forge {
+    signatures::signed_by(at, signatures::RSA_2048, "-sha256", RSA_SHA256)
+}
+
 pub(crate) use encoding::deep as deep_name;

@@ -139,6 +139,8 @@ quirks! { CERTIFICATES, accepts_certificates_as_genuine_devices_have_them, TEST_
         |variant| crate::android_attacks::signed_with_sha_384(at(variant));
     "a P-384 key that signs with SHA-256": BELOW_THE_ROOT,
         |variant| crate::android_attacks::signed_by_p384(at(variant));
+    "an RSA key among EC keys": BELOW_THE_ROOT,
+        |variant| crate::android_attacks::signed_by_rsa(at(variant));
     "a critical BOOLEAN of 1": [0, 1, 2, 3, 4],
         |variant| with_critical(at(variant), 1);
     "an explicit critical BOOLEAN of 0": [0, 1, 2, 3, 4],

@@ -7,7 +7,8 @@ const RSA_PSS: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 10];
 pub(in crate::android_attacks) const P256: &str = "ec_paramgen_curve:P-256";
 
 const RSA_1024: &[&str] = &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1024"];
-const RSA_2048: &[&str] = &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"];
+pub(in crate::android_attacks) const RSA_2048: &[&str] =
+    &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"];
 /// Of five primes, which is quick to make.
 const RSA_8192: &str = "rsa_keygen_bits:8192";
 const RSA_8200: &str = "rsa_keygen_bits:8200";
