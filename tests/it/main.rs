@@ -4,6 +4,7 @@
 mod android_attacks;
 mod android_forge;
 mod android_odd;
+mod android_quirks;
 mod android_vectors;
 mod apple_assertions;
 mod apple_attacks;
