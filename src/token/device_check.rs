@@ -60,9 +60,11 @@ impl DeviceCheckKey {
             return Err(DeviceCheckError::TeamId);
         }
         let document = pem::decode(text.expose(), LABEL)?;
-        let pair =
-            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.expose().as_slice())
-                .map_err(|_| DeviceCheckError::Key)?;
+        let pair = EcdsaKeyPair::from_pkcs8(
+            &ECDSA_P256_SHA256_FIXED_SIGNING,
+            document.expose().as_slice(),
+        )
+        .map_err(|_| DeviceCheckError::Key)?;
         Ok(Self {
             key_id: key_id.to_owned(),
             team_id: team_id.to_owned(),

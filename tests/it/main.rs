@@ -7,6 +7,7 @@ mod android_odd;
 mod android_vectors;
 mod apple_assertions;
 mod apple_attacks;
+mod apple_receipt_refresh;
 mod apple_receipts;
 mod apple_support;
 mod apple_vectors;

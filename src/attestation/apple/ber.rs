@@ -255,7 +255,10 @@ mod tests {
     fn chunks_of_an_octet_string_are_joined() {
         let joined = |bytes: &[u8]| Reader::new(bytes).octets().map(Cow::into_owned);
         assert_eq!(joined(&[4, 2, 1, 2]), Ok(vec![1, 2]));
-        assert_eq!(joined(&[0x24, 0x80, 4, 1, 1, 4, 1, 2, 0, 0]), Ok(vec![1, 2]));
+        assert_eq!(
+            joined(&[0x24, 0x80, 4, 1, 1, 4, 1, 2, 0, 0]),
+            Ok(vec![1, 2])
+        );
         assert_eq!(joined(&[0x24, 6, 4, 1, 1, 4, 1, 2]), Ok(vec![1, 2]));
         assert_eq!(joined(&[0x24, 0x80, 0, 0]), Ok(Vec::new()));
         for bad in [
@@ -319,7 +322,14 @@ mod tests {
         assert_eq!(read(&[0x7f]), Some(127));
         assert_eq!(read(&[0, 0x80]), Some(128));
         assert_eq!(read(&[0, 0xff, 0xff, 0xff, 0xff]), Some(u32::MAX));
-        for bad in [&[][..], &[0x80], &[0, 1], &[0, 0], &[1, 0, 0, 0, 0], &[0; 5]] {
+        for bad in [
+            &[][..],
+            &[0x80],
+            &[0, 1],
+            &[0, 0],
+            &[1, 0, 0, 0, 0],
+            &[0; 5],
+        ] {
             assert_eq!(read(bad), None, "{bad:02x?}");
         }
     }

@@ -302,10 +302,7 @@ fn apple(facts: &apple::Facts, posture: Posture) -> AppleSaid<'_> {
         intermediate_serial: facts.intermediate_serial.as_deref(),
         leaf_not_before: facts.leaf_not_before.to_rfc3339(),
         leaf_not_after: facts.leaf_not_after.to_rfc3339(),
-        receipt: facts
-            .receipt
-            .bytes()
-            .map(|receipt| BASE64.encode(receipt)),
+        receipt: facts.receipt.bytes().map(|receipt| BASE64.encode(receipt)),
         posture: match posture {
             Posture::Apple(posture) => Some(apple_posture(posture)),
             Posture::Android(_) => None,

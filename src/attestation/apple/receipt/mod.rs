@@ -229,7 +229,11 @@ impl ReceiptEvidence {
                 format!("{} bytes, not believed: {why}", bytes.len())
             }
             Self::Verified { facts, bytes } => {
-                format!("{} bytes, verified, made at {}", bytes.len(), facts.created_at)
+                format!(
+                    "{} bytes, verified, made at {}",
+                    bytes.len(),
+                    facts.created_at
+                )
             }
         }
     }

@@ -204,7 +204,15 @@ mod tests {
         assert_eq!(metric(b"0"), Some(0));
         assert_eq!(metric(b"15"), Some(15));
         assert_eq!(metric(b"4294967295"), Some(u32::MAX));
-        for bad in [&b""[..], b"4294967296", b"+1", b"-1", b"1 ", b"1.0", b"00000000001"] {
+        for bad in [
+            &b""[..],
+            b"4294967296",
+            b"+1",
+            b"-1",
+            b"1 ",
+            b"1.0",
+            b"00000000001",
+        ] {
             assert_eq!(metric(bad), None);
         }
     }

@@ -282,7 +282,12 @@ pub fn read(
 
 /// The record after an answer. An answer without a new receipt never touches the receipt kept.
 #[must_use]
-pub fn next(record: ReceiptRecord, answer: &Answer, now: Timestamp, jitter: Jitter) -> ReceiptRecord {
+pub fn next(
+    record: ReceiptRecord,
+    answer: &Answer,
+    now: Timestamp,
+    jitter: Jitter,
+) -> ReceiptRecord {
     let attempts = record.attempts.saturating_add(1);
     let failed = |wait: Option<Duration>| {
         let asked = wait.unwrap_or_default().min(RETRY_AFTER_MAX);
