@@ -110,10 +110,10 @@ impl World {
 }
 
 fn renewed(answer: &Answer) -> &ReceiptFacts {
-    match answer {
-        Answer::Renewed(renewal) => renewal.facts(),
-        other => panic!("{other:?}"),
-    }
+    let Answer::Renewed(renewal) = answer else {
+        panic!("{answer:?}");
+    };
+    renewal.facts()
 }
 
 #[test]
@@ -180,11 +180,13 @@ fn a_new_receipt_replaces_the_one_kept() {
 
 #[test]
 fn a_receipt_for_something_else_is_not_kept() {
-    let not_believed =
-        |change: fn(&mut Receipt)| match WORLD.answer(200, &WORLD.given(change), None) {
-            Answer::NotBelieved(why) => why,
-            other => panic!("{other:?}"),
+    let not_believed = |change: fn(&mut Receipt)| {
+        let answer = WORLD.answer(200, &WORLD.given(change), None);
+        let Answer::NotBelieved(why) = answer else {
+            panic!("{answer:?}");
         };
+        why
+    };
     assert_eq!(
         [
             not_believed(|new| new.risk_metric = None),
@@ -306,9 +308,12 @@ fn failures_back_off_to_a_bound_and_heed_the_wait_asked_for() {
         .unwrap();
     assert!(now.after(HOUR * 5) < spread && spread < now.after(HOUR * 6));
 
-    let wait = |text| match WORLD.answer(429, b"", Some(text)) {
-        Answer::RateLimited(wait) => wait,
-        other => panic!("{other:?}"),
+    let wait = |text| {
+        let answer = WORLD.answer(429, b"", Some(text));
+        let Answer::RateLimited(wait) = answer else {
+            panic!("{answer:?}");
+        };
+        wait
     };
     assert_eq!(wait("120"), Some(MINUTE * 2));
     assert_eq!(wait("0"), Some(Duration::ZERO));

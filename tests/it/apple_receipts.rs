@@ -5,11 +5,17 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use assay::attestation::apple::receipt::{
-    self, Age, Kind, ReceiptExpectation, ReceiptFacts, ReceiptRefusal,
+    self, Age, Kind, RECEIPT_BYTES_MAX, ReceiptEvidence, ReceiptExpectation, ReceiptFacts,
+    ReceiptRefusal,
 };
-use assay::attestation::apple::{Environment, receipt::RECEIPT_BYTES_MAX};
-use assay::attestation::roots::AppleRoots;
-use assay::key::PublicKey;
+use assay::attestation::apple::{Attestation, Environment, Facts};
+use assay::attestation::roots::{AppleRoots, Roots};
+use assay::attestation::{
+    self, AppIdentity, Evidence, Expectation, Facts as AnyFacts, Outcome, Trust,
+};
+use assay::key::{PublicKey, sha256};
+use assay::simulator::receipt::Receipt;
+use assay::simulator::{Authorities, apple};
 use assay::time::Timestamp;
 use proptest::prelude::*;
 use rcgen::{
@@ -17,7 +23,7 @@ use rcgen::{
     PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PublicKeyData, SigningKey,
 };
 
-use crate::apple_support::{der, seconds};
+use crate::apple_support::{app, der, seconds};
 
 /// A receipt with everything it has to be.
 #[derive(Clone)]
@@ -72,13 +78,18 @@ struct Forge {
     attributes: Vec<u8>,
     signers: usize,
     /// Certificates, made from signer, intermediate and root.
-    certificates: Box<dyn Fn([Vec<u8>; 3]) -> Vec<Vec<u8>>>,
+    certificates: Certificates,
     chunk: usize,
     /// The whole, made from the right one.
     whole: Change,
 }
 
 type Change = Box<dyn Fn(Vec<u8>) -> Vec<u8>>;
+type Certificates = Box<dyn Fn([Vec<u8>; 3]) -> Vec<Vec<u8>>>;
+/// One change of a forged receipt, named.
+type Forgery = (&'static str, fn(&mut Forge));
+/// One change of bytes, named.
+type Rewriting = (&'static str, fn(Vec<u8>) -> Vec<u8>);
 
 struct Root {
     key: KeyPair,
@@ -469,7 +480,7 @@ fn refuses_receipts_for_something_else() {
 
 #[test]
 fn a_signer_of_another_purpose_under_the_same_root_signs_no_receipts() {
-    let changes: &[(&str, fn(&mut Forge))] = &[
+    let changes: &[Forgery] = &[
         ("no mark", |forge| forge.signer.custom_extensions.clear()),
         ("another mark", |forge| {
             forge.signer.custom_extensions =
@@ -498,7 +509,7 @@ fn a_signer_of_another_purpose_under_the_same_root_signs_no_receipts() {
     for (name, change) in changes {
         assert_eq!(refusal(change), ReceiptRefusal::SignerUnfit, "{name}");
     }
-    let changes: &[(&str, fn(&mut Forge))] = &[
+    let changes: &[Forgery] = &[
         ("no mark", |forge| {
             forge.intermediate.custom_extensions.clear()
         }),
@@ -516,7 +527,7 @@ fn a_signer_of_another_purpose_under_the_same_root_signs_no_receipts() {
 
 #[test]
 fn refuses_signers_without_a_path_to_the_root() {
-    let changes: &[(&str, fn(&mut Forge))] = &[
+    let changes: &[Forgery] = &[
         ("another root of the same name", |forge| {
             forge.root = &IMPOSTOR
         }),
@@ -592,7 +603,7 @@ fn refuses_envelopes_that_are_not_signed_once_by_the_one_named() {
 
 #[test]
 fn refuses_signatures_of_something_else() {
-    let changes: &[(&str, fn(&mut Forge))] = &[
+    let changes: &[Forgery] = &[
         ("over nothing", |forge| {
             forge.signed = Box::new(|_| Vec::new())
         }),
@@ -635,7 +646,7 @@ fn signed_attributes_stand_in_for_nothing() {
 
 #[test]
 fn refuses_bytes_of_another_form_without_following_them() {
-    let bombs: &[(&str, fn(Vec<u8>) -> Vec<u8>)] = &[
+    let bombs: &[Rewriting] = &[
         ("nothing", |_| Vec::new()),
         ("a byte behind", |whole| [whole, vec![0]].concat()),
         ("an end mark behind", |whole| [whole, vec![0, 0]].concat()),
@@ -672,21 +683,164 @@ fn refuses_bytes_of_another_form_without_following_them() {
     let many = refusal(|forge| forge.chunk = 10);
     assert!(is_malformed(&many), "{many}");
     // Content of another form.
-    let contents: &[fn(Vec<u8>) -> Vec<u8>] = &[
-        |_| Vec::new(),
-        |content| [content, vec![5, 0]].concat(),
-        |content| content[..content.len() - 1].to_vec(),
-        |mut content| {
+    let contents: &[Rewriting] = &[
+        ("nothing", |_| Vec::new()),
+        ("more behind", |content| [content, vec![5, 0]].concat()),
+        ("cut", |content| content[..content.len() - 1].to_vec()),
+        ("a sequence", |mut content| {
             content[0] = 0x30;
             content
-        },
-        |_| vec![0x31, 2, 5, 0],
-        |_| vec![0x31, 7, 0x30, 5, 2, 1, 2, 2, 0],
+        }),
+        ("no field", |_| vec![0x31, 2, 5, 0]),
+        ("a number alone", |_| vec![0x31, 7, 0x30, 5, 2, 1, 2, 2, 0]),
     ];
-    for (index, change) in contents.iter().enumerate() {
+    for (name, change) in contents {
         let refused = refusal(|forge| forge.content = Box::new(*change));
-        assert!(is_malformed(&refused), "{index}: {refused}");
+        assert!(is_malformed(&refused), "{name}: {refused}");
     }
+}
+
+/// The attestation of a software phone, with a chosen receipt in the place of its own.
+fn attested_with(receipt: impl FnOnce(&Authorities, Vec<u8>) -> Vec<u8>) -> (Facts, String) {
+    let authorities = Authorities::generate(now()).unwrap();
+    let options = apple::Options::well_kept(
+        "TEAM012345",
+        "com.example.bank",
+        apple::Environment::Production,
+    );
+    let phone = apple::Phone::new(&authorities, options).unwrap();
+    let mut object = phone.attest(b"client data", now()).unwrap();
+    let own = authorities.receipt(&Receipt::read(&object).unwrap());
+    let length = own.unwrap().len();
+    let key = object
+        .windows(8)
+        .position(|eight| eight == b"greceipt")
+        .unwrap();
+    // Behind the name stand the type and two bytes of length; the signature's length varies.
+    let written = usize::from(object[key + 9]) << 8 | usize::from(object[key + 10]);
+    assert!(object[key + 8] == 0x59 && written.abs_diff(length) < 5);
+    let start = key + 11;
+    let chosen = receipt(&authorities, object[start..start + written].to_vec());
+    let chosen_length = u16::try_from(chosen.len()).unwrap().to_be_bytes();
+    object.splice(start..start + written, chosen);
+    object[key + 9..start].copy_from_slice(&chosen_length);
+
+    let app = AppIdentity {
+        android: None,
+        apple: Some(app()),
+    };
+    let expectation = Expectation {
+        binding: &sha256(b"client data"),
+        app: &app,
+    };
+    let roots = Roots {
+        apple: AppleRoots::from_pem(&authorities.apple_root_pem()).unwrap(),
+        ..Roots::default()
+    };
+    let trust = Trust {
+        roots: &roots,
+        status_list: None,
+    };
+    let evidence = Attestation::new(object, phone.key_id().to_vec()).unwrap();
+    let evidence = Evidence::Apple(evidence);
+    let attested = attestation::verify(&evidence, expectation, trust, now()).unwrap();
+    let row = attested.checks().as_slice().last().unwrap();
+    assert_eq!((row.name, row.outcome), ("receipt", Outcome::Passed));
+    match attested.facts() {
+        AnyFacts::Apple(facts) => ((**facts).clone(), row.seen.clone()),
+        AnyFacts::Android(_) => panic!("an Android device"),
+    }
+}
+
+#[test]
+fn the_receipt_of_an_attestation_is_verified_with_it() {
+    let (facts, seen) = attested_with(|_, own| own);
+    let ReceiptEvidence::Verified { facts, bytes } = facts.receipt else {
+        panic!("{:?}", facts.receipt);
+    };
+    assert_eq!(facts.created_at, now());
+    assert_eq!(facts.kind, Kind::Attest);
+    assert_eq!(facts.environment, Some(Environment::Production));
+    assert_eq!(
+        seen,
+        format!("{} bytes, verified, made at {}", bytes.len(), now())
+    );
+}
+
+/// A receipt that is not this attestation's makes the attestation no less genuine. It is told, and
+/// policy decides.
+#[test]
+fn a_receipt_that_is_not_believed_decides_nothing_about_the_attestation() {
+    type Choice = fn(&Authorities, Vec<u8>) -> Vec<u8>;
+    fn changed(authorities: &Authorities, own: &[u8], change: fn(&mut Receipt)) -> Vec<u8> {
+        let mut receipt = Receipt::read(own).unwrap();
+        change(&mut receipt);
+        authorities.receipt(&receipt).unwrap()
+    }
+    let late = now().before(Duration::from_secs(301));
+    let cases: &[(ReceiptRefusal, Choice)] = &[
+        (
+            ReceiptRefusal::Malformed("the end comes too early"),
+            |_, _| Vec::new(),
+        ),
+        (ReceiptRefusal::Signature, |_, mut own| {
+            let at = own.windows(5).position(|five| five == b"token");
+            assert_eq!(at, None);
+            let at = own
+                .windows(4)
+                .position(|four| four == [2, 1, 5, 2])
+                .unwrap();
+            // Inside the token, which is not read.
+            own[at + 12] ^= 1;
+            own
+        }),
+        (ReceiptRefusal::OtherClientData, |authorities, own| {
+            changed(authorities, &own, |receipt| {
+                receipt.client_data_hash[0] ^= 1
+            })
+        }),
+        (ReceiptRefusal::OtherApp, |authorities, own| {
+            changed(authorities, &own, |receipt| receipt.app_id.push('x'))
+        }),
+        (ReceiptRefusal::OtherEnvironment, |authorities, own| {
+            changed(authorities, &own, |receipt| {
+                receipt.environment = apple::Environment::Development;
+            })
+        }),
+        (ReceiptRefusal::OtherKey, |authorities, own| {
+            changed(authorities, &own, |receipt| {
+                receipt.leaf.clone_from(&LEAF.1)
+            })
+        }),
+        (ReceiptRefusal::OtherKind, |authorities, own| {
+            changed(authorities, &own, |receipt| receipt.risk_metric = Some(1))
+        }),
+        (ReceiptRefusal::NotFresh(late), |authorities, own| {
+            changed(authorities, &own, |receipt| {
+                receipt.created_at = now().before(Duration::from_secs(301));
+            })
+        }),
+    ];
+    for (expected, choice) in cases {
+        let (facts, seen) = attested_with(choice);
+        let ReceiptEvidence::Unverified { why, .. } = facts.receipt else {
+            panic!("{:?}", facts.receipt);
+        };
+        assert_eq!(&why, expected);
+        assert!(
+            seen.ends_with(&format!("not believed: {expected}")),
+            "{seen}"
+        );
+    }
+    // Under another authority of the same names.
+    let (facts, _) = attested_with(|_, own| {
+        let others = Authorities::generate(now()).unwrap();
+        others.receipt(&Receipt::read(&own).unwrap()).unwrap()
+    });
+    let ReceiptEvidence::Unverified { why, .. } = facts.receipt else {
+        panic!("{:?}", facts.receipt);
+    };
+    assert!(is_untrusted(&why), "{why}");
 }
 
 proptest! {
@@ -710,10 +864,7 @@ proptest! {
 }
 
 mod real_devices {
-    use std::time::Duration;
-
-    use assay::attestation::apple::{Attestation, receipt::ReceiptEvidence};
-    use assay::attestation::{AppIdentity, Facts, Given};
+    use assay::attestation::Given;
     use serde_json::Value;
 
     use super::*;
@@ -736,7 +887,7 @@ mod real_devices {
             app: Some(&app),
         };
         match examine(evidence, given, &built_in_roots(), at).facts {
-            Some(Facts::Apple(facts)) => facts.receipt,
+            Some(AnyFacts::Apple(facts)) => facts.receipt,
             other => panic!("no Apple facts but {other:?}"),
         }
     }

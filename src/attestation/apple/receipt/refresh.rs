@@ -201,7 +201,7 @@ impl Jitter {
     }
 
     fn of(self, span: Duration) -> Duration {
-        let millis = span.as_millis() * u128::from(self.0) >> 32;
+        let millis = (span.as_millis() * u128::from(self.0)) >> 32;
         Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
     }
 }
