@@ -780,8 +780,8 @@ fn a_receipt_that_is_not_believed_decides_nothing_about_the_attestation() {
     let late = now().before(Duration::from_secs(301));
     let cases: &[(ReceiptRefusal, Choice)] = &[
         (
-            ReceiptRefusal::Malformed("the end comes too early"),
-            |_, _| Vec::new(),
+            ReceiptRefusal::Malformed("there is an end mark where nothing is open"),
+            |_, _| vec![0; 300],
         ),
         (ReceiptRefusal::Signature, |_, mut own| {
             let at = own.windows(5).position(|five| five == b"token");
@@ -1068,7 +1068,7 @@ mod real_devices {
         let mut changed = case.clone();
         let mut unsigned = 0;
         for index in 0..case.receipt.len() {
-            for mask in [0x01, 0x20, 0x80, 0xff] {
+            for mask in [0x01, 0xff] {
                 changed.receipt[index] ^= mask;
                 if let Ok(facts) = changed.verify() {
                     assert_eq!(facts, expected, "byte {index} ^ {mask:#x}");
@@ -1079,7 +1079,7 @@ mod real_devices {
         }
         // The root that is sent along, and attributes where there are some.
         println!("{unsigned} changes of bytes that nothing rests on");
-        assert!(unsigned < 4 * 1000);
+        assert!(unsigned < 2 * 1000);
         for length in 0..case.receipt.len() {
             changed.receipt = case.receipt[..length].to_vec();
             let refused = changed.verify().unwrap_err();
