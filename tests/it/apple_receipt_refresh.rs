@@ -23,6 +23,8 @@ use assay::token::device_check::{DeviceCheckError, DeviceCheckKey};
 use data_encoding::BASE64;
 use proptest::prelude::*;
 
+use crate::apple_support::receipt_range;
+
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -50,7 +52,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         apple::Options::well_kept("TEAM012345", "com.example.bank", Simulated::Production);
     let phone = apple::Phone::new(&authorities, options).unwrap();
     let object = phone.attest(b"client data", start()).unwrap();
-    let receipt = Receipt::read(&object).unwrap();
+    let receipt = Receipt::read(&object[receipt_range(&object)]).unwrap();
     let bytes = authorities.receipt(&receipt).unwrap();
     let key = PublicKey::from_sec1(phone.app_attest_key().public_point()).unwrap();
     let roots = AppleRoots::from_pem(&authorities.apple_root_pem()).unwrap();

@@ -23,7 +23,7 @@ use rcgen::{
     PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PublicKeyData, SigningKey,
 };
 
-use crate::apple_support::{app, der, seconds};
+use crate::apple_support::{app, der, receipt_range, seconds};
 
 /// A receipt with everything it has to be.
 #[derive(Clone)]
@@ -710,20 +710,12 @@ fn attested_with(receipt: impl FnOnce(&Authorities, Vec<u8>) -> Vec<u8>) -> (Fac
     );
     let phone = apple::Phone::new(&authorities, options).unwrap();
     let mut object = phone.attest(b"client data", now()).unwrap();
-    let own = authorities.receipt(&Receipt::read(&object).unwrap());
-    let length = own.unwrap().len();
-    let key = object
-        .windows(8)
-        .position(|eight| eight == b"greceipt")
-        .unwrap();
-    // Behind the name stand the type and two bytes of length; the signature's length varies.
-    let written = usize::from(object[key + 9]) << 8 | usize::from(object[key + 10]);
-    assert!(object[key + 8] == 0x59 && written.abs_diff(length) < 5);
-    let start = key + 11;
-    let chosen = receipt(&authorities, object[start..start + written].to_vec());
-    let chosen_length = u16::try_from(chosen.len()).unwrap().to_be_bytes();
-    object.splice(start..start + written, chosen);
-    object[key + 9..start].copy_from_slice(&chosen_length);
+    let place = receipt_range(&object);
+    let chosen = receipt(&authorities, object[place.clone()].to_vec());
+    let length = u16::try_from(chosen.len()).unwrap().to_be_bytes();
+    let start = place.start;
+    object.splice(place, chosen);
+    object[start - 2..start].copy_from_slice(&length);
 
     let app = AppIdentity {
         android: None,
