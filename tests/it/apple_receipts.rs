@@ -700,6 +700,72 @@ fn refuses_bytes_of_another_form_without_following_them() {
     }
 }
 
+/// Replaces the first place where `from` stands.
+fn replaced(whole: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let at = whole.windows(from.len()).position(|bytes| bytes == from);
+    let (before, rest) = whole.split_at(at.unwrap());
+    [before, to, &rest[from.len()..]].concat()
+}
+
+#[test]
+fn refuses_envelopes_that_are_other_than_apples() {
+    const SHA512: &[u8] = &[0x30, 13, 6, 9, 0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 3, 5, 0];
+    const ECDSA_SHA384: &[u8] = &[0x30, 10, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 3];
+    const ENVELOPED: &[u8] = &[6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 3];
+    let forgeries: &[Rewriting] = &[
+        ("enveloped data", |whole| {
+            replaced(&whole, OID_SIGNED, ENVELOPED)
+        }),
+        ("content of another type", |whole| {
+            replaced(&whole, OID_DATA, ENVELOPED)
+        }),
+        ("a later version", |whole| {
+            replaced(&whole, &[2, 1, 1, 0x31], &[2, 1, 3, 0x31])
+        }),
+        ("another digest", |whole| replaced(&whole, SHA256, SHA512)),
+        ("two digests", |whole| {
+            let two = [SHA256, SHA256].concat();
+            replaced(&whole, &der(0x31, SHA256), &der(0x31, &two))
+        }),
+        ("a NULL with content", |whole| {
+            let odd = [&[0x30, 14], &SHA256[2..13], &[5, 1, 0]].concat();
+            replaced(&whole, &der(0x31, SHA256), &der(0x31, &odd))
+        }),
+        ("no content", |whole| {
+            let start = whole
+                .windows(4)
+                .position(|four| four == [0xa0, 0x80, 0x24, 0x80]);
+            let certificates = [0, 0, 0, 0, 0, 0, 0xa0, 0x80];
+            let end = whole.windows(8).position(|eight| eight == certificates);
+            [&whole[..start.unwrap()], &whole[end.unwrap() + 4..]].concat()
+        }),
+        ("no certificates", |whole| {
+            let start = whole
+                .windows(8)
+                .position(|eight| eight == [0, 0, 0, 0, 0, 0, 0xa0, 0x80]);
+            let start = start.unwrap() + 6;
+            [&whole[..start], &[0x31, 0, 0, 0, 0, 0, 0, 0]].concat()
+        }),
+        ("a revocation list", |whole| {
+            let end = whole.len() - 6;
+            [&whole[..end], &[0xa1, 2, 0x30, 0], &whole[end..]].concat()
+        }),
+    ];
+    for (name, change) in forgeries {
+        let refused = refusal(|forge| forge.whole = Box::new(*change));
+        assert!(is_malformed(&refused), "{name}: {refused}");
+    }
+    let attributes: &[(&str, &[u8])] = &[
+        ("unsigned attributes in their place", &[0xa1, 0]),
+        ("attributes twice", &[0xa0, 0, 0xa0, 0]),
+        ("another algorithm", ECDSA_SHA384),
+    ];
+    for (name, bytes) in attributes {
+        let refused = refusal(|forge| forge.attributes = bytes.to_vec());
+        assert!(is_malformed(&refused), "{name}: {refused}");
+    }
+}
+
 /// The attestation of a software phone, with a chosen receipt in the place of its own.
 fn attested_with(receipt: impl FnOnce(&Authorities, Vec<u8>) -> Vec<u8>) -> (Facts, String) {
     let authorities = Authorities::generate(now()).unwrap();
