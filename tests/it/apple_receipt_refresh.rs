@@ -351,6 +351,7 @@ fn nothing_is_sent_once_the_receipt_has_expired() {
     let step = |at| WORLD.record.step(Environment::Production, at);
     assert!(matches!(step(before), Step::Send(_)));
     assert_eq!(step(expires_at), Step::Rest(End::Expired));
+    assert_eq!(WORLD.record.clone().ended(End::Expired).due_at(), None);
     let late = next(
         WORLD.record.clone(),
         &Answer::Unavailable(None),

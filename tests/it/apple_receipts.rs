@@ -575,6 +575,25 @@ fn a_receipt_cannot_be_dated_outside_the_life_of_its_signer() {
     assert!(is_untrusted(&case.verify().unwrap_err()));
 }
 
+/// What Apple's server gives has to be signed by a signer valid now, however right its date is.
+#[test]
+fn a_renewed_receipt_is_judged_for_now_and_a_kept_one_for_its_date() {
+    let mut forge = Forge::renewed();
+    forge.signer.not_after = seconds(now().as_secs() + DAY);
+    let at = |days: u64, age| Case {
+        age,
+        now: now().after(Duration::from_secs(86_400 * days)),
+        ..forge.case()
+    };
+    assert!(at(1, Age::Since(now())).verify().is_ok());
+    assert!(is_untrusted(
+        &at(2, Age::Since(now())).verify().unwrap_err()
+    ));
+    assert!(at(2, Age::Kept).verify().is_ok());
+    let expired = at(90, Age::Since(now())).verify().unwrap_err();
+    assert!(matches!(expired, ReceiptRefusal::Expired(_)), "{expired}");
+}
+
 #[test]
 fn refuses_envelopes_that_are_not_signed_once_by_the_one_named() {
     assert_eq!(
