@@ -12,6 +12,7 @@ mod apple_forms;
 mod apple_matrix;
 mod apple_mutations;
 mod apple_odd;
+mod apple_receipt_refresh;
 mod apple_receipts;
 mod apple_support;
 mod apple_vectors;

@@ -1,4 +1,4 @@
-//! The pinned roots: two Google keys and one Apple certificate built in, or others for test
+//! The pinned roots: two Google keys and two Apple certificates built in, or others for test
 //! authorities.
 
 pub mod android;
