@@ -3,7 +3,8 @@
 use super::{App, Engine};
 use crate::attestation::client_data::ClientData;
 use crate::attestation::{
-    AttestedKey, Checks, Evidence, Facts, Given, Rejection, Trust, android, apple, examine,
+    AttestKeys, AttestedKey, Checks, Evidence, Facts, Given, Rejection, Trust, android, apple,
+    examine,
 };
 use crate::id::AppId;
 use crate::key::{Thumbprint, sha256};
@@ -76,11 +77,13 @@ pub(super) fn appraise(
     let given = Given {
         binding: Some(&binding),
         app: Some(&app.identity),
+        attest_keys: AttestKeys::Refuse,
     };
     let status_list = engine.status_list.load();
     let trust = Trust {
         roots: &engine.roots,
         status_list: status_list.as_ref().as_ref(),
+        own_list: None,
     };
     let examination = examine(&evidence, given, trust, now);
     let (key, facts) = (examination.key.clone(), examination.facts.clone());

@@ -57,6 +57,8 @@ fn phone() -> android::Facts {
         security_level: SecurityLevel::TrustedEnvironment,
         provisioning: Provisioning::Factory,
         serials: vec!["1".to_owned(), "a0".to_owned()],
+        issuer_keys: vec![[1; 32]],
+        attest_key: false,
         attestation_key_sha256: [1; 32],
         root_key_sha256: [2; 32],
     }

@@ -3,7 +3,7 @@
 
 use assay::attestation::apple::{Attestation, Environment, Facts, OBJECT_BYTES_MAX};
 use assay::attestation::roots::AppleRoots;
-use assay::attestation::{AppleApp, Examination, Facts as AnyFacts, Given, Outcome};
+use assay::attestation::{AppleApp, AttestKeys, Examination, Facts as AnyFacts, Given, Outcome};
 use assay::key::sha256;
 use assay::reason::Reason;
 use proptest::prelude::*;
@@ -404,6 +404,7 @@ fn a_production_key_is_refused_by_a_development_app() {
     let given = Given {
         binding: Some(&CLIENT_DATA_HASH),
         app: Some(&app),
+        attest_keys: AttestKeys::Refuse,
     };
     let key_id = sha256(AUTHORITY.device_key().as_bytes()).to_vec();
     let evidence = Attestation::new(plan.object(), key_id).unwrap();

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use assay::attestation::apple::{Attestation, Environment};
 use assay::attestation::roots::{AndroidRoots, AppleRoots, Roots};
-use assay::attestation::{self, AppleApp, Evidence, Examination, Given, Trust};
+use assay::attestation::{self, AppleApp, AttestKeys, Evidence, Examination, Given, Trust};
 use assay::key::{PublicKey, sha256};
 use assay::reason::Reason;
 use assay::time::Timestamp;
@@ -90,6 +90,7 @@ pub(crate) fn examine(
     let trust = Trust {
         roots,
         status_list: None,
+        own_list: None,
     };
     attestation::examine(&Evidence::Apple(attestation), given, trust, at)
 }
@@ -456,6 +457,7 @@ impl Plan {
         let given = Given {
             binding: Some(&CLIENT_DATA_HASH),
             app: Some(&app),
+            attest_keys: AttestKeys::Refuse,
         };
         let evidence = Attestation::new(self.object(), key_id).unwrap();
         examine(evidence, given, &AUTHORITY.roots(), now())

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use assay::attestation::apple::{Attestation, Environment, Facts, assertion};
 use assay::attestation::{
-    AppIdentity, AppleApp, AttestedKey, Examination, Facts as AnyFacts, Given, Outcome,
+    AppIdentity, AppleApp, AttestKeys, AttestedKey, Examination, Facts as AnyFacts, Given, Outcome,
 };
 use assay::key::sha256;
 use assay::reason::Reason;
@@ -50,6 +50,7 @@ impl Case {
         let given = Given {
             binding: Some(&self.client_data_hash),
             app: Some(&app),
+            attest_keys: AttestKeys::Refuse,
         };
         examine(evidence, given, &built_in_roots(), self.at)
     }
@@ -253,6 +254,7 @@ fn what_is_not_given_is_listed_and_never_accepted() {
         let given = Given {
             binding: Some(&case.client_data_hash),
             app: Some(&android_only),
+            attest_keys: AttestKeys::Refuse,
         };
         assert_eq!(
             verdict(examine(evidence, given, &roots, case.at)),
