@@ -22,6 +22,8 @@ pub mod cli;
 pub mod config;
 pub mod grpc;
 pub mod key_directory;
+pub mod outbound;
 pub mod service;
 pub mod simulator;
+pub mod status_feed;
 pub mod telemetry;

@@ -3,9 +3,11 @@
 
 mod device;
 mod event;
+mod list;
 
 pub(super) use device::Device;
 pub(super) use event::Event;
+pub(super) use list::{ListPart, Origin};
 
 use std::collections::BTreeMap;
 
