@@ -6,20 +6,21 @@ use std::path::{Path, PathBuf};
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use serde::Deserialize;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::parse::{Outcome, parse};
 use super::reader::{FileKind, FileReference};
 use super::report::{Finding, Show};
 use super::{CONFIG_BYTES_MAX, Config, ConfigReport};
+use crate::attestation::own_list::OwnList;
+use crate::attestation::status_list::{LIST_BYTES_MAX, StatusList};
 use crate::key::sha256;
 use crate::secret::Secret;
 
 /// Largest PEM file: a bundle of all public authorities has a quarter of it.
 const PEM_BYTES_MAX: usize = 1024 * 1024;
-/// Largest status list: a hundred times the one of 2026.
-const STATUS_LIST_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Largest list that is read: as large as the parsers take.
+const STATUS_LIST_BYTES_MAX: usize = LIST_BYTES_MAX;
 /// Largest secret file.
 const SECRET_BYTES_MAX: usize = 4096;
 
@@ -180,6 +181,8 @@ fn look_at(file: &FileReference) -> Option<Finding> {
             .map(drop)
             .map_err(|error| error.to_string()),
         FileKind::StatusList => status_list(path),
+        FileKind::OwnList => own_list(path),
+        FileKind::NewFile => new_file(path),
         FileKind::Directory => directory(path),
         FileKind::NewDirectory => new_directory(path),
     };
@@ -224,16 +227,33 @@ fn private_key(path: &Path) -> Result<(), String> {
 }
 
 fn status_list(path: &Path) -> Result<(), String> {
-    /// As much of the list as tells that it is one; its reader checks the rest.
-    #[derive(Deserialize)]
-    struct List {
-        #[serde(rename = "entries")]
-        _entries: std::collections::BTreeMap<String, serde::de::IgnoredAny>,
-    }
     let bytes = read(path, STATUS_LIST_BYTES_MAX)?;
-    serde_json::from_slice::<List>(&bytes)
+    StatusList::parse(&bytes)
         .map(drop)
-        .map_err(|_| "it is not a status list (a JSON object with \"entries\")".to_owned())
+        .map_err(|error| error.to_string())
+}
+
+fn own_list(path: &Path) -> Result<(), String> {
+    let bytes = read(path, STATUS_LIST_BYTES_MAX)?;
+    OwnList::parse(&bytes)
+        .map(drop)
+        .map_err(|error| error.to_string())
+}
+
+/// A file that is there, or can be made in its directory.
+fn new_file(path: &Path) -> Result<(), String> {
+    match fs::metadata(path) {
+        Ok(about) if about.is_file() => Ok(()),
+        Ok(_) => Err("it is not a file".to_owned()),
+        Err(_) => directory(parent(path)).map_err(|_| "its directory is not there".to_owned()),
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
+    }
 }
 
 fn directory(path: &Path) -> Result<(), String> {
@@ -251,13 +271,7 @@ fn directory(path: &Path) -> Result<(), String> {
 fn new_directory(path: &Path) -> Result<(), String> {
     match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let parent = path.parent().unwrap_or_else(|| Path::new(""));
-            let here = if parent.as_os_str().is_empty() {
-                Path::new(".")
-            } else {
-                parent
-            };
-            directory(here).map_err(|_| "it is not there and cannot be made".to_owned())
+            directory(parent(path)).map_err(|_| "it is not there and cannot be made".to_owned())
         }
         Ok(_) | Err(_) => directory(path),
     }

@@ -15,6 +15,7 @@ mod example;
 mod files;
 mod lifetimes;
 mod listeners;
+mod lists;
 mod parse;
 mod reader;
 mod report;
@@ -56,6 +57,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// Whom attestations are believed.
     pub attestation: AttestationConfig,
+    /// How services outside are called.
+    pub outbound: OutboundConfig,
     /// The apps.
     pub apps: BTreeMap<AppId, App>,
     /// Who may call what. Empty on a plaintext listener.
@@ -198,10 +201,56 @@ pub struct AttestationConfig {
     pub android_roots: Vec<PathBuf>,
     /// PEM files of test authorities for Apple. Empty in production.
     pub apple_roots: Vec<PathBuf>,
-    /// Google's attestation status list, a JSON file.
-    pub status_list: Option<PathBuf>,
-    /// What to do about Android evidence without one.
-    pub status_list_missing: MissingStatusList,
+    /// Where Google's attestation status list is from.
+    pub status_list: StatusListConfig,
+    /// The operator's own list of revoked keys.
+    pub own_list: Option<PathBuf>,
+}
+
+/// Where Google's attestation status list is from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StatusListConfig {
+    /// There is none.
+    Missing(MissingStatusList),
+    /// It is a file that somebody else keeps fresh.
+    File(ListFile),
+    /// It is fetched.
+    Feed(ListFeed),
+}
+
+/// A status list that is a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListFile {
+    /// The file, JSON.
+    pub path: PathBuf,
+    /// The age up to which it is believed, from when it was written; `None`: any.
+    pub age_max: Option<Duration>,
+    /// A version to be taken however much it lacks.
+    pub accept_sha256: Option<[u8; 32]>,
+}
+
+/// A status list that is fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListFeed {
+    /// From where.
+    pub url: String,
+    /// The longest wait between two fetches.
+    pub every: Duration,
+    /// The age up to which it is believed, from when it was last known to be the newest.
+    pub age_max: Duration,
+    /// Where the last good one is kept on disk.
+    pub cache: Option<PathBuf>,
+    /// A version to be taken however much it lacks.
+    pub accept_sha256: Option<[u8; 32]>,
+}
+
+/// How services outside are called.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OutboundConfig {
+    /// `http://HOST:PORT` of a proxy; none where there is none, whatever the environment says.
+    pub proxy: Option<String>,
+    /// Authorities of the servers; the system's where there is none.
+    pub ca: Option<PathBuf>,
 }
 
 /// What to do about Android evidence when there is no status list.
@@ -295,6 +344,7 @@ impl Config {
             keys,
             store,
             attestation,
+            outbound,
             apps: _,
             callers,
             telemetry,
@@ -307,6 +357,7 @@ impl Config {
             ("keys", *keys != other.keys),
             ("store", *store != other.store),
             ("attestation", *attestation != other.attestation),
+            ("outbound", *outbound != other.outbound),
             ("callers", *callers != other.callers),
             ("telemetry", *telemetry != other.telemetry),
         ];

@@ -9,7 +9,7 @@ use crate::attestation::{
 use crate::key::{Thumbprint, sha256};
 use crate::policy::{self, Assurance, AttestKeyRule};
 use crate::reason::Reason;
-use crate::time::Timestamp;
+use crate::time::{Reading, Timestamp};
 
 /// Evidence as a phone sends it, within its bounds.
 #[derive(Debug, Clone)]
@@ -83,11 +83,17 @@ pub(super) fn appraise(
             AttestKeyRule::Refuse => AttestKeys::Refuse,
         },
     };
-    let status_list = engine.status_list.load();
+    let lists = engine.lists.load();
+    let reading = Reading {
+        now,
+        ..engine.clock.reading()
+    };
     let trust = Trust {
         roots: &engine.roots,
-        status_list: status_list.as_ref().as_ref(),
-        own_list: None,
+        // None when it is too old: Android evidence is refused. An app whose policy trusts
+        // provisionally meanwhile would be given the old list here, and told of the standing.
+        status_list: lists.status_list(reading),
+        own_list: lists.own_list(),
     };
     let examination = examine(&evidence, given, trust, now);
     let (key, facts) = (examination.key.clone(), examination.facts.clone());

@@ -7,6 +7,9 @@ use super::rules::{INDEX_PREFIX, LIMIT_PREFIX, OUTBOX_NAME};
 use crate::id::{Bucket, DeviceId, SessionId};
 use crate::key::{Thumbprint, sha256};
 
+/// The bucket of what there is once.
+const FIRST: Bucket = Bucket::of_digest(&[0; 32]);
+
 /// `{bN}:d:<id>`: a device.
 #[must_use]
 pub fn device(id: &DeviceId) -> Key {
@@ -66,6 +69,19 @@ pub fn attestation_key_rate(key_sha256: &[u8; 32]) -> Key {
     let bucket = Bucket::of_digest(key_sha256);
     let digest = HEXLOWER.encode(key_sha256);
     Key::new(bucket, format!("{LIMIT_PREFIX}k:{digest}"))
+}
+
+/// `{b0}:t:s`: where the kept copy of the attestation status list is from. Not about any subject, so
+/// it lies in the first bucket.
+#[must_use]
+pub fn status_list() -> Key {
+    Key::new(FIRST, "t:s".to_owned())
+}
+
+/// `{b0}:t:s:<n>`: a part of that copy.
+#[must_use]
+pub fn status_list_part(number: usize) -> Key {
+    Key::new(FIRST, format!("t:s:{number}"))
 }
 
 /// `{bN}:c:k:<digest>`: the one owner of an attested or session key, in the bucket of the key.

@@ -14,8 +14,8 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{self, Registry};
 
 pub use super::labels::{
-    Code, ConnectionOutcome, Method, Platform, RefreshOutcome, ReloadOutcome, StoreOperation,
-    StoreOutcome,
+    Code, ConnectionOutcome, ListFetch, ListStanding, Method, Platform, RefreshOutcome,
+    ReloadOutcome, StoreOperation, StoreOutcome,
 };
 use crate::policy::Rule;
 use crate::reason::Reason;
@@ -96,6 +96,29 @@ struct ConnectionLabels {
     outcome: ConnectionOutcome,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ListFetchLabels {
+    outcome: ListFetch,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ListStandingLabels {
+    standing: ListStanding,
+}
+
+/// How the attestation status list stands, as it is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListShown {
+    /// How it stands.
+    pub standing: ListStanding,
+    /// When it was last known to be the newest, in Unix seconds.
+    pub validated_at: i64,
+    /// That long ago, in seconds.
+    pub age: i64,
+    /// What is on it.
+    pub entries: i64,
+}
+
 fn histogram() -> Histogram {
     Histogram::new(SECONDS)
 }
@@ -119,6 +142,10 @@ pub struct Metrics {
     connections: Family<ConnectionLabels, Counter>,
     connections_open: Gauge,
     status_list_time: Gauge,
+    status_list_age: Gauge,
+    status_list_entries: Gauge,
+    status_list_standing: Family<ListStandingLabels, Gauge>,
+    status_list_fetches: Family<ListFetchLabels, Counter>,
     log_lines_lost: Counter,
 }
 
@@ -143,6 +170,10 @@ impl Metrics {
             connections: Family::default(),
             connections_open: Gauge::default(),
             status_list_time: Gauge::default(),
+            status_list_age: Gauge::default(),
+            status_list_entries: Gauge::default(),
+            status_list_standing: Family::default(),
+            status_list_fetches: Family::default(),
             log_lines_lost: Counter::default(),
         };
         metrics.register(version);
@@ -212,11 +243,7 @@ impl Metrics {
             "Open connections to the gRPC port, handshakes included",
             self.connections_open.clone(),
         );
-        self.add(
-            "status_list_time_seconds",
-            "Unix time of the attestation status list in use, 0 without one",
-            self.status_list_time.clone(),
-        );
+        self.register_lists();
         self.add(
             "log_lines_lost",
             "Log lines that could not be written",
@@ -244,6 +271,34 @@ impl Metrics {
             "config_time_seconds",
             "Unix time the apps in use were read from the configuration file",
             self.config_time.clone(),
+        );
+    }
+
+    fn register_lists(&mut self) {
+        self.add(
+            "status_list_time_seconds",
+            "Unix time at which the attestation status list in use was known to be the newest, 0 without one",
+            self.status_list_time.clone(),
+        );
+        self.add(
+            "status_list_age_seconds",
+            "How long ago that was, 0 without one",
+            self.status_list_age.clone(),
+        );
+        self.add(
+            "status_list_entries",
+            "Entries of the attestation status list in use",
+            self.status_list_entries.clone(),
+        );
+        self.add(
+            "status_list_standing",
+            "1 for how the attestation status list stands, 0 for the others",
+            self.status_list_standing.clone(),
+        );
+        self.add(
+            "status_list_fetches",
+            "Fetches of the attestation status list, by how they ended",
+            self.status_list_fetches.clone(),
         );
     }
 
@@ -340,9 +395,23 @@ impl Metrics {
         self.connections_open.dec();
     }
 
-    /// The status list in use is of this Unix time.
-    pub fn status_list(&self, unix_seconds: i64) {
-        self.status_list_time.set(unix_seconds);
+    /// How the status list stands.
+    pub fn status_list(&self, shown: ListShown) {
+        self.status_list_time.set(shown.validated_at);
+        self.status_list_age.set(shown.age);
+        self.status_list_entries.set(shown.entries);
+        for standing in ListStanding::ALL.iter().copied() {
+            self.status_list_standing
+                .get_or_create(&ListStandingLabels { standing })
+                .set((standing == shown.standing).into());
+        }
+    }
+
+    /// A fetch of the status list ended.
+    pub fn status_list_fetch(&self, outcome: ListFetch) {
+        self.status_list_fetches
+            .get_or_create(&ListFetchLabels { outcome })
+            .inc();
     }
 
     /// A log line was lost.

@@ -809,7 +809,7 @@ fn attested_with(receipt: impl FnOnce(&Authorities, Vec<u8>) -> Vec<u8>) -> (Fac
     let expectation = Expectation {
         binding: &sha256(b"client data"),
         app: &app,
-        attest_keys: AttestKeys::Refuse,
+        attest_keys: assay::attestation::AttestKeys::Refuse,
     };
     let roots = Roots {
         apple: AppleRoots::from_pem(&authorities.apple_root_pem()).unwrap(),

@@ -15,7 +15,7 @@ use crate::attestation::{
     AppIdentity, AppleApp, AttestKeys, AttestedKey, CertificateSummary, Checks, Evidence,
     Examination, Facts, Given, Outcome, Rejection, Trust, examine,
 };
-use crate::config::Config;
+use crate::config::{Config, StatusListConfig};
 use crate::flow::App;
 use crate::id::AppId;
 use crate::key::{PublicKey, sha256};
@@ -265,7 +265,11 @@ fn status_list(
     args: &AndroidArgs,
     config: Option<&Config>,
 ) -> Result<Option<StatusList>, Unusable> {
-    let configured = config.and_then(|config| config.attestation.status_list.as_ref());
+    // A list that is fetched is not at hand here.
+    let configured = match config.map(|config| &config.attestation.status_list) {
+        Some(StatusListConfig::File(file)) => Some(&file.path),
+        Some(StatusListConfig::Feed(_) | StatusListConfig::Missing(_)) | None => None,
+    };
     args.status_list
         .as_ref()
         .or(configured)

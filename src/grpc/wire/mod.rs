@@ -8,7 +8,9 @@ mod parse;
 mod posture;
 mod render;
 mod renewal;
+mod trust;
 
 pub(super) use parse::*;
 pub(super) use render::*;
 pub(super) use renewal::*;
+pub(super) use trust::trust_status;

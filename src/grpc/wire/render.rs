@@ -22,7 +22,7 @@ use crate::session::{
 use crate::time::Timestamp;
 use crate::token::access::VerifiedClaims;
 
-fn timestamp(at: Timestamp) -> prost_types::Timestamp {
+pub(super) fn timestamp(at: Timestamp) -> prost_types::Timestamp {
     let nanos = i32::try_from(at.as_millis().rem_euclid(1000))
         .unwrap_or(0)
         .saturating_mul(1_000_000);

@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use assay::attestation::lists::{Google, Lists};
 use assay::attestation::roots::{AndroidRoots, AppleRoots, Roots};
 use assay::attestation::status_list::StatusList;
 use assay::attestation::{AndroidApp, AppIdentity, AppleApp, apple};
@@ -185,7 +186,10 @@ impl World {
             store: Arc::<Watched>::clone(&store),
             clock,
             roots,
-            status_list: ArcSwap::from_pointee(Some(StatusList::empty())),
+            lists: ArcSwap::from_pointee(Lists {
+                google: Google::NotUsed(StatusList::empty()),
+                own: None,
+            }),
             issuer: PUBLIC_URL.to_owned(),
             public_url: format!("{PUBLIC_URL}/"),
             revocation_durability: Durability::Local,
