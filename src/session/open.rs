@@ -111,11 +111,18 @@ pub(super) fn check_attestation_age(
     policy: &AppPolicy,
     now: Timestamp,
 ) -> Result<(), Refusal> {
-    match policy.lifetimes.reattest_after {
-        Some(span) if device.attested_at.after(span) <= now => {
-            Err(Reason::ReattestationRequired.into())
-        }
-        _ => Ok(()),
+    if device.reattest_by(policy).is_some_and(|by| by <= now) {
+        return Err(Reason::ReattestationRequired.into());
+    }
+    Ok(())
+}
+
+impl Device {
+    /// When it has to attest again by the app's policy; `None`: never.
+    #[must_use]
+    pub fn reattest_by(&self, policy: &AppPolicy) -> Option<Timestamp> {
+        let span = policy.lifetimes.reattest_after?;
+        Some(self.attested_at.after(span))
     }
 }
 

@@ -3,9 +3,11 @@
 //! Parsing collects every wrong field of a request, so that the caller learns of all at once, and
 //! never repeats a value.
 
+mod devices;
 mod fields;
 mod parse;
 mod render;
 
+pub(super) use devices::*;
 pub(super) use parse::*;
 pub(super) use render::*;
