@@ -1,14 +1,19 @@
 //! The flows, without gRPC: the same stories over every store, then what happens to them when the
 //! store loses answers, when many come at once, and when anything happens in any order.
 
+mod auditing;
+mod batches;
 mod faults;
+mod finding;
 mod issuing;
+mod linking;
 mod model;
 mod phone;
 mod races;
 mod refreshing;
 mod registering;
 mod revoking;
+mod suspending;
 mod verifying;
 mod watched;
 mod world;
