@@ -12,6 +12,7 @@ mod apple_vectors;
 mod architecture;
 mod borders;
 mod config;
+mod events;
 mod flows;
 mod grpc;
 mod helm;
