@@ -160,9 +160,13 @@ async fn decide(
         Err(refusal) if refusal.0 == Reason::SessionLimit => {
             let fleet = state.fleet.value.as_ref();
             let sessions = sessions_of(engine, subject, fleet, now).await?;
-            // A disabled app may be enabled again, and its sessions with it.
+            // A disabled app may be enabled again and a suspended device resumed, and their sessions
+            // with them.
             let kept = sessions.iter().filter(|(_, standing)| {
-                matches!(standing, Ok(()) | Err(Refusal(Reason::AppDisabled)))
+                matches!(
+                    standing,
+                    Ok(()) | Err(Refusal(Reason::AppDisabled | Reason::DeviceSuspended))
+                )
             });
             let kept: BTreeSet<_> = kept.map(|(session, _)| session.id).collect();
             let listed = subject.sessions.iter().map(|entry| entry.id);

@@ -53,12 +53,17 @@ impl Services {
         .add_service(OperationsServiceServer::new(self.clone()).max_decoding_message_size(limit))
     }
 
-    /// A refusal on the wire. Where a new proof can help it brings the nonce for it along
-    /// (RFC 9449, 8).
-    fn refuse(&self, failure: &Failure) -> Status {
+    /// The facts behind a refusal, for the log.
+    fn note(failure: &Failure) {
         if let Some(detail) = &failure.detail {
             tracing::info!(reason = failure.reason.as_str(), detail, "refused");
         }
+    }
+
+    /// A refusal on the wire. Where a new proof can help it brings the nonce for it along
+    /// (RFC 9449, 8).
+    fn refuse(&self, failure: &Failure) -> Status {
+        Self::note(failure);
         let violations = failure
             .violations
             .iter()

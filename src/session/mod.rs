@@ -6,6 +6,7 @@
 
 mod admit;
 mod device;
+mod device_state;
 mod event;
 mod liveness;
 mod open;
@@ -15,7 +16,8 @@ mod rotate;
 mod tests;
 
 pub use admit::{Requirements, admit};
-pub use device::{Candidate, Registration, register, revoke};
+pub use device::{Candidate, Registration, register};
+pub use device_state::{Succession, link, resume, revoke, suspend};
 pub use event::{Actor, Event, EventKind};
 pub use liveness::{Standing, Surroundings};
 pub use open::{Opening, end, open};

@@ -21,6 +21,7 @@ mod architecture;
 mod borders;
 mod config;
 mod differential;
+mod events;
 mod flows;
 mod grpc;
 mod helm;

@@ -6,8 +6,9 @@ use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 use super::Services;
-use crate::grpc::proto;
+use crate::flow::list_audit_events;
 use crate::grpc::proto::operations_service_server::OperationsService;
+use crate::grpc::{proto, wire};
 
 #[tonic::async_trait]
 impl OperationsService for Services {
@@ -23,8 +24,12 @@ impl OperationsService for Services {
 
     async fn list_audit_events(
         &self,
-        _: Request<proto::ListAuditEventsRequest>,
+        request: Request<proto::ListAuditEventsRequest>,
     ) -> Result<Response<proto::ListAuditEventsResponse>, Status> {
-        Err(super::not_yet())
+        let found = async {
+            list_audit_events::run(&self.engine, wire::list_audit_events(request.get_ref())?).await
+        };
+        let found = found.await.map_err(|failure| self.refuse(&failure))?;
+        Ok(Response::new(wire::audit_events(&found)))
     }
 }

@@ -8,6 +8,7 @@ use assay::config::Config;
 use assay::grpc::proto;
 use assay::grpc::proto::attestation_service_client::AttestationServiceClient;
 use assay::grpc::proto::device_service_client::DeviceServiceClient;
+use assay::grpc::proto::operations_service_client::OperationsServiceClient;
 use assay::grpc::proto::session_service_client::SessionServiceClient;
 use assay::grpc::proto::verification_service_client::VerificationServiceClient;
 use assay::service::{Service, ServiceError};
@@ -206,6 +207,10 @@ impl Clients {
 
     pub(crate) fn devices(&self) -> DeviceServiceClient<Channel> {
         DeviceServiceClient::new(self.0.clone())
+    }
+
+    pub(crate) fn operations(&self) -> OperationsServiceClient<Channel> {
+        OperationsServiceClient::new(self.0.clone())
     }
 
     pub(crate) fn sessions(&self) -> SessionServiceClient<Channel> {
@@ -467,6 +472,70 @@ pub(crate) async fn revoke(
         validate_only: false,
     };
     Ok(server.devices().revoke_device(request).await?.into_inner())
+}
+
+pub(crate) async fn suspend(
+    server: &Clients,
+    device_id: &str,
+) -> Result<proto::SuspendDeviceResponse, Status> {
+    let request = proto::SuspendDeviceRequest {
+        device_id: device_id.to_owned(),
+        reason: proto::SuspensionReason::Mislaid.into(),
+        validate_only: false,
+    };
+    Ok(server.devices().suspend_device(request).await?.into_inner())
+}
+
+pub(crate) async fn resume(server: &Clients, device_id: &str) -> Result<proto::Device, Status> {
+    let request = proto::ResumeDeviceRequest {
+        device_id: device_id.to_owned(),
+        validate_only: false,
+    };
+    let answer = server.devices().resume_device(request).await?;
+    Ok(answer.into_inner().device.unwrap())
+}
+
+pub(crate) async fn link(
+    server: &Clients,
+    old: &str,
+    new: &str,
+) -> Result<proto::LinkDeviceSuccessorResponse, Status> {
+    let request = proto::LinkDeviceSuccessorRequest {
+        device_id: old.to_owned(),
+        successor_device_id: new.to_owned(),
+        validate_only: false,
+    };
+    let answer = server.devices().link_device_successor(request).await?;
+    Ok(answer.into_inner())
+}
+
+pub(crate) async fn find_by_key(
+    server: &Clients,
+    key_thumbprint: &str,
+) -> Result<Vec<proto::Device>, Status> {
+    let by = proto::find_devices_request::By::KeyThumbprint(key_thumbprint.to_owned());
+    let request = proto::FindDevicesRequest {
+        by: Some(by),
+        ..proto::FindDevicesRequest::default()
+    };
+    Ok(server
+        .devices()
+        .find_devices(request)
+        .await?
+        .into_inner()
+        .devices)
+}
+
+pub(crate) async fn events_of(
+    server: &Clients,
+    device_id: &str,
+) -> Result<Vec<proto::AuditEvent>, Status> {
+    let request = proto::ListAuditEventsRequest {
+        device_id: device_id.to_owned(),
+        ..proto::ListAuditEventsRequest::default()
+    };
+    let answer = server.operations().list_audit_events(request).await?;
+    Ok(answer.into_inner().events)
 }
 
 pub(crate) async fn end_by_token(server: &Clients, token: &str) -> Result<(), Status> {
