@@ -168,6 +168,16 @@ impl Lists {
         }
     }
 
+    /// Google's list however old it is, where there is one.
+    #[must_use]
+    pub fn status_list_of_any_age(&self) -> Option<&StatusList> {
+        match &self.google {
+            Google::NotUsed(list) => Some(list),
+            Google::Kept(kept) => kept.held.as_ref().map(|held| &*held.list),
+            Google::Unconfigured => None,
+        }
+    }
+
     /// The operator's own list. It has no age: whoever wrote it knows whether it is the newest.
     #[must_use]
     pub fn own_list(&self) -> Option<&OwnList> {
