@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::state::{Changes, settle};
 use super::{Engine, Failure};
 use crate::id::DeviceId;
+use crate::policy::ACCESS_FOR_MAX;
 use crate::reason::Reason;
 use crate::session::{Actor, Device, DeviceState, EventKind, RevocationReason, revoke};
 use crate::store::{Durability, OperationId, keys};
@@ -113,5 +114,7 @@ fn residual_access(
         .load()
         .get(&device.app)
         .map(|app| app.policy.access_for_max());
-    effective_at.after(life.unwrap_or_default()).since(now)
+    // Of an app that was taken out of the configuration nothing is known but the bound.
+    let life = life.unwrap_or(ACCESS_FOR_MAX);
+    effective_at.after(life).since(now)
 }

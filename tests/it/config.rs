@@ -101,11 +101,7 @@ stale_list = "provisional"
 monitor = ["max_patch_age"]
 attestation_key_rate = { remote = "5/12h", outcome = "refuse" }
 package ="#;
-    let more = r#"[apps.bank.lifetimes]
-access = "4m"
-[apps.bank.lifetimes.app-attest]
-idle = "2h"
-[apps.bank.reappraisal]
+    let more = r#"[apps.bank.reappraisal]
 below_policy = "degrade"
 downgrade = "allow"
 [apps.bank.apple]
@@ -159,7 +155,14 @@ monitor = ["receipt"]
         downgrade: DowngradeRule::Allow,
     };
     assert_eq!(policy.reappraisal, expected);
-    // What a level does not say is the app's.
+}
+
+#[test]
+fn what_the_lifetimes_of_a_level_do_not_say_is_the_apps() {
+    let more = "[apps.bank.lifetimes]\naccess = \"4m\"\n\
+                [apps.bank.lifetimes.app-attest]\nidle = \"2h\"\n";
+    let config = parse(&format!("{GOOD}{more}")).unwrap();
+    let policy = &config.apps[&"bank".parse().unwrap()].policy;
     let lives = policy.lifetimes(TrustLevel::AppAttest);
     assert_eq!(lives.access_for, Duration::from_secs(240));
     assert_eq!(lives.idle_for, Duration::from_secs(7200));

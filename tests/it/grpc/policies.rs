@@ -1,8 +1,15 @@
 //! Policies as operators change them: a rule that is watched before it is enforced, and a new
 //! configuration file in a service that goes on running.
 
+use std::sync::Arc;
+
+use assay::assemble;
+use assay::config::{Config, Look, Mode};
 use assay::grpc::proto;
 use assay::reason::Reason;
+use assay::reload::Reload;
+use assay::telemetry::metrics::Metrics;
+use tokio::sync::watch;
 use tonic::Status;
 use tonic_types::StatusExt as _;
 
@@ -174,4 +181,35 @@ async fn what_is_not_an_app_waits_for_a_restart() {
     world.write_config(&with(&world, FUTURE));
     until_shown(&server, "assay_config_current 1").await;
     server.stop().await;
+}
+
+/// A file of another mode was read by other rules: what development concedes must not come into
+/// production by a change of two lines.
+#[test]
+fn of_a_file_of_another_mode_nothing_is_used() {
+    let world = World::new();
+    let config = Config::parse(&world.config(MEMORY), world.path()).unwrap();
+    let metrics = Arc::new(Metrics::new("test"));
+    let engine = assemble::engine(&config, world.clock.clone(), &metrics).unwrap();
+    let engine = Arc::new(engine);
+    let (changes, seen) = watch::channel(0);
+    let in_use = config.clone();
+    let mut reload = Reload::new(Arc::clone(&engine), metrics, in_use, changes);
+    let before = engine.apps.load_full();
+    let mut apps = config.apps.clone();
+    apps.pop_first();
+    let other = |mode| {
+        let apps = apps.clone();
+        Look::New(Box::new(Config {
+            mode,
+            apps,
+            ..config.clone()
+        }))
+    };
+    reload.take(other(Mode::Production));
+    assert_eq!(engine.apps.load().len(), before.len());
+    assert_eq!(*seen.borrow(), 0);
+    reload.take(other(Mode::Development));
+    assert_eq!(engine.apps.load().len(), before.len() - 1);
+    assert_eq!(*seen.borrow(), 1);
 }
