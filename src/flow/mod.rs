@@ -72,6 +72,15 @@ pub struct App {
 /// The configured apps.
 pub type Apps = BTreeMap<AppId, Arc<App>>;
 
+/// The app of this name as these apps have it. A flow that makes more than one attempt asks the apps
+/// it began with.
+fn enabled(apps: &Apps, id: &AppId) -> Result<Arc<App>, Failure> {
+    match apps.get(id) {
+        Some(app) if app.standing == Standing::Enabled => Ok(Arc::clone(app)),
+        _ => Err(Reason::AppDisabled.into()),
+    }
+}
+
 /// Everything the flows work with.
 #[derive(Debug)]
 pub struct Engine {
@@ -102,17 +111,14 @@ impl Engine {
     /// # Errors
     /// [`Reason::AppDisabled`]
     fn app(&self, id: &AppId) -> Result<Arc<App>, Failure> {
-        match self.apps.load().get(id) {
-            Some(app) if app.standing == Standing::Enabled => Ok(Arc::clone(app)),
-            _ => Err(Reason::AppDisabled.into()),
-        }
+        enabled(&self.apps.load(), id)
     }
 
     /// The app a refresh token names.
     fn app_by_tag(&self, tag: &[u8; 8]) -> Result<Arc<App>, Failure> {
         let apps = self.apps.load();
         match apps.keys().find(|id| id.tag() == *tag) {
-            Some(id) => self.app(id),
+            Some(id) => enabled(&apps, id),
             None => Err(Reason::AppDisabled.into()),
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::state::{Changes, Done, settle};
 use super::{Engine, Failure};
 use crate::id::DeviceId;
+use crate::policy::ACCESS_FOR_MAX;
 use crate::reason::Reason;
 use crate::session::{Actor, Device, DeviceState, EventKind, Refusal};
 use crate::store::{Durability, OperationId, keys};
@@ -51,12 +52,14 @@ impl Receipt {
         };
         let apps = engine.apps.load();
         let life = apps.get(&device.app).map(|app| app.policy.access_for_max());
+        // Of an app that was taken out of the configuration nothing is known but the bound.
+        let life = life.unwrap_or(ACCESS_FOR_MAX);
         Ok(Self {
             revision: done.map(|done| done.operation),
             effective_at,
             replicas_acked,
             replicas_wanted,
-            residual_access_for: effective_at.after(life.unwrap_or_default()).since(now),
+            residual_access_for: effective_at.after(life).since(now),
         })
     }
 }

@@ -6,7 +6,13 @@ use std::time::Duration;
 
 use assay::cli::config::{ConfigArgs, write_to};
 use assay::config::{
-    CallerIdentity, Config, DEVELOPMENT, EXAMPLE, Mode, Role, StoreConfig, Transport, read_secret,
+    CallerIdentity, Config, ConfigFile, DEVELOPMENT, EXAMPLE, Look, Mode, Role, StoreConfig,
+    Transport, read_secret,
+};
+use assay::policy::{
+    AndroidPolicy, ApplePolicy, AttestKeyRule, Authenticators, Consequence, DowngradeRule,
+    Environment, KeyRates, Rate, RateOutcome, Reappraisal, ReceiptRule, Rule, StaleListRule,
+    TrustLevel, UserAuthenticationRule,
 };
 use clap::Parser;
 use proptest::prelude::*;
@@ -83,6 +89,153 @@ fn the_example_becomes_what_it_says_and_its_paths_are_seen_from_its_directory() 
     let app = &config.apps[&"bank".parse().unwrap()];
     assert_eq!(app.policy.scopes.len(), 2);
     assert!(parse(DEVELOPMENT).is_ok());
+}
+
+#[test]
+fn a_policy_becomes_what_it_says() {
+    let android = r#"verified_boot_keys = ["0202020202020202020202020202020202020202020202020202020202020202"]
+max_patch_age = "365d"
+attest_keys = "allow"
+user_authentication = ["biometric"]
+stale_list = "provisional"
+monitor = ["max_patch_age"]
+attestation_key_rate = { remote = "5/12h", outcome = "refuse" }
+package ="#;
+    let more = r#"[apps.bank.reappraisal]
+below_policy = "degrade"
+downgrade = "allow"
+[apps.bank.apple]
+team_id = "A1B2C3D4E5"
+bundle_id = "x"
+environment = "development"
+platforms = ["iphoneos"]
+bundle_version_min = "1.2"
+receipt = "verify"
+monitor = ["receipt"]
+"#;
+    let config = parse(&(GOOD.replace("package =", android) + more)).unwrap();
+    let policy = &config.apps[&"bank".parse().unwrap()].policy;
+    let expected = AndroidPolicy {
+        verified_boot_keys: vec![vec![2; 32]],
+        patch_age_max: Some(Duration::from_secs(365 * 86_400)),
+        attest_keys: AttestKeyRule::Allow,
+        user_authentication: UserAuthenticationRule::Required {
+            authenticators: Authenticators {
+                password: false,
+                biometric: true,
+                other: false,
+            },
+            timeout_max: Duration::ZERO,
+        },
+        stale_list: StaleListRule::Provisional,
+        attestation_key_rate: KeyRates {
+            remote: Rate {
+                count: 5,
+                per: Duration::from_secs(12 * 3600),
+            },
+            outcome: RateOutcome::Refuse,
+            ..KeyRates::usual()
+        },
+        monitor: [Rule::MaxPatchAge].into(),
+        ..AndroidPolicy::strict()
+    };
+    assert_eq!(policy.android, expected);
+    let mut expected = ApplePolicy {
+        environment: Some(Environment::Development),
+        platforms: ["iphoneos".to_owned()].into(),
+        receipt: ReceiptRule::Verify,
+        monitor: [Rule::Receipt].into(),
+        ..ApplePolicy::open()
+    };
+    expected.bundle_version.min = Some("1.2.0".parse().unwrap());
+    assert_eq!(policy.apple, expected);
+    let expected = Reappraisal {
+        revoked_certificate: Consequence::Revoke,
+        below_policy: Consequence::Degrade,
+        downgrade: DowngradeRule::Allow,
+    };
+    assert_eq!(policy.reappraisal, expected);
+}
+
+#[test]
+fn what_the_lifetimes_of_a_level_do_not_say_is_the_apps() {
+    let more = "[apps.bank.lifetimes]\naccess = \"4m\"\n\
+                [apps.bank.lifetimes.app-attest]\nidle = \"2h\"\n";
+    let config = parse(&format!("{GOOD}{more}")).unwrap();
+    let policy = &config.apps[&"bank".parse().unwrap()].policy;
+    let lives = policy.lifetimes(TrustLevel::AppAttest);
+    assert_eq!(lives.access_for, Duration::from_secs(240));
+    assert_eq!(lives.idle_for, Duration::from_secs(7200));
+    assert_eq!(lives.absolute_for, policy.lifetimes.absolute_for);
+    assert_eq!(policy.level_lifetimes.len(), 1);
+}
+
+#[test]
+fn rules_that_others_rest_on_cannot_be_monitored() {
+    for rule in Rule::ALL.iter().filter(|rule| !rule.may_be_monitored()) {
+        let line = format!("monitor = [\"{}\"]\npackage =", rule.as_str());
+        let problems = broken("package =", &line);
+        assert!(problems[0].contains("has to be one of"), "{problems:?}");
+    }
+}
+
+#[test]
+fn the_parts_that_differ_beside_the_apps_are_named() {
+    let config = parse(GOOD).unwrap();
+    let other = |from: &str, to: &str| {
+        let text = GOOD.replacen(from, to, 1);
+        config.differs_in(&parse(&text).unwrap())
+    };
+    assert_eq!(
+        other("package =", "os_version_min = 130000\npackage ="),
+        [""; 0]
+    );
+    assert_eq!(
+        other(
+            "[apps.bank]",
+            "[telemetry]\nlog_level = \"warn\"\n[apps.bank]"
+        ),
+        ["telemetry"]
+    );
+    // The issuer is the public URL where it is not written.
+    assert_eq!(
+        other("https://a.example", "https://b.example"),
+        ["server", "token"]
+    );
+}
+
+#[test]
+fn a_file_that_is_looked_at_again_tells_what_has_become_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("keys")).unwrap();
+    let path = dir.path().join("assay.toml");
+    fs::write(&path, GOOD).unwrap();
+    let (mut file, config) = ConfigFile::open(&path).unwrap();
+    assert!(matches!(file.look(), Look::Same));
+    let changed = GOOD.replace("package =", "os_version_min = 130000\npackage =");
+    fs::write(&path, &changed).unwrap();
+    let Look::New(new) = file.look() else {
+        panic!("it has changed");
+    };
+    assert_ne!(*new, config);
+    assert!(matches!(file.look(), Look::Same));
+    let secret = "[store]\npassword = \"hunter2\"\n";
+    fs::write(&path, changed.replace("[store]\n", secret)).unwrap();
+    for _ in 0..2 {
+        let Look::Wrong(report) = file.look() else {
+            panic!("it is wrong");
+        };
+        let said = report.first();
+        assert!(said.contains("unknown key \"password\""), "{said}");
+        assert!(!said.contains("hunter2"));
+    }
+    fs::remove_file(&path).unwrap();
+    let Look::Wrong(report) = file.look() else {
+        panic!("it is gone");
+    };
+    assert_eq!(report.first(), "there is no such file");
+    fs::write(&path, changed).unwrap();
+    assert!(matches!(file.look(), Look::Same));
 }
 
 /// What is replaced in [`GOOD`], by what, and the one problem that comes of it.
@@ -332,6 +485,71 @@ const WRONG: &[(&str, &str, &str)] = &[
         "[apps.bank.android]",
         "[apps.bank.lifetimes]\nidle = \"6m\"\n[apps.bank.android]",
         "12:8: \"refresh_grace\" (10m) has to be shorter than \"idle\" (6m)",
+    ),
+    (
+        "[apps.bank.android]",
+        "[apps.bank.lifetimes.tee]\nidle = \"181d\"\n[apps.bank.android]",
+        "12:8: \"idle\" (181d) is longer than \"absolute\" (180d) [a session cannot idle past its end]",
+    ),
+    (
+        "[apps.bank.android]",
+        "[apps.bank.lifetimes]\nabsolute = \"40d\"\n[apps.bank.lifetimes.strongbox]\nidle = \"41d\"\n[apps.bank.android]",
+        "14:8: \"idle\" (41d) is longer than \"absolute\" (40d) [a session cannot idle past its end]",
+    ),
+    (
+        "[apps.bank.android]",
+        "[apps.bank.lifetimes.provisional]\nrefresh_grace = \"1m\"\n[apps.bank.android]",
+        "12:1: unknown key \"refresh_grace\" in [apps.bank.lifetimes.provisional] [known here: access, idle, absolute]",
+    ),
+    (
+        "[apps.bank.android]",
+        "[apps.bank.reappraisal]\nbelow_policy = \"revok\"\n[apps.bank.android]",
+        "12:16: has to be one of \"revoke\", \"suspend\", \"degrade\", \"report\" [did you mean \"revoke\"?]",
+    ),
+    (
+        "package =",
+        "monitor = [\"os_patch_levl\"]\npackage =",
+        "12:12: has to be one of \"security_level_min\", \"verified_boot_key\", \"os_version\", \"os_patch_level\", \"vendor_patch_level\", \"boot_patch_level\", \"max_patch_age\", \"provisioning\", \"user_authentication\" [did you mean \"os_patch_level\"?]",
+    ),
+    (
+        "package =",
+        "max_patch_age = \"30d\"\npackage =",
+        "12:17: has to be from 31d to 3650d",
+    ),
+    (
+        "package =",
+        "user_authentication = []\npackage =",
+        "12:23: has to have at least one entry",
+    ),
+    (
+        "package =",
+        "user_authentication_timeout_max = \"30s\"\npackage =",
+        "12:35: \"user_authentication_timeout_max\" says nothing without \"user_authentication\" [write which authenticators are accepted in \"user_authentication\"]",
+    ),
+    (
+        "package =",
+        "attestation_key_rate.remote = \"20\"\npackage =",
+        "12:31: not a rate [write how many in how long, as in \"20/1d\" or \"1000/1h\"]",
+    ),
+    (
+        "package =",
+        "attestation_key_rate.remote = \"0/1d\"\npackage =",
+        "12:31: has to be 1 to 1000000 in 1m to 30d",
+    ),
+    (
+        "[apps.bank.android]",
+        "[apps.bank.apple]\nteam_id = \"A1B2C3D4E5\"\nbundle_id = \"x\"\nbundle_version_min = \"1.2b\"\n[apps.bank.android]",
+        "14:22: not a version [numbers joined by points, as in \"1.12.3\" (CFBundleVersion)]",
+    ),
+    (
+        "[apps.bank.android]",
+        "[apps.bank.apple]\nteam_id = \"A1B2C3D4E5\"\nbundle_id = \"x\"\nbundle_versions = [\"1.0\"]\nbundle_versions_refused = [\"1\"]\n[apps.bank.android]",
+        "15:27: 1 stands in \"bundle_versions\" as well [remove it from one of them]",
+    ),
+    (
+        "[apps.bank.android]",
+        "[apps.bank.apple]\nteam_id = \"A1B2C3D4E5\"\nbundle_id = \"x\"\nplatforms = [\"macOS\"]\n[apps.bank.android]",
+        "14:14: \"macOS\" is no platform [as certificates name them: \"iphoneos\", \"macosx\"]",
     ),
     (
         "[apps.bank.android]",

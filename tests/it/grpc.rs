@@ -6,6 +6,7 @@ mod callers;
 mod crowd;
 mod harness;
 mod outages;
+mod policies;
 mod refusal;
 mod refusals;
 mod story;

@@ -27,6 +27,7 @@ mod grpc;
 mod helm;
 mod inspect;
 mod pages;
+mod policy_page;
 mod reasons;
 mod simulator;
 mod store;

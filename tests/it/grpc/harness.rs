@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use assay::config::Config;
+use assay::config::{Config, ConfigFile};
 use assay::grpc::proto;
 use assay::grpc::proto::attestation_service_client::AttestationServiceClient;
 use assay::grpc::proto::device_service_client::DeviceServiceClient;
@@ -30,6 +30,8 @@ pub(crate) const TEAM: &str = "A1B2C3D4E5";
 pub(crate) const SIGNING_DIGEST: [u8; 32] = [0x5a; 32];
 /// The longest any one call may take.
 const CALL_FOR_MAX: Duration = Duration::from_secs(30);
+
+const CONFIG_FILE: &str = "assay.toml";
 
 pub(crate) const MEMORY: &str = "kind = \"memory\"";
 
@@ -127,12 +129,24 @@ impl World {
         let config = Config::parse(config, self.path()).unwrap_or_else(|r| panic!("{r}"));
         let metrics = Arc::new(Metrics::new("test"));
         let service = Service::start(&config, self.clock.clone(), metrics).await?;
-        let address = format!("http://{}", service.grpc_addr());
-        let endpoint = Endpoint::from_shared(address)
-            .unwrap()
-            .timeout(CALL_FOR_MAX);
-        let clients = Clients(endpoint.connect_lazy());
-        Ok(Server { service, clients })
+        Ok(Server::of(service))
+    }
+
+    /// A service that looks at its configuration file again and again.
+    pub(crate) async fn start_following(&self, config: &str) -> Server {
+        self.write_config(config);
+        let path = self.path().join(CONFIG_FILE);
+        let (file, config) = ConfigFile::open(&path).unwrap_or_else(|r| panic!("{r}"));
+        let metrics = Arc::new(Metrics::new("test"));
+        let service = Service::start(&config, self.clock.clone(), metrics).await;
+        Server::of(service.unwrap().following(file, config))
+    }
+
+    /// Replaces the file of such a service as a whole.
+    pub(crate) fn write_config(&self, config: &str) {
+        let new = self.path().join("new.toml");
+        std::fs::write(&new, config).unwrap();
+        std::fs::rename(new, self.path().join(CONFIG_FILE)).unwrap();
     }
 
     pub(crate) fn android_options(&self) -> android::Options {
@@ -223,6 +237,15 @@ impl Clients {
 }
 
 impl Server {
+    fn of(service: Service) -> Self {
+        let address = format!("http://{}", service.grpc_addr());
+        let endpoint = Endpoint::from_shared(address)
+            .unwrap()
+            .timeout(CALL_FOR_MAX);
+        let clients = Clients(endpoint.connect_lazy());
+        Self { service, clients }
+    }
+
     pub(crate) async fn stop(self) {
         let Self { service, clients } = self;
         drop(clients);
