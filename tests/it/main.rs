@@ -14,6 +14,7 @@ mod borders;
 mod config;
 mod differential;
 mod flows;
+mod fuzz_corpus;
 mod grpc;
 mod helm;
 mod inspect;
