@@ -7,10 +7,11 @@ use std::path::PathBuf;
 
 use prost::Message;
 
-const PROTOS: [&str; 5] = [
+const PROTOS: [&str; 6] = [
     "assay/v1/common.proto",
     "assay/v1/attestation.proto",
     "assay/v1/device.proto",
+    "assay/v1/operations.proto",
     "assay/v1/session.proto",
     "assay/v1/verification.proto",
 ];

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use crate::attestation::roots::{AndroidRoots, AppleRoots, Roots};
@@ -12,7 +13,7 @@ use crate::config::{
     AttestationConfig, CallerIdentity, Config, KeyGeneration, Keys, MissingStatusList, RedisConfig,
     StoreConfig, TlsFiles, Transport, read_secret,
 };
-use crate::flow::Engine;
+use crate::flow::{Apps, Engine};
 use crate::grpc::caller::{Callers, Role};
 use crate::grpc::listener::{Limits, Security};
 use crate::grpc::server::Settings;
@@ -48,16 +49,22 @@ pub fn engine(
     metrics: &Arc<Metrics>,
 ) -> Result<Engine, AssembleError> {
     Ok(Engine {
-        apps: config.apps.clone(),
+        apps: ArcSwap::from_pointee(apps(config)),
         keyring: keyring(&config.keys, &clock)?,
         store: store(&config.store, &clock, metrics)?,
         clock,
         roots: roots(&config.attestation)?,
-        status_list: status_list(&config.attestation)?,
+        status_list: ArcSwap::from_pointee(status_list(&config.attestation)?),
         issuer: config.token.issuer.clone(),
         public_url: config.server.public_url.clone(),
         revocation_durability: durability(&config.store),
     })
+}
+
+fn apps(config: &Config) -> Apps {
+    let apps = config.apps.iter();
+    apps.map(|(id, app)| (id.clone(), Arc::new(app.clone())))
+        .collect()
 }
 
 fn keyring(keys: &Keys, clock: &Clock) -> Result<Keyring, AssembleError> {

@@ -62,6 +62,12 @@ macro_rules! reasons {
                 match self { $(Self::$variant => $wire),+ }
             }
 
+            /// The reason of a word.
+            #[must_use]
+            pub fn parse(word: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|reason| reason.as_str() == word)
+            }
+
             /// What the caller can do about it.
             #[must_use]
             pub const fn action(self) -> Action {
@@ -103,6 +109,7 @@ reasons! {
     StepUpRequired "STEP_UP_REQUIRED" StepUp "The request needs a stronger or fresher authentication.";
     ReattestationRequired "REATTESTATION_REQUIRED" Reattest "The device has to attest again.";
     DeviceSuspended "DEVICE_SUSPENDED" ContactSupport "The device is suspended.";
+    IllegalStateTransition "ILLEGAL_STATE_TRANSITION" None "The resource is not in a state for this.";
     PostureBelowPolicy "POSTURE_BELOW_POLICY" Reattest "The device's software is older than the policy allows.";
 
     DeviceRevoked "DEVICE_REVOKED" Reregister "The device was revoked.";
@@ -127,6 +134,7 @@ reasons! {
     ResourceNotFound "RESOURCE_NOT_FOUND" None "There is no such resource.";
     Conflict "CONFLICT" Retry "Another change came in between.";
 
+    RateLimitedAttestationKey "RATE_LIMITED_ATTESTATION_KEY" Retry "More devices than usual register under one attestation key.";
     SessionLimit "SESSION_LIMIT" None "The subject or device has as many sessions as it may.";
     DeviceLimit "DEVICE_LIMIT" None "The subject has as many devices as it may.";
 

@@ -1,8 +1,8 @@
-//! The client data of an App Attest registration: what the attested app vouches for.
+//! The client data of App Attest: what the attested app vouches for.
 //!
 //! Apple attests one key that can only make assertions. The app therefore names, in the bytes whose
-//! hash Apple signs, the challenge, the purpose, the app and the session key that will sign proofs.
-//! The bytes are hashed as received and parsed afterwards, strictly.
+//! hash Apple or that key signs, the challenge, the purpose, the app and the session key that will
+//! sign proofs. The bytes are hashed as received and parsed afterwards, strictly.
 
 use data_encoding::BASE64URL_NOPAD;
 use serde::Deserialize;
@@ -15,22 +15,72 @@ use crate::reason::Reason;
 /// Longest client data, in bytes: the four members need less than half of it.
 pub const CLIENT_DATA_BYTES_MAX: usize = 1024;
 
-/// The `purpose` of a registration.
-const PURPOSE_REGISTER: &str = "register";
+/// What client data was signed for. What is signed for one purpose is refused for every other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Purpose {
+    /// `register`: in the attestation of a key that is new here.
+    Register,
+    /// `reattest`: in a further attestation for a registered device.
+    Reattest,
+    /// `bind-key`: in an assertion that gives a registered device another session key.
+    BindKey,
+}
+
+impl Purpose {
+    /// Every purpose.
+    pub const ALL: [Self; 3] = [Self::Register, Self::Reattest, Self::BindKey];
+
+    /// The word in the client data.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Register => "register",
+            Self::Reattest => "reattest",
+            Self::BindKey => "bind-key",
+        }
+    }
+}
+
+/// The text is none of the purposes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a purpose of client data")]
+pub struct UnknownPurpose;
+
+impl TryFrom<String> for Purpose {
+    type Error = UnknownPurpose;
+
+    fn try_from(word: String) -> Result<Self, UnknownPurpose> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|purpose| purpose.as_str() == word)
+            .ok_or(UnknownPurpose)
+    }
+}
+
+/// What client data has to name.
+#[derive(Debug, Clone, Copy)]
+pub struct Expected<'a> {
+    /// What it is used for now.
+    pub purpose: Purpose,
+    /// The challenge, as bytes; client data has it in base64url without padding.
+    pub challenge: &'a [u8],
+    /// The app.
+    pub app: &'a AppId,
+}
 
 /// Parsed client data: a JSON object with exactly these members.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClientData {
-    purpose: String,
+    purpose: Purpose,
     challenge: String,
     app_id: String,
     jkt: String,
 }
 
 impl ClientData {
-    /// Parses client data; `None` when it is too long, not JSON, or has other members, a member
-    /// twice, or anything behind it.
+    /// Parses client data; `None` when it is too long, not JSON, names an unknown purpose, or has
+    /// other members, a member twice, or anything behind it.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         // The decoder would also take the members' values as an array.
@@ -41,9 +91,7 @@ impl ClientData {
         serde_json::from_slice(bytes).ok()
     }
 
-    /// Checks client data against the challenge and app it has to name, and gives the session key it
-    /// vouches for. That key is only to be believed when the attestation itself verifies over the
-    /// hash of the very same bytes.
+    /// As [`Self::check_for`] a registration.
     #[must_use]
     pub fn check(
         parsed: Option<Self>,
@@ -51,59 +99,53 @@ impl ClientData {
         app: &AppId,
         checks: &mut Checks,
     ) -> Option<Thumbprint> {
-        let form = parsed.as_ref().map(|_| ()).ok_or(Reason::EvidenceMalformed);
+        let purpose = Purpose::Register;
+        let expected = Expected {
+            purpose,
+            challenge,
+            app,
+        };
+        Self::check_for(parsed, expected, checks)
+    }
+
+    /// Checks client data against what it has to name, and gives the session key it vouches for.
+    /// That key is only to be believed when the attestation or assertion verifies over the hash of
+    /// the very same bytes, and all of these checks passed.
+    #[must_use]
+    pub fn check_for(
+        parsed: Option<Self>,
+        expected: Expected<'_>,
+        checks: &mut Checks,
+    ) -> Option<Thumbprint> {
+        const MALFORMED: Reason = Reason::EvidenceMalformed;
+        let mut note = |name, passed: bool, otherwise, facts: (String, &str)| {
+            let passed = if passed { Ok(()) } else { Err(otherwise) };
+            checks.note(name, None, passed, facts);
+        };
         let seen = if parsed.is_some() {
             "well formed"
         } else {
             "not well formed"
         };
-        let members = "a JSON object of purpose, challenge, app_id and jkt";
-        checks.note("client_data", None, form, (seen, members));
+        let form = "a JSON object of purpose, challenge, app_id and jkt";
+        let facts = (seen.to_owned(), form);
+        note("client_data", parsed.is_some(), MALFORMED, facts);
         let data = parsed?;
         let jkt = data.jkt.parse::<Thumbprint>().ok();
-        let key = jkt.map(|_| ()).ok_or(Reason::EvidenceMalformed);
-        checks.note(
-            "client_data_jkt",
-            None,
-            key,
-            (shown(&data.jkt), "an RFC 7638 thumbprint"),
-        );
-        let purpose = if data.purpose == PURPOSE_REGISTER {
-            Ok(())
-        } else {
-            Err(Reason::EvidenceMalformed)
-        };
-        checks.note(
-            "client_data_purpose",
-            None,
-            purpose,
-            (shown(&data.purpose), PURPOSE_REGISTER),
-        );
-        let wanted = BASE64URL_NOPAD.encode(challenge);
-        let same = data.challenge == wanted;
-        let matches = if same {
-            Ok(())
-        } else {
-            Err(Reason::AttestationChallengeMismatch)
-        };
-        checks.note(
-            "client_data_challenge",
-            None,
-            matches,
-            (shown(&data.challenge), wanted),
-        );
-        let same = data.app_id == app.as_str();
-        let matches = if same {
-            Ok(())
-        } else {
-            Err(Reason::AttestationAppMismatch)
-        };
-        checks.note(
-            "client_data_app",
-            None,
-            matches,
-            (shown(&data.app_id), app.as_str()),
-        );
+        let facts = (shown(&data.jkt), "an RFC 7638 thumbprint");
+        note("client_data_jkt", jkt.is_some(), MALFORMED, facts);
+        let same = data.purpose == expected.purpose;
+        let facts = (data.purpose.as_str().to_owned(), expected.purpose.as_str());
+        note("client_data_purpose", same, MALFORMED, facts);
+        let challenge = BASE64URL_NOPAD.encode(expected.challenge);
+        let same = data.challenge == challenge;
+        let facts = (shown(&data.challenge), challenge.as_str());
+        let mismatch = Reason::AttestationChallengeMismatch;
+        note("client_data_challenge", same, mismatch, facts);
+        let same = data.app_id == expected.app.as_str();
+        let facts = (shown(&data.app_id), expected.app.as_str());
+        let mismatch = Reason::AttestationAppMismatch;
+        note("client_data_app", same, mismatch, facts);
         jkt
     }
 }
@@ -155,6 +197,49 @@ mod tests {
         let long = [b' '; CLIENT_DATA_BYTES_MAX + 1];
         for bytes in [&b""[..], b"[]", b"\xff", array.as_bytes(), &long] {
             assert_eq!(outcome(bytes), Err(Reason::EvidenceMalformed));
+        }
+    }
+
+    #[test]
+    fn what_is_signed_for_one_purpose_is_refused_for_every_other() {
+        let app = "bank".parse().unwrap();
+        for (signed, wanted) in Purpose::ALL
+            .iter()
+            .flat_map(|signed| Purpose::ALL.map(|wanted| (*signed, wanted)))
+        {
+            let bytes = data("Y2hhbGxlbmdl", "bank", "");
+            let text = String::from_utf8(bytes).unwrap();
+            let bytes = text.replace("register", signed.as_str()).into_bytes();
+            let expected = Expected {
+                purpose: wanted,
+                challenge: b"challenge",
+                app: &app,
+            };
+            let mut checks = Checks::default();
+            let key = ClientData::check_for(ClientData::parse(&bytes), expected, &mut checks);
+            assert_eq!(key, Some(Thumbprint::from_bytes([7; 32])));
+            let refused = checks.rejection().map(|rejection| rejection.name);
+            let mismatch = (signed != wanted).then_some("client_data_purpose");
+            assert_eq!(refused, mismatch, "{signed:?} as {wanted:?}");
+        }
+    }
+
+    #[test]
+    fn a_purpose_is_one_of_the_words_and_a_text() {
+        for purpose in [
+            r#""Register""#,
+            r#""bind_key""#,
+            r#""""#,
+            r#""register ""#,
+            r#"{"register":null}"#,
+            r#"["register"]"#,
+            "null",
+            "0",
+        ] {
+            let bytes = String::from_utf8(data("Y2hhbGxlbmdl", "bank", "")).unwrap();
+            let bytes = bytes.replace(r#""register""#, purpose);
+            let refused = outcome(bytes.as_bytes());
+            assert_eq!(refused, Err(Reason::EvidenceMalformed), "{purpose}");
         }
     }
 

@@ -9,6 +9,7 @@ pub mod android;
 pub mod apple;
 mod check;
 pub mod client_data;
+pub mod own_list;
 mod pem;
 pub mod roots;
 pub mod status_list;
@@ -17,6 +18,7 @@ pub use check::{Check, Checks, Outcome, Rejection};
 
 use crate::key::PublicKey;
 use crate::time::Timestamp;
+use own_list::OwnList;
 use roots::Roots;
 use status_list::StatusList;
 
@@ -60,6 +62,17 @@ pub struct AppleApp {
     pub environment: apple::Environment,
 }
 
+/// Whether an Android app may have its keys attested by an attest key of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AttestKeys {
+    /// One attestation in a chain, in the first certificate.
+    #[default]
+    Refuse,
+    /// The second certificate may be that of an attest key: of the same app, hardware and system as
+    /// the key it attests, and good for nothing else.
+    Allow,
+}
+
 /// What evidence must be for, all of it: the input of [`verify`].
 #[derive(Debug, Clone, Copy)]
 pub struct Expectation<'a> {
@@ -67,6 +80,8 @@ pub struct Expectation<'a> {
     pub binding: &'a [u8],
     /// The app.
     pub app: &'a AppIdentity,
+    /// Android: whether an attest key may stand between.
+    pub attest_keys: AttestKeys,
 }
 
 /// What a person has to compare evidence with: the input of [`examine`].
@@ -76,15 +91,19 @@ pub struct Given<'a> {
     pub binding: Option<&'a [u8]>,
     /// As [`Expectation::app`].
     pub app: Option<&'a AppIdentity>,
+    /// As [`Expectation::attest_keys`].
+    pub attest_keys: AttestKeys,
 }
 
-/// Whom we believe: pinned roots and the revocation status list.
+/// Whom we believe: pinned roots and what is revoked.
 #[derive(Debug, Clone, Copy)]
 pub struct Trust<'a> {
     /// The pinned roots.
     pub roots: &'a Roots,
     /// Google's status list; without one the check is listed as not made (and [`verify`] refuses).
     pub status_list: Option<&'a StatusList>,
+    /// The operator's own list, where there is one. It is about Android's certificates and keys.
+    pub own_list: Option<&'a OwnList>,
 }
 
 /// What the attestation says of the device and its key, by platform.
@@ -207,6 +226,7 @@ pub fn verify(
     let given = Given {
         binding: Some(expectation.binding),
         app: Some(expectation.app),
+        attest_keys: expectation.attest_keys,
     };
     examine(evidence, given, trust, now).into_attested()
 }

@@ -119,6 +119,19 @@ impl StatusList {
         self.entries.contains_key(serial)
     }
 
+    /// Every serial number on the list in minimal lowercase hex, in no order, and what it says.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, Status)> {
+        let entries = self.entries.iter();
+        entries.map(|(serial, status)| (&**serial, *status))
+    }
+
+    /// The serial numbers on this list that were not on an older one: whose devices to look at again.
+    /// What has another status than before was refused before.
+    pub fn newly_listed<'l>(&'l self, older: &'l Self) -> impl Iterator<Item = &'l str> {
+        let serials = self.iter().map(|(serial, _)| serial);
+        serials.filter(|serial| !older.contains(serial))
+    }
+
     /// What the list says of a certificate, by its serial number in minimal lowercase hex.
     #[must_use]
     pub fn status(&self, serial: &str) -> Option<Status> {
@@ -172,7 +185,7 @@ impl<'de> Visitor<'de> for EntriesVisitor {
 }
 
 /// Minimal lowercase hex, or `None` for what is no hex number of a serial's size.
-fn canonical(key: &str) -> Option<Box<str>> {
+pub(super) fn canonical(key: &str) -> Option<Box<str>> {
     let fits = (1..=KEY_DIGITS_MAX).contains(&key.len());
     if !fits || !key.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return None;
@@ -261,6 +274,20 @@ mod tests {
         let over = format!(r#"{{"entries":{{{}}}}}"#, entries.join(","));
         assert!(over.len() < LIST_BYTES_MAX);
         assert!(StatusList::parse(over.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn tells_what_is_new_since_an_older_list() {
+        let older = br#"{"entries":{"a":{"status":"SUSPENDED"},"b":{"status":"REVOKED"}}}"#;
+        let newer = br#"{"entries":{"0A":{"status":"REVOKED"},"c":{"status":"SUSPENDED"}}}"#;
+        let older = StatusList::parse(older).unwrap();
+        let newer = StatusList::parse(newer).unwrap();
+        assert_eq!(newer.newly_listed(&older).collect::<Vec<_>>(), ["c"]);
+        assert_eq!(older.newly_listed(&newer).collect::<Vec<_>>(), ["b"]);
+        assert_eq!(newer.newly_listed(&newer).count(), 0);
+        let mut all: Vec<_> = newer.iter().collect();
+        all.sort_by_key(|(serial, _)| *serial);
+        assert_eq!(all, [("a", Status::Revoked), ("c", Status::Suspended)]);
     }
 
     #[test]

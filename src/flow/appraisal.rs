@@ -1,11 +1,11 @@
 //! What AppraiseEvidence and RegisterDevice share: evidence in, verdict with every check out.
 
 use super::{App, Engine};
-use crate::attestation::client_data::ClientData;
+use crate::attestation::client_data::{ClientData, Expected};
 use crate::attestation::{
-    AttestedKey, Checks, Evidence, Facts, Given, Rejection, Trust, android, apple, examine,
+    AttestKeys, AttestedKey, Checks, Evidence, Facts, Given, Rejection, Trust, android, apple,
+    examine,
 };
-use crate::id::AppId;
 use crate::key::{Thumbprint, sha256};
 use crate::policy::{self, Assurance};
 use crate::reason::Reason;
@@ -47,25 +47,27 @@ pub struct Accepted {
     pub session_key: Thumbprint,
 }
 
-/// Appraises evidence for an app and a challenge. The checks go on where they can, so that a person
+/// Appraises evidence for what it has to name. The checks go on where they can, so that a person
 /// sees everything that is wrong; the first that failed gives the reason.
 pub(super) fn appraise(
     engine: &Engine,
-    (id, app): (&AppId, &App),
+    app: &App,
     evidence: EvidenceInput,
-    challenge: &[u8],
+    expected: Expected<'_>,
     now: Timestamp,
 ) -> Appraisal {
     let mut checks = supported(app, &evidence);
     let mut said = Checks::default();
     let (evidence, binding, vouched) = match evidence {
-        EvidenceInput::Android(chain) => (Evidence::Android(chain), challenge.to_vec(), None),
+        EvidenceInput::Android(chain) => {
+            (Evidence::Android(chain), expected.challenge.to_vec(), None)
+        }
         EvidenceInput::Apple {
             attestation,
             client_data,
         } => {
             let parsed = ClientData::parse(&client_data);
-            let vouched = ClientData::check(parsed, challenge, id, &mut said);
+            let vouched = ClientData::check_for(parsed, expected, &mut said);
             (
                 Evidence::Apple(attestation),
                 sha256(&client_data).to_vec(),
@@ -76,10 +78,13 @@ pub(super) fn appraise(
     let given = Given {
         binding: Some(&binding),
         app: Some(&app.identity),
+        attest_keys: AttestKeys::Refuse,
     };
+    let status_list = engine.status_list.load();
     let trust = Trust {
         roots: &engine.roots,
-        status_list: engine.status_list.as_ref(),
+        status_list: status_list.as_ref().as_ref(),
+        own_list: None,
     };
     let examination = examine(&evidence, given, trust, now);
     let (key, facts) = (examination.key.clone(), examination.facts.clone());

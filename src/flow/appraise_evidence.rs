@@ -2,6 +2,7 @@
 
 use super::appraisal::{Appraisal, EvidenceInput, appraise};
 use super::{Engine, Failure};
+use crate::attestation::client_data::{Expected, Purpose};
 use crate::id::AppId;
 
 /// The request.
@@ -22,11 +23,10 @@ pub struct AppraiseEvidence {
 pub fn run(engine: &Engine, request: AppraiseEvidence) -> Result<Appraisal, Failure> {
     let app = engine.app(&request.app)?;
     let now = engine.clock.now();
-    Ok(appraise(
-        engine,
-        (&request.app, app),
-        request.evidence,
-        &request.challenge,
-        now,
-    ))
+    let expected = Expected {
+        purpose: Purpose::Register,
+        challenge: &request.challenge,
+        app: &request.app,
+    };
+    Ok(appraise(engine, &app, request.evidence, expected, now))
 }

@@ -1,6 +1,6 @@
 //! EndSession: logout. It answers the same whatever it found (RFC 7009, 2.2).
 
-use super::state::{keep_for, settle};
+use super::state::{Changes, keep_for, settle};
 use super::{Engine, Failure};
 use crate::id::SessionId;
 use crate::secret::Secret;
@@ -47,9 +47,12 @@ pub async fn run(engine: &Engine, request: EndSession) -> Result<(), Failure> {
         if ended == *session {
             return Ok(Some(()));
         }
-        let items = vec![loaded.put(engine, &ended, Some(keep_for(&ended, now)))?];
+        let changes = Changes {
+            items: vec![loaded.put(engine, &ended, Some(keep_for(&ended, now)))?],
+            ..Changes::default()
+        };
         let done = engine
-            .commit(id.bucket(), (items, Vec::new()), Durability::Local)
+            .commit(id.bucket(), changes, Durability::Local)
             .await?;
         Ok(done.map(|_| ()))
     })

@@ -30,6 +30,8 @@ pub struct Grant {
     pub scopes: BTreeSet<String>,
     /// How far the device is trusted.
     pub trust_level: TrustLevel,
+    /// When the device has to have attested again for the session to go on.
+    pub reattest_by: Option<Timestamp>,
 }
 
 /// Mints the tokens of a session's current generation. The refresh token is derived, so the same
@@ -89,6 +91,7 @@ pub(super) fn mint(
         idle_for: session.idle_expires_at.since(now),
         scopes,
         trust_level: device.trust_level,
+        reattest_by: device.reattest_by(&app.policy),
         session,
     })
 }

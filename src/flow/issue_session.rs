@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::grant::{Grant, mint};
 use super::list_sessions::sessions_of;
-use super::state::{Place, State, keep_for, proof_claim, settle};
+use super::state::{Changes, Place, State, keep_for, proof_claim, settle};
 use super::{App, Engine, Failure};
 use crate::id::{DeviceId, SessionId, Subject};
 use crate::proof::dpop::{self, UnverifiedProof};
@@ -63,17 +63,18 @@ pub async fn run(engine: &Engine, request: IssueSession) -> Result<Grant, Failur
         let record = record.ok_or(Reason::Internal)?;
         let device = known_device(&state, &request.subject)?;
         let app = engine.app(&device.app)?;
-        let proof = check_proof(engine, app, proof.clone(), device, now)?;
+        let proof = check_proof(engine, &app, proof.clone(), device, now)?;
         let mint = |session: &Session| {
             let scopes = session.scopes.clone();
-            mint(engine, app, (session.clone(), device), scopes, now)
+            mint(engine, &app, (session.clone(), device), scopes, now)
         };
         // Nobody else knows this id: it is our own commit, whose answer was lost.
         if let Some(session) = &record.value {
             state.surroundings(app.standing).check(session, now)?;
             return mint(session).map(Some);
         }
-        let (session, subject) = decide(engine, (&state, app), (&request, id), &proof, now).await?;
+        let (session, subject) =
+            decide(engine, (&state, &app), (&request, id), &proof, now).await?;
         // Before the commit: what cannot be answered is not opened.
         let grant = mint(&session)?;
         let items = vec![
@@ -82,11 +83,13 @@ pub async fn run(engine: &Engine, request: IssueSession) -> Result<Grant, Failur
             state.device.keep(),
             state.fleet.keep(),
         ];
-        let claim = proof_claim(&proof, device.id.bucket(), now)?;
         let bucket = device.id.bucket();
-        let done = engine
-            .commit(bucket, (items, vec![claim]), Durability::Local)
-            .await?;
+        let changes = Changes {
+            items,
+            claims: vec![proof_claim(&proof, bucket, now)?],
+            ..Changes::default()
+        };
+        let done = engine.commit(bucket, changes, Durability::Local).await?;
         Ok(done.map(|_| grant))
     })
     .await

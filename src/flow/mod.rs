@@ -11,14 +11,18 @@ pub mod end_session;
 mod error;
 pub mod get_device;
 mod grant;
+mod index;
 pub mod introspect_token;
 pub mod issue_session;
 pub mod list_devices;
 pub mod list_sessions;
 mod page;
+pub mod reattest_device;
 pub mod refresh_session;
 pub mod register_device;
+mod renewal;
 pub mod revoke_device;
+pub mod rotate_device_key;
 mod state;
 pub mod verify_request;
 
@@ -26,9 +30,12 @@ pub use appraisal::{Accepted, Appraisal, EvidenceInput};
 pub use error::{Failure, FieldViolation};
 pub use grant::Grant;
 pub use page::{Page, PageRequest};
+pub use renewal::{KeyRotation, Renewed};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 
 use crate::attestation::AppIdentity;
 use crate::attestation::roots::Roots;
@@ -53,11 +60,14 @@ pub struct App {
     pub standing: Standing,
 }
 
+/// The configured apps.
+pub type Apps = BTreeMap<AppId, Arc<App>>;
+
 /// Everything the flows work with.
 #[derive(Debug)]
 pub struct Engine {
-    /// The configured apps.
-    pub apps: BTreeMap<AppId, App>,
+    /// The configured apps; replaced as a whole when the configuration changes.
+    pub apps: ArcSwap<Apps>,
     /// The keys.
     pub keyring: Keyring,
     /// The state.
@@ -67,7 +77,7 @@ pub struct Engine {
     /// The roots evidence may lead to.
     pub roots: Roots,
     /// Google's status list; without one Android evidence is refused.
-    pub status_list: Option<StatusList>,
+    pub status_list: ArcSwap<Option<StatusList>>,
     /// `iss` of the access tokens.
     pub issuer: String,
     /// Where phones aim the proofs for our own RPCs: `htu` is this, a slash and the RPC's path.
@@ -81,16 +91,17 @@ impl Engine {
     ///
     /// # Errors
     /// [`Reason::AppDisabled`]
-    fn app(&self, id: &AppId) -> Result<&App, Failure> {
-        match self.apps.get(id) {
-            Some(app) if app.standing == Standing::Enabled => Ok(app),
+    fn app(&self, id: &AppId) -> Result<Arc<App>, Failure> {
+        match self.apps.load().get(id) {
+            Some(app) if app.standing == Standing::Enabled => Ok(Arc::clone(app)),
             _ => Err(Reason::AppDisabled.into()),
         }
     }
 
     /// The app a refresh token names.
-    fn app_by_tag(&self, tag: &[u8; 8]) -> Result<&App, Failure> {
-        match self.apps.keys().find(|id| id.tag() == *tag) {
+    fn app_by_tag(&self, tag: &[u8; 8]) -> Result<Arc<App>, Failure> {
+        let apps = self.apps.load();
+        match apps.keys().find(|id| id.tag() == *tag) {
             Some(id) => self.app(id),
             None => Err(Reason::AppDisabled.into()),
         }
@@ -99,6 +110,7 @@ impl Engine {
     /// Whether the app of a stored record may be used.
     fn standing(&self, id: &AppId) -> Standing {
         self.apps
+            .load()
             .get(id)
             .map_or(Standing::Disabled, |app| app.standing)
     }

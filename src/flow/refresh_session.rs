@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::grant::{Grant, mint};
-use super::state::{Done, Loaded, Place, State, check_unused, keep_for, proof_claim, settle};
+use super::state::{
+    Changes, Done, Loaded, Place, State, check_unused, keep_for, proof_claim, settle,
+};
 use super::{App, Engine, Failure};
 use crate::proof::dpop::{self, UnverifiedProof};
 use crate::proof::{Body, ProofExpectation, VerifiedProof};
@@ -12,7 +14,6 @@ use crate::secret::Secret;
 use crate::session::{RefreshOutcome, Rotation, Session, rotate};
 use crate::store::{Claim, Durability};
 use crate::time::Timestamp;
-use crate::token::Purpose;
 use crate::token::refresh::{self, VerifiedRefresh};
 
 /// The path a proof for this RPC is aimed at.
@@ -53,9 +54,9 @@ pub async fn run(engine: &Engine, request: RefreshSession) -> Result<Refreshed, 
     let proof = dpop::parse(request.proof.expose())?;
     let token = token.verify(&engine.keyring, proof.thumbprint(), now)?;
     let app = engine.app_by_tag(&token.claims().app)?;
-    let proof = check_proof(engine, app, proof, now)?;
+    let proof = check_proof(engine, &app, proof, now)?;
     let claim = proof_claim(&proof, token.claims().session.bucket(), now)?;
-    settle(|| attempt(engine, app, (&token, &claim), &request.scopes, now)).await
+    settle(|| attempt(engine, &app, (&token, &claim), &request.scopes, now)).await
 }
 
 fn check_proof(
@@ -96,14 +97,8 @@ async fn attempt(
     // A session that is not found is dead: lost state never opens a door.
     let session = record.value.as_ref().ok_or(Reason::SessionRevoked)?;
     let surroundings = state.surroundings(app.standing);
-    let refresh_key = engine.keyring.secret(Purpose::RefreshToken).0;
-    let rotation = rotate(
-        session,
-        (token.claims().generation, refresh_key),
-        surroundings,
-        &app.policy,
-        now,
-    )?;
+    let presented = engine.presented(token);
+    let rotation = rotate(session, presented, surroundings, &app.policy, now)?;
     let (outcome, session) = match rotation {
         Rotation::Granted { outcome, session } => (outcome, session),
         Rotation::Reused { ended: None } => return Err(Reason::RefreshTokenReused.into()),
@@ -141,7 +136,10 @@ async fn commit(
         state.subject.keep(),
         state.fleet.keep(),
     ];
-    let changes = (items, Vec::new());
+    let changes = Changes {
+        items,
+        ..Changes::default()
+    };
     engine
         .commit(session.id.bucket(), changes, Durability::Local)
         .await

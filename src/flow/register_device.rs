@@ -1,21 +1,17 @@
 //! RegisterDevice: evidence for a challenge becomes a device of a subject.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use super::appraisal::{Accepted, Appraisal, EvidenceInput, appraise};
-use super::state::{Place, State, settle};
-use super::{App, Engine, Failure};
+use super::state::{Changes, Place, State, settle, used_challenge};
+use super::{App, Engine, Failure, index};
+use crate::attestation::client_data::{self, Expected};
 use crate::id::{AppId, DeviceId, Subject};
 use crate::reason::Reason;
-use crate::session::{Candidate, Device, DeviceState, Registration, register};
+use crate::session::{Actor, Candidate, Device, DeviceState, EventKind, Registration, register};
 use crate::store::{Claim, Claimed, Durability, keys};
 use crate::time::Timestamp;
 use crate::token::challenge::{self, ChallengeExpectation, ChallengePurpose, VerifiedChallenge};
-
-/// A used challenge is remembered this much longer than it could be used, for clocks that differ
-/// between our instances.
-const CHALLENGE_SLACK: Duration = Duration::from_secs(300);
 
 /// The request.
 #[derive(Debug, Clone)]
@@ -30,6 +26,8 @@ pub struct RegisterDevice {
     pub evidence: EvidenceInput,
     /// Check everything, store nothing.
     pub validate_only: bool,
+    /// Who asks.
+    pub by: Actor,
 }
 
 /// The answer.
@@ -62,29 +60,28 @@ pub async fn run(engine: &Engine, request: RegisterDevice) -> Result<Registered,
     };
     let used = challenge::verify(&engine.keyring, &request.challenge, &expected, now)?;
     let evidence = request.evidence.clone();
-    let appraisal = appraise(
-        engine,
-        (&request.app, app),
-        evidence,
-        &request.challenge,
-        now,
-    );
+    let expected = Expected {
+        purpose: client_data::Purpose::Register,
+        challenge: &request.challenge,
+        app: &request.app,
+    };
+    let appraisal = appraise(engine, &app, evidence, expected, now);
     let accepted = match &appraisal.verdict {
         Ok(accepted) => accepted.clone(),
         Err(rejection) => return Err((**rejection).clone().into()),
     };
     let candidate = candidate(engine, &request, &accepted);
-    let device =
-        settle(|| attempt(engine, (app, &used), &candidate, request.validate_only, now)).await?;
+    let by = (!request.validate_only).then_some(&request.by);
+    let device = settle(|| attempt(engine, (&app, &used), &candidate, by, now)).await?;
     Ok(Registered { device, appraisal })
 }
 
 fn candidate(engine: &Engine, request: &RegisterDevice, accepted: &Accepted) -> Candidate {
-    let key = accepted.assurance.key().thumbprint();
+    let key = *accepted.assurance.key();
     Candidate {
         id: engine
             .keyring
-            .device_id(&request.app, &request.subject, &key),
+            .device_id(&request.app, &request.subject, &key.thumbprint()),
         app: request.app.clone(),
         subject: request.subject.clone(),
         key,
@@ -92,14 +89,16 @@ fn candidate(engine: &Engine, request: &RegisterDevice, accepted: &Accepted) -> 
         trust_level: accepted.assurance.trust_level(),
         posture: accepted.assurance.posture().clone(),
         chain_serials: accepted.assurance.chain_serials().to_vec(),
+        issuer_keys: accepted.assurance.issuer_keys().to_vec(),
     }
 }
 
+/// With nobody to do it `by`, nothing is stored.
 async fn attempt(
     engine: &Engine,
     (app, used): (&App, &VerifiedChallenge),
     candidate: &Candidate,
-    validate_only: bool,
+    by: Option<&Actor>,
     now: Timestamp,
 ) -> Result<Option<Device>, Failure> {
     let subject = engine.keyring.subject_tag(&candidate.subject);
@@ -107,11 +106,7 @@ async fn attempt(
         device: candidate.id,
         subject,
     };
-    let claims = if validate_only {
-        Vec::new()
-    } else {
-        claims(used, candidate, now)
-    };
+    let claims = by.map_or_else(Vec::new, |_| claims(used, candidate, now));
     let (state, _, claimed) = engine.load(place, None, claims).await?;
     let refusals = [
         Reason::ChallengeAlreadyUsed,
@@ -124,16 +119,22 @@ async fn attempt(
         }
     }
     let Registration { device, subject } = decide(engine, &state, candidate, app, now).await?;
-    if validate_only {
+    let Some(by) = by else {
         return Ok(Some(device));
-    }
+    };
     let items = vec![
         state.device.put(engine, &device, None)?,
         state.subject.put(engine, &subject, None)?,
         state.fleet.keep(),
     ];
+    let changes = Changes {
+        items,
+        claims: Vec::new(),
+        index: index::changes(state.device.value.as_ref(), &device),
+        events: vec![device.event(EventKind::DeviceRegistered, String::new(), by, now)],
+    };
     let done = engine
-        .commit(device.id.bucket(), (items, Vec::new()), Durability::Local)
+        .commit(device.id.bucket(), changes, Durability::Local)
         .await?;
     Ok(done.map(|_| device))
 }
@@ -143,19 +144,16 @@ async fn attempt(
 /// devices share would be good for both.
 fn claims(used: &VerifiedChallenge, candidate: &Candidate, now: Timestamp) -> Vec<Claim> {
     let owner = candidate.id.as_bytes().to_vec();
+    let key = candidate.key.thumbprint();
     let mut claims = vec![
+        used_challenge(used, owner.clone(), now),
         Claim {
-            key: keys::challenge(used.id()),
-            owner: owner.clone(),
-            live_for: Some(used.expires_at().since(now) + CHALLENGE_SLACK),
-        },
-        Claim {
-            key: keys::key_owner(&candidate.key),
+            key: keys::key_owner(&key),
             owner: owner.clone(),
             live_for: None,
         },
     ];
-    if candidate.session_key != candidate.key {
+    if candidate.session_key != key {
         claims.push(Claim {
             key: keys::key_owner(&candidate.session_key),
             owner,

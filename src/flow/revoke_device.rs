@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use super::state::settle;
+use super::state::{Changes, settle};
 use super::{Engine, Failure};
 use crate::id::DeviceId;
 use crate::reason::Reason;
-use crate::session::{Device, DeviceState, RevocationReason, revoke};
+use crate::session::{Actor, Device, DeviceState, EventKind, RevocationReason, revoke};
 use crate::store::{Durability, OperationId, keys};
 use crate::time::Timestamp;
 
 /// The request.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct RevokeDevice {
     /// Which.
     pub device: DeviceId,
@@ -19,6 +19,8 @@ pub struct RevokeDevice {
     pub why: RevocationReason,
     /// Answer as if, change nothing.
     pub validate_only: bool,
+    /// Who asks.
+    pub by: Actor,
 }
 
 /// The answer.
@@ -66,10 +68,18 @@ pub async fn run(engine: &Engine, request: RevokeDevice) -> Result<Revoked, Fail
         if request.validate_only {
             return Ok(Some((revoked, None)));
         }
-        let items = vec![loaded.put(engine, &revoked, None)?];
         let bucket = request.device.bucket();
+        let news = (revoked != *device).then(|| {
+            let why = request.why.as_str().to_owned();
+            revoked.event(EventKind::DeviceRevoked, why, &request.by, now)
+        });
+        let changes = Changes {
+            items: vec![loaded.put(engine, &revoked, None)?],
+            events: news.into_iter().collect(),
+            ..Changes::default()
+        };
         let done = engine
-            .commit(bucket, (items, Vec::new()), engine.revocation_durability)
+            .commit(bucket, changes, engine.revocation_durability)
             .await?;
         Ok(done.map(|done| (revoked, Some(done))))
     })
@@ -80,7 +90,7 @@ pub async fn run(engine: &Engine, request: RevokeDevice) -> Result<Revoked, Fail
     }
     let effective_at = match device.state {
         DeviceState::Revoked { at, .. } => at,
-        DeviceState::Active => now,
+        DeviceState::Active | DeviceState::Suspended { .. } => now,
     };
     let receipt = Receipt {
         revision: done.map(|done| done.operation),
@@ -100,6 +110,7 @@ fn residual_access(
 ) -> Duration {
     let life = engine
         .apps
+        .load()
         .get(&device.app)
         .map(|app| app.policy.lifetimes.access_for);
     effective_at.after(life.unwrap_or_default()).since(now)

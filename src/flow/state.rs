@@ -7,14 +7,19 @@ use crate::id::{Bucket, DeviceId, SessionId};
 use crate::proof::VerifiedProof;
 use crate::reason::Reason;
 use crate::secret::random;
-use crate::session::{Device, Fleet, Session, Standing, SubjectRecord, Surroundings};
+use crate::session::{
+    Device, Event, Fleet, Presented, Session, Standing, SubjectRecord, Surroundings,
+};
 use crate::store::record::{Stored, seal, unseal};
 use crate::store::{
-    Admission, Change, ChangeSet, Claim, Claimed, Committed, Durability, Item, Key, OperationId,
-    Record, StoreError, keys,
+    Admission, Change, ChangeSet, Claim, Claimed, Committed, Durability, IndexChange, Item, Key,
+    OperationId, Record, StoreError, keys,
 };
 use crate::time::Timestamp;
+use crate::token::Purpose;
 use crate::token::access::VerifiedClaims;
+use crate::token::challenge::VerifiedChallenge;
+use crate::token::refresh::VerifiedRefresh;
 
 /// How often a flow starts again when other changes keep coming in between. Each time at least one
 /// other change went through, so this many losses in a row mean a crowd on one subject.
@@ -71,6 +76,15 @@ impl<T: Stored> Loaded<T> {
     }
 }
 
+/// What a flow has decided to change, all in one bucket.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    pub(super) items: Vec<Item>,
+    pub(super) claims: Vec<Claim>,
+    pub(super) index: Vec<IndexChange>,
+    pub(super) events: Vec<Event>,
+}
+
 /// What most flows look at, all in one bucket.
 #[derive(Debug)]
 pub(super) struct State {
@@ -110,6 +124,15 @@ impl Place {
 }
 
 impl Engine {
+    /// A verified refresh token, as the rules of sessions see it.
+    pub(super) fn presented(&self, token: &VerifiedRefresh) -> Presented {
+        Presented {
+            generation: token.claims().generation,
+            key: *token.key(),
+            refresh_key: self.keyring.secret(Purpose::RefreshToken).0,
+        }
+    }
+
     /// One trip: device, subject and fleet, the session where one is named, and the claims.
     pub(super) async fn load(
         &self,
@@ -123,7 +146,12 @@ impl Engine {
         let session = session.map(|id| keys::session(&id));
         let mut load = vec![device.clone(), subject.clone(), fleet.clone()];
         load.extend(session.clone());
-        let admitted = self.store.admit(Admission { load, claim }).await?;
+        let ask = Admission {
+            load,
+            claim,
+            ..Admission::default()
+        };
+        let admitted = self.store.admit(ask).await?;
         let mut records = admitted.records.into_iter();
         let mut next = || records.next().flatten();
         let state = State {
@@ -144,7 +172,7 @@ impl Engine {
     ) -> Result<Vec<Loaded<T>>, Failure> {
         let ask = Admission {
             load: keys.clone(),
-            claim: Vec::new(),
+            ..Admission::default()
         };
         let records = self.store.admit(ask).await?.records;
         keys.into_iter()
@@ -169,17 +197,20 @@ impl Engine {
     pub(super) async fn commit(
         &self,
         bucket: Bucket,
-        (items, claims): (Vec<Item>, Vec<Claim>),
+        changes: Changes,
         durability: Durability,
     ) -> Result<Option<Done>, Failure> {
         let operation = OperationId(random()?);
-        let events = Vec::new();
+        let outbox = keys::outbox(bucket);
+        let events = changes.events.iter();
+        let events = events.map(|event| seal(&self.keyring, &outbox, event));
         let change = ChangeSet {
             operation,
             bucket,
-            items,
-            claims,
-            events,
+            items: changes.items,
+            claims: changes.claims,
+            index: changes.index,
+            events: events.collect::<Result<_, _>>()?,
             durability,
         };
         let answer = match self.store.commit(change.clone()).await {
@@ -187,14 +218,31 @@ impl Engine {
             answer => answer?,
         };
         match answer {
-            Committed::Done { replicas_acked } => Ok(Some(Done {
-                operation,
-                replicas_acked,
-            })),
+            Committed::Done { replicas_acked } => {
+                for event in &changes.events {
+                    audit(event);
+                }
+                Ok(Some(Done {
+                    operation,
+                    replicas_acked,
+                }))
+            }
             Committed::Conflict => Ok(None),
             Committed::ClaimTaken { .. } => Err(Reason::ProofReplayed.into()),
         }
     }
+}
+
+/// The line in the log for what has happened.
+fn audit(event: &Event) {
+    tracing::info!(
+        event = event.kind.as_str(),
+        device_id = %event.device,
+        app_id = event.app.as_str(),
+        reason = event.why.as_str(),
+        caller = event.by.as_str(),
+        "audit"
+    );
 }
 
 /// A commit that is done.
@@ -235,6 +283,19 @@ const SESSION_SLACK: Duration = Duration::from_secs(24 * 3600);
 /// How long a session's record is kept.
 pub(super) fn keep_for(session: &Session, now: Timestamp) -> Duration {
     session.expires_at.since(now) + SESSION_SLACK
+}
+
+/// A used challenge is remembered this much longer than it could be used, for clocks that differ
+/// between our instances.
+const CHALLENGE_SLACK: Duration = Duration::from_secs(300);
+
+/// The claim that a challenge serves this owner and nobody else.
+pub(super) fn used_challenge(used: &VerifiedChallenge, owner: Vec<u8>, now: Timestamp) -> Claim {
+    Claim {
+        key: keys::challenge(used.id()),
+        owner,
+        live_for: Some(used.expires_at().since(now) + CHALLENGE_SLACK),
+    }
 }
 
 /// A used proof is remembered this much longer than it could be used, for clocks that differ between

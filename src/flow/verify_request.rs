@@ -59,7 +59,7 @@ async fn check(
     let token = request.access_token.expose();
     let claims = access::verify(&engine.keyring, token, &engine.issuer, None, now)?;
     let app = engine.app(&claims.claims().app)?;
-    let proof = check_proof(engine, app, (request, &claims), proof, now)?;
+    let proof = check_proof(engine, &app, (request, &claims), proof, now)?;
     let session = claims.claims().session;
     let place = Place::of(engine, &claims);
     let claim = proof_claim(&proof, session.bucket(), now)?;

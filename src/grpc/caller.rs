@@ -81,11 +81,15 @@ pub enum Access {
 /// Every RPC served and who may call it.
 pub const TABLE: &[(&str, Access)] = {
     use Access::{Open, Roles};
-    use Role::{AuthServer, MobileBackend, OnCall, ResourceServer};
+    use Role::{AuthServer, MobileBackend, OnCall, ResourceServer, SecurityAdmin};
     &[
         (
             "/assay.v1.AttestationService/AppraiseEvidence",
             Roles(&[OnCall]),
+        ),
+        (
+            "/assay.v1.AttestationService/GetTrustStatus",
+            Roles(&[OnCall, SecurityAdmin]),
         ),
         (
             "/assay.v1.DeviceService/CreateChallenge",
@@ -98,6 +102,33 @@ pub const TABLE: &[(&str, Access)] = {
         ("/assay.v1.DeviceService/GetDevice", Roles(&[OnCall])),
         ("/assay.v1.DeviceService/ListDevices", Roles(&[OnCall])),
         ("/assay.v1.DeviceService/RevokeDevice", Roles(&[OnCall])),
+        (
+            "/assay.v1.DeviceService/BatchRevokeDevices",
+            Roles(&[OnCall]),
+        ),
+        ("/assay.v1.DeviceService/SuspendDevice", Roles(&[OnCall])),
+        ("/assay.v1.DeviceService/ResumeDevice", Roles(&[OnCall])),
+        ("/assay.v1.DeviceService/FindDevices", Roles(&[OnCall])),
+        (
+            "/assay.v1.DeviceService/ReattestDevice",
+            Roles(&[AuthServer, MobileBackend]),
+        ),
+        (
+            "/assay.v1.DeviceService/RotateDeviceKey",
+            Roles(&[MobileBackend]),
+        ),
+        (
+            "/assay.v1.DeviceService/LinkDeviceSuccessor",
+            Roles(&[AuthServer, OnCall]),
+        ),
+        (
+            "/assay.v1.OperationsService/ReappraiseDevices",
+            Roles(&[SecurityAdmin]),
+        ),
+        (
+            "/assay.v1.OperationsService/ListAuditEvents",
+            Roles(&[OnCall, SecurityAdmin]),
+        ),
         (
             "/assay.v1.SessionService/IssueSession",
             Roles(&[AuthServer]),

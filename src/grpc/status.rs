@@ -58,6 +58,7 @@ pub const fn code(reason: Reason) -> Code {
         R::StepUpRequired
         | R::ReattestationRequired
         | R::DeviceSuspended
+        | R::IllegalStateTransition
         | R::PostureBelowPolicy => Code::FailedPrecondition,
 
         R::DeviceRevoked
@@ -80,7 +81,7 @@ pub const fn code(reason: Reason) -> Code {
         R::DeviceExists | R::ChallengeAlreadyUsed => Code::AlreadyExists,
         R::ResourceNotFound => Code::NotFound,
         R::Conflict => Code::Aborted,
-        R::SessionLimit | R::DeviceLimit => Code::ResourceExhausted,
+        R::RateLimitedAttestationKey | R::SessionLimit | R::DeviceLimit => Code::ResourceExhausted,
         R::StateStoreUnavailable | R::RevocationNotDurable | R::TrustListStale | R::Overloaded => {
             Code::Unavailable
         }

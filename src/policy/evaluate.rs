@@ -24,6 +24,7 @@ pub struct Assurance {
     trust_level: TrustLevel,
     posture: Posture,
     chain_serials: Vec<String>,
+    issuer_keys: Vec<[u8; 32]>,
 }
 
 impl Assurance {
@@ -50,6 +51,12 @@ impl Assurance {
     pub fn chain_serials(&self) -> &[String] {
         &self.chain_serials
     }
+
+    /// SHA-256 of the `SubjectPublicKeyInfo` of each certificate above the leaf.
+    #[must_use]
+    pub fn issuer_keys(&self) -> &[[u8; 32]] {
+        &self.issuer_keys
+    }
 }
 
 /// Evaluates attested facts under an app's policy: every check, and the verdict.
@@ -68,6 +75,7 @@ pub fn evaluate(
             trust_level: trust_level(attested.facts()),
             posture: Posture::of(attested.facts()),
             chain_serials: attested.facts().chain_serials(),
+            issuer_keys: attested.facts().issuer_keys(),
         }),
         (Some(rejection), _) => Err(Box::new(rejection)),
         (None, AttestedKey::Other(_)) => Err(Box::new(checks.incomplete())),
@@ -289,6 +297,15 @@ impl Facts {
         match self {
             Self::Android(facts) => facts.serials.clone(),
             Self::Apple(facts) => vec![facts.leaf_serial.clone()],
+        }
+    }
+}
+
+impl Facts {
+    fn issuer_keys(&self) -> Vec<[u8; 32]> {
+        match self {
+            Self::Android(facts) => facts.issuer_keys.clone(),
+            Self::Apple(_) => Vec::new(),
         }
     }
 }

@@ -57,6 +57,8 @@ fn phone() -> android::Facts {
         security_level: SecurityLevel::TrustedEnvironment,
         provisioning: Provisioning::Factory,
         serials: vec!["1".to_owned(), "a0".to_owned()],
+        issuer_keys: vec![[1; 32]],
+        attest_key: false,
         attestation_key_sha256: [1; 32],
         root_key_sha256: [2; 32],
     }
@@ -94,7 +96,7 @@ fn iphone(validation_category: Option<u32>) -> apple::Facts {
         intermediate_serial: Some("c1".to_owned()),
         leaf_not_before: Timestamp::EPOCH,
         leaf_not_after: Timestamp::EPOCH,
-        receipt: None,
+        receipt: apple::receipt::ReceiptEvidence::Absent,
     }
 }
 

@@ -26,11 +26,13 @@ const NONCE_BYTES_MAX: usize = 128;
 /// Latest `iat`: the last second of the year 9999.
 const IAT_MAX: i64 = 253_402_300_799;
 
-/// RFC 9449, 4.2, with two private claims: `ctr` for the anti-replay window, `bsh` for the body.
+/// RFC 9449, 4.2, with three private claims: `ctr` for the anti-replay window, `bsh` for the body,
+/// `nkt` for the key that the signing key vouches for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ProofClaims {
     pub(super) jti: String,
     pub(super) counter: Option<u32>,
+    pub(super) new_key: Option<Thumbprint>,
     pub(super) issued_at: Timestamp,
     method: String,
     uri: TargetUri,
@@ -61,6 +63,7 @@ impl ProofClaims {
             token_sha256: optional_digest(payload, "ath")?,
             body_sha256: optional_digest(payload, "bsh")?,
             nonce: text("nonce", NONCE_BYTES_MAX)?,
+            new_key: optional_digest(payload, "nkt")?.map(Thumbprint::from_bytes),
             counter: match payload.get("ctr") {
                 None => None,
                 Some(value) => Some(

@@ -92,6 +92,7 @@ impl UnverifiedProof {
             jti: self.claims.jti,
             issued_at: self.claims.issued_at,
             counter: self.claims.counter,
+            new_key: self.claims.new_key,
             acceptable_until,
         })
     }

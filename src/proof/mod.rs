@@ -78,6 +78,7 @@ pub struct VerifiedProof {
     jti: String,
     issued_at: Timestamp,
     counter: Option<u32>,
+    new_key: Option<Thumbprint>,
     acceptable_until: Timestamp,
 }
 
@@ -119,6 +120,12 @@ impl VerifiedProof {
     #[must_use]
     pub const fn counter(&self) -> Option<u32> {
         self.counter
+    }
+
+    /// `nkt`: the key that shall take this one's place.
+    #[must_use]
+    pub const fn new_key(&self) -> Option<Thumbprint> {
+        self.new_key
     }
 
     /// From then on the very same proof is refused on every instance, clocks of instances apart by

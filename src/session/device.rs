@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{Device, DeviceState, Refusal, RevocationReason, SubjectRecord};
+use super::{Device, DeviceState, Lineage, Refusal, RevocationReason, SubjectRecord};
 use crate::id::{AppId, DeviceId, Subject};
-use crate::key::Thumbprint;
+use crate::key::{PublicKey, Thumbprint};
 use crate::policy::{AppPolicy, Posture, TrustLevel};
 use crate::reason::Reason;
 use crate::time::Timestamp;
@@ -23,7 +23,7 @@ pub struct Candidate {
     /// The subject.
     pub subject: Subject,
     /// The attested key.
-    pub key: Thumbprint,
+    pub key: PublicKey,
     /// The key that will sign proofs.
     pub session_key: Thumbprint,
     /// What policy made of the evidence.
@@ -32,6 +32,8 @@ pub struct Candidate {
     pub posture: Posture,
     /// Serials of the chain, leaf first.
     pub chain_serials: Vec<String>,
+    /// Digests of the keys above the leaf.
+    pub issuer_keys: Vec<[u8; 32]>,
 }
 
 /// How a registration ended.
@@ -50,8 +52,9 @@ pub struct Registration {
 /// [`Reason::DeviceLimit`].
 ///
 /// # Errors
-/// [`Reason::DeviceKeyBanned`] when this key was revoked; [`Reason::DeviceExists`] when it is
-/// registered with another session key; [`Reason::DeviceLimit`].
+/// [`Reason::DeviceKeyBanned`] when this key was revoked or the device has moved on from it;
+/// [`Reason::DeviceSuspended`]; [`Reason::DeviceExists`] when it is registered with another session
+/// key; [`Reason::DeviceLimit`].
 pub fn register(
     candidate: Candidate,
     existing: Option<&Device>,
@@ -61,7 +64,13 @@ pub fn register(
 ) -> Result<Registration, Refusal> {
     let mut subject = subject.cloned().unwrap_or_default();
     if let Some(device) = existing {
-        if let DeviceState::Revoked { .. } = device.state {
+        match device.state {
+            DeviceState::Active => {}
+            DeviceState::Suspended { .. } => return Err(Reason::DeviceSuspended.into()),
+            DeviceState::Revoked { .. } => return Err(Reason::DeviceKeyBanned.into()),
+        }
+        // A key the device has moved on from does not come back either.
+        if device.key != candidate.key {
             return Err(Reason::DeviceKeyBanned.into());
         }
         if device.session_key != candidate.session_key {
@@ -97,6 +106,18 @@ pub fn register(
         attested_at: now,
         posture: candidate.posture,
         chain_serials: candidate.chain_serials,
+        issuer_keys: candidate.issuer_keys,
+        moved_from: existing.and_then(|device| device.moved_from),
+        assertion_counter: existing.map_or(0, |device| device.assertion_counter),
+        doubt: None,
+        lineage: existing.map_or(
+            Lineage {
+                since: now,
+                predecessor: None,
+                successor: None,
+            },
+            |device| device.lineage,
+        ),
     };
     Ok(Registration { device, subject })
 }
@@ -106,7 +127,7 @@ pub fn register(
 #[must_use]
 pub fn revoke(device: &Device, why: RevocationReason, now: Timestamp) -> Device {
     let mut device = device.clone();
-    if device.state == DeviceState::Active {
+    if !matches!(device.state, DeviceState::Revoked { .. }) {
         device.state = DeviceState::Revoked { at: now, why };
         device.epoch = device.epoch.saturating_add(1);
     }

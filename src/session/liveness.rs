@@ -74,10 +74,11 @@ impl Device {
     /// Checks that the device may have sessions.
     ///
     /// # Errors
-    /// [`Reason::DeviceRevoked`]
+    /// [`Reason::DeviceRevoked`], [`Reason::DeviceSuspended`]
     pub const fn check_active(&self) -> Result<(), Refusal> {
         match self.state {
             DeviceState::Active => Ok(()),
+            DeviceState::Suspended { .. } => Err(Refusal(Reason::DeviceSuspended)),
             DeviceState::Revoked { .. } => Err(Refusal(Reason::DeviceRevoked)),
         }
     }

@@ -6,22 +6,26 @@
 
 mod admit;
 mod device;
+mod event;
 mod liveness;
 mod open;
+mod renew;
 mod rotate;
 #[cfg(test)]
 mod tests;
 
 pub use admit::{Requirements, admit};
 pub use device::{Candidate, Registration, register, revoke};
+pub use event::{Actor, Event, EventKind};
 pub use liveness::{Standing, Surroundings};
 pub use open::{Opening, end, open};
-pub use rotate::{RefreshOutcome, Rotation, rotate};
+pub use renew::{Found, Renewal, rekey, renew};
+pub use rotate::{Presented, RefreshOutcome, Rotation, rotate};
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{AppId, DeviceId, SessionId, Subject};
-use crate::key::Thumbprint;
+use crate::key::{PublicKey, Thumbprint};
 use crate::policy::{Posture, TrustLevel};
 use crate::reason::Reason;
 use crate::time::Timestamp;
@@ -48,7 +52,7 @@ pub struct Device {
     /// Whom it belongs to.
     pub subject: Subject,
     /// The attested key.
-    pub key: Thumbprint,
+    pub key: PublicKey,
     /// The key that signs proofs: the attested key on Android, the key it vouches for on Apple's
     /// systems.
     pub session_key: Thumbprint,
@@ -67,6 +71,29 @@ pub struct Device {
     /// Serials of its certificate chain, leaf first, so that a later entry in a status list finds
     /// the device.
     pub chain_serials: Vec<String>,
+    /// SHA-256 of the `SubjectPublicKeyInfo` of each certificate above the leaf, in that order; the
+    /// first is the attestation key.
+    pub issuer_keys: Vec<[u8; 32]>,
+    /// The session key it last moved on from, so that a move whose answer was lost can be asked for
+    /// again.
+    pub moved_from: Option<Thumbprint>,
+    /// The greatest counter seen in an assertion of its App Attest key; 0 before the first.
+    pub assertion_counter: u32,
+    /// What a re-appraisal last found wrong with it.
+    pub doubt: Option<Reason>,
+    /// Where it stands in the line of a user's devices.
+    pub lineage: Lineage,
+}
+
+/// Where a device stands in the line of devices that took each other's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lineage {
+    /// When the first device of the line was registered.
+    pub since: Timestamp,
+    /// The device whose place it took.
+    pub predecessor: Option<DeviceId>,
+    /// The device that took its place.
+    pub successor: Option<DeviceId>,
 }
 
 /// What state a device is in.
@@ -74,6 +101,13 @@ pub struct Device {
 pub enum DeviceState {
     /// It may have sessions.
     Active,
+    /// It is out until it is resumed; its sessions are refused meanwhile, and not lost.
+    Suspended {
+        /// Since when.
+        at: Timestamp,
+        /// Why.
+        why: SuspensionReason,
+    },
     /// It is out, for ever.
     Revoked {
         /// Since when.
@@ -96,6 +130,52 @@ pub enum RevocationReason {
     UserRequest,
     /// Decided by the operator.
     Administrative,
+    /// Another device took its place.
+    Replaced,
+    /// A re-appraisal found its attestation revoked or below policy.
+    Reappraisal,
+}
+
+impl RevocationReason {
+    /// The word in events.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Lost => "lost",
+            Self::Stolen => "stolen",
+            Self::Compromised => "compromised",
+            Self::UserRequest => "user-request",
+            Self::Administrative => "administrative",
+            Self::Replaced => "replaced",
+            Self::Reappraisal => "reappraisal",
+        }
+    }
+}
+
+/// Why a device was suspended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SuspensionReason {
+    /// The user cannot find it.
+    Mislaid,
+    /// Something about it has to be looked into.
+    Investigation,
+    /// Decided by the operator.
+    Administrative,
+    /// A re-appraisal found it below policy.
+    Reappraisal,
+}
+
+impl SuspensionReason {
+    /// The word in events.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Mislaid => "mislaid",
+            Self::Investigation => "investigation",
+            Self::Administrative => "administrative",
+            Self::Reappraisal => "reappraisal",
+        }
+    }
 }
 
 /// A device-bound session.

@@ -111,11 +111,18 @@ pub(super) fn check_attestation_age(
     policy: &AppPolicy,
     now: Timestamp,
 ) -> Result<(), Refusal> {
-    match policy.lifetimes.reattest_after {
-        Some(span) if device.attested_at.after(span) <= now => {
-            Err(Reason::ReattestationRequired.into())
-        }
+    match device.reattest_by(policy) {
+        Some(by) if by <= now => Err(Reason::ReattestationRequired.into()),
         _ => Ok(()),
+    }
+}
+
+impl Device {
+    /// When it has to have attested again for its sessions to go on; `None`: never.
+    #[must_use]
+    pub fn reattest_by(&self, policy: &AppPolicy) -> Option<Timestamp> {
+        let span = policy.lifetimes.reattest_after?;
+        Some(self.attested_at.after(span))
     }
 }
 

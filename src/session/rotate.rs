@@ -20,6 +20,7 @@
 use std::collections::BTreeSet;
 
 use super::{EndReason, Refusal, Session, Surroundings, end, open};
+use crate::key::Thumbprint;
 use crate::policy::{AppPolicy, ReuseRule, TrustLevel};
 use crate::reason::Reason;
 use crate::time::Timestamp;
@@ -53,30 +54,46 @@ pub enum Rotation {
     },
 }
 
-/// Presents generation `presented` of a session's refresh token; the next one is made under
-/// `refresh_key`, the secret in use, while a retry stays with the one of the lost answer. The caller
-/// has verified the token's MAC and the proof by the key the MAC covers.
+/// A refresh token as it was presented. The caller has verified its MAC and the proof by the key the
+/// MAC covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Presented {
+    /// Which of the session's tokens it is.
+    pub generation: u32,
+    /// The key the MAC covers.
+    pub key: Thumbprint,
+    /// The secret in use, under which the next one is made; a retry stays with the one of the lost
+    /// answer.
+    pub refresh_key: KeyTag,
+}
+
+/// Presents a refresh token of a session.
 ///
 /// # Errors
-/// The reason the session is not live, or [`Reason::ReattestationRequired`]. Liveness comes before
-/// everything, a retry included.
+/// The reason the session is not live, [`Reason::TokenInvalid`] when the session has moved on from
+/// the token's key, or [`Reason::ReattestationRequired`]. Liveness comes before everything, a retry
+/// included.
 pub fn rotate(
     session: &Session,
-    (presented, refresh_key): (u32, KeyTag),
+    presented: Presented,
     surroundings: Surroundings<'_>,
     policy: &AppPolicy,
     now: Timestamp,
 ) -> Result<Rotation, Refusal> {
     surroundings.check(session, now)?;
+    if presented.key != session.session_key {
+        return Err(Reason::TokenInvalid.into());
+    }
     if let Some(device) = surroundings.device {
         open::check_attestation_age(device, policy, now)?;
     }
     let current = session.generation;
     let successor = presented
+        .generation
         .checked_add(1)
         .ok_or(Reason::SessionExpiredAbsolute)?;
-    if presented >= current {
-        let outcome = if presented == current {
+    if presented.generation >= current {
+        let outcome = if presented.generation == current {
             RefreshOutcome::Rotated
         } else {
             RefreshOutcome::Healed
@@ -84,7 +101,7 @@ pub fn rotate(
         let lifetimes = &policy.lifetimes;
         let session = Session {
             generation: successor,
-            refresh_key,
+            refresh_key: presented.refresh_key,
             rotated_at: now,
             idle_expires_at: now.after(lifetimes.idle_for).min(session.expires_at),
             ..session.clone()

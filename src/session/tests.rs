@@ -4,6 +4,7 @@ mod admit;
 mod device;
 mod liveness;
 mod open;
+mod renew;
 mod rotate;
 
 use std::collections::BTreeSet;
@@ -11,11 +12,11 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::{
-    Candidate, Device, DeviceState, Fleet, Refusal, Session, SessionState, Standing, SubjectRecord,
-    Surroundings,
+    Candidate, Device, DeviceState, Fleet, Lineage, Refusal, Session, SessionState, Standing,
+    SubjectRecord, Surroundings,
 };
 use crate::id::{AppId, Bucket, DeviceId, SessionId, Subject};
-use crate::key::Thumbprint;
+use crate::key::{PublicKey, Thumbprint};
 use crate::policy::{
     AndroidPolicy, AndroidPosture, AppPolicy, ApplePolicy, Lifetimes, MissingRule, NonceRule,
     Posture, ProofPolicy, ProvisioningRule, ReuseRule, ScopeRule, TrustLevel,
@@ -76,6 +77,10 @@ fn key(soft: &SoftKey) -> Thumbprint {
     soft.thumbprint().parse().unwrap()
 }
 
+fn point(soft: &SoftKey) -> PublicKey {
+    PublicKey::from_sec1(soft.public_point()).unwrap()
+}
+
 fn posture() -> Posture {
     Posture::Android(AndroidPosture::default())
 }
@@ -132,7 +137,7 @@ fn device() -> Device {
         id: device_id(1),
         app: app(),
         subject: subject_name(),
-        key: key(&PHONE_KEY),
+        key: point(&PHONE_KEY),
         session_key: key(&PHONE_KEY),
         state: DeviceState::Active,
         epoch: 4,
@@ -141,6 +146,15 @@ fn device() -> Device {
         attested_at: now(),
         posture: posture(),
         chain_serials: vec!["1".to_owned()],
+        issuer_keys: vec![[3; 32]],
+        moved_from: None,
+        assertion_counter: 0,
+        doubt: None,
+        lineage: Lineage {
+            since: now(),
+            predecessor: None,
+            successor: None,
+        },
     }
 }
 
@@ -155,6 +169,7 @@ fn candidate() -> Candidate {
         trust_level: device.trust_level,
         posture: device.posture,
         chain_serials: device.chain_serials,
+        issuer_keys: device.issuer_keys,
     }
 }
 

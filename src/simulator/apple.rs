@@ -98,7 +98,7 @@ impl Options {
     }
 }
 
-/// What the app signs up for with its first attestation, exactly as it is hashed.
+/// What the app signs up for, exactly as it is hashed.
 #[derive(Serialize)]
 struct ClientData<'a> {
     purpose: &'a str,
@@ -143,6 +143,15 @@ impl Phone {
         &self.session_key
     }
 
+    /// Has the phone make another session key, and gives the old one.
+    ///
+    /// # Errors
+    /// [`Error::Cryptography`] when the generator fails.
+    pub fn replace_session_key(&mut self) -> Result<SoftKey, Error> {
+        let new = SoftKey::generate(Curve::P256)?;
+        Ok(std::mem::replace(&mut self.session_key, new))
+    }
+
     /// The App Attest key, which a real phone would never show.
     #[must_use]
     pub const fn app_attest_key(&self) -> &SoftKey {
@@ -160,8 +169,21 @@ impl Phone {
     /// # Errors
     /// [`Error::Json`] never in practice.
     pub fn client_data(&self, challenge: &[u8], app_id: &str) -> Result<Vec<u8>, Error> {
+        self.client_data_for("register", challenge, app_id)
+    }
+
+    /// Client data of any purpose.
+    ///
+    /// # Errors
+    /// [`Error::Json`] never in practice.
+    pub fn client_data_for(
+        &self,
+        purpose: &str,
+        challenge: &[u8],
+        app_id: &str,
+    ) -> Result<Vec<u8>, Error> {
         let client_data = ClientData {
-            purpose: "register",
+            purpose,
             challenge: BASE64URL_NOPAD.encode(challenge),
             app_id,
             jkt: self.session_key.thumbprint(),

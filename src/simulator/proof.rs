@@ -30,6 +30,8 @@ pub struct Dpop<'a> {
     pub body_sha256: Option<[u8; 32]>,
     /// Position in the anti-replay window (`ctr`).
     pub ctr: Option<u64>,
+    /// Thumbprint of the key that shall take this one's place (`nkt`).
+    pub new_key: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -61,6 +63,8 @@ struct Claims<'a> {
     bsh: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ctr: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nkt: Option<&'a str>,
 }
 
 impl<'a> Dpop<'a> {
@@ -78,6 +82,7 @@ impl<'a> Dpop<'a> {
             jti: BASE64URL_NOPAD.encode(&random::<16>()?),
             body_sha256: None,
             ctr: None,
+            new_key: None,
         })
     }
 
@@ -92,6 +97,13 @@ impl<'a> Dpop<'a> {
     #[must_use]
     pub const fn with_access_token(mut self, token: &'a str) -> Self {
         self.access_token = Some(token);
+        self
+    }
+
+    /// Vouching for the key with this thumbprint.
+    #[must_use]
+    pub fn with_new_key(mut self, thumbprint: String) -> Self {
+        self.new_key = Some(thumbprint);
         self
     }
 
@@ -122,6 +134,7 @@ impl<'a> Dpop<'a> {
             nonce: self.nonce,
             bsh: self.body_sha256.map(|sha| BASE64URL_NOPAD.encode(&sha)),
             ctr: self.ctr,
+            nkt: self.new_key.as_deref(),
         };
         let header = serde_json::to_vec(&header).map_err(|_| Error::Json)?;
         let claims = serde_json::to_vec(&claims).map_err(|_| Error::Json)?;

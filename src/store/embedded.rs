@@ -33,7 +33,7 @@ use tokio::sync::{mpsc, oneshot};
 use self::tables::{Snapshot, Tables};
 use self::writer::{Asked, Job, Writer};
 use super::rules::{FOLLOW_MAX, Place, check_admission, check_change_set};
-use super::{Admission, Admitted, ChangeSet, Committed, Cursor, Store, StoreError};
+use super::{Admission, Admitted, ChangeSet, Committed, Cursor, IndexRange, Store, StoreError};
 use crate::id::Bucket;
 use crate::time::Clock;
 
@@ -186,7 +186,7 @@ impl Store for Embedded {
             let records = self.snapshot()?.load(&ask.load)?;
             return Ok(Admitted {
                 records,
-                claims: Vec::new(),
+                ..Admitted::default()
             });
         }
         self.write(move |tables| tables.admit(&ask)).await
@@ -207,6 +207,10 @@ impl Store for Embedded {
         self.snapshot()?
             .events(bucket, after, limit.min(FOLLOW_MAX))
             .map_err(unavailable)
+    }
+
+    async fn page(&self, _: Vec<IndexRange>) -> Result<Vec<Vec<Vec<u8>>>, StoreError> {
+        Err(StoreError::Invalid("this store has no indexes yet"))
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

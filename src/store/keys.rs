@@ -3,6 +3,7 @@
 use data_encoding::HEXLOWER;
 
 use super::Key;
+use super::rules::OUTBOX_NAME;
 use crate::id::{Bucket, DeviceId, SessionId};
 use crate::key::{Thumbprint, sha256};
 
@@ -31,6 +32,38 @@ pub fn subject(tag: &[u8; 32]) -> Key {
 #[must_use]
 pub fn fleet(bucket: Bucket) -> Key {
     Key::new(bucket, "f".to_owned())
+}
+
+/// `{bN}:o`: the outbox of a bucket, the store's own name for it. Events are sealed for this name.
+#[must_use]
+pub fn outbox(bucket: Bucket) -> Key {
+    Key::new(bucket, OUTBOX_NAME.to_owned())
+}
+
+/// `{bN}:i:a`: every device of a bucket, by id.
+#[must_use]
+pub fn devices(bucket: Bucket) -> Key {
+    Key::new(bucket, "i:a".to_owned())
+}
+
+/// `{bN}:i:n:<serial>`: the devices of a bucket whose attestation names this certificate above the
+/// leaf, by id. `serial` is minimal lowercase hex.
+#[must_use]
+pub fn devices_by_serial(bucket: Bucket, serial: &str) -> Key {
+    Key::new(bucket, format!("i:n:{serial}"))
+}
+
+/// `{bN}:i:k:<digest>`: the devices of a bucket attested by this key, by id.
+#[must_use]
+pub fn devices_by_attestation_key(bucket: Bucket, key_sha256: &[u8; 32]) -> Key {
+    Key::new(bucket, format!("i:k:{}", HEXLOWER.encode(key_sha256)))
+}
+
+/// `{bN}:l:k:<digest>`: how fast devices register under an attestation key, in the bucket of the key.
+#[must_use]
+pub fn attestation_key_rate(key_sha256: &[u8; 32]) -> Key {
+    let bucket = Bucket::of_digest(key_sha256);
+    Key::new(bucket, format!("l:k:{}", HEXLOWER.encode(key_sha256)))
 }
 
 /// `{bN}:c:k:<digest>`: the one owner of an attested or session key, in the bucket of the key.

@@ -125,6 +125,30 @@ pub enum Claimed {
     },
 }
 
+/// A rate: so many at once, and one more each time the interval has passed (the generic cell rate
+/// algorithm, ITU-T I.371). Counted by the store's own clock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limit {
+    /// Its name.
+    pub key: Key,
+    /// The time after which one more is admitted.
+    pub every: Duration,
+    /// How many are admitted at once; at least 1.
+    pub burst: u32,
+}
+
+/// What a limit said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limited {
+    /// Within the rate; it is counted.
+    Admitted,
+    /// Above the rate; it is not counted.
+    Refused {
+        /// When the next one would be admitted.
+        retry_after: Duration,
+    },
+}
+
 /// What one trip of [`Store::admit`] asks for. Keys may lie in several buckets.
 #[derive(Debug, Clone, Default)]
 pub struct Admission {
@@ -132,6 +156,10 @@ pub struct Admission {
     pub load: Vec<Key>,
     /// Claims to make, each for itself.
     pub claim: Vec<Claim>,
+    /// Claims to look at: who has them.
+    pub owner_of: Vec<Key>,
+    /// Rates to count against, each for itself.
+    pub limit: Vec<Limit>,
 }
 
 /// The answer to an [`Admission`], in its order.
@@ -141,6 +169,10 @@ pub struct Admitted {
     pub records: Vec<Option<Record>>,
     /// How the claims ended.
     pub claims: Vec<Claimed>,
+    /// Who has the claims that were looked at; `None`: nobody.
+    pub owners: Vec<Option<Vec<u8>>>,
+    /// What the limits said.
+    pub limits: Vec<Limited>,
 }
 
 /// What to make of one record.
@@ -182,6 +214,38 @@ pub struct Item {
     pub change: Change,
 }
 
+/// One member of an index: an ordered set of short byte strings under a name, for finding records by
+/// something else than their name. Adding what is there and removing what is not changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexChange {
+    /// The index.
+    pub key: Key,
+    /// The member, ordered by its bytes.
+    pub member: Vec<u8>,
+    /// Whether it is there from then on.
+    pub presence: Presence,
+}
+
+/// Whether a member is in an index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// It is.
+    Present,
+    /// It is not.
+    Absent,
+}
+
+/// A part of an index: members after one, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexRange {
+    /// The index.
+    pub key: Key,
+    /// Only members greater than this; empty: from the beginning.
+    pub after: Vec<u8>,
+    /// At most so many.
+    pub limit: usize,
+}
+
 /// How far a commit has to be before it is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
@@ -209,6 +273,8 @@ pub struct ChangeSet {
     pub items: Vec<Item>,
     /// Claims made with it.
     pub claims: Vec<Claim>,
+    /// Indexes changed with it.
+    pub index: Vec<IndexChange>,
     /// Appended to the bucket's outbox in the same step; opaque. Readable for [`EVENT_KEPT_FOR`].
     pub events: Vec<Vec<u8>>,
     /// How far it has to be.
@@ -277,6 +343,13 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         after: &Cursor,
         limit: usize,
     ) -> Result<Vec<(Cursor, Vec<u8>)>, StoreError>;
+
+    /// Parts of indexes, each with its members in order; an index that does not exist is empty. The
+    /// indexes may lie in several buckets.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]
+    async fn page(&self, ranges: Vec<IndexRange>) -> Result<Vec<Vec<Vec<u8>>>, StoreError>;
 
     /// Whether the store answers and takes writes; the error says in plain words what is wrong.
     ///

@@ -1,4 +1,4 @@
-//! The form in which devices, sessions, subjects and fleets are kept: protobuf, sealed.
+//! The form in which devices, sessions, subjects, fleets and events are kept: protobuf, sealed.
 //!
 //! A sealed record is `format (1) ‖ key tag (4) ‖ nonce (12) ‖ AES-256-GCM(record)`, under a key of its
 //! name and with the name as associated data, so a dump of the store shows no subject, scope or
@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::{Key, Record};
 use crate::secret::random;
-use crate::session::{Device, Fleet, Session, SubjectRecord};
+use crate::session::{Device, Event, Fleet, Session, SubjectRecord};
 use crate::token::keyring::Keyring;
 use crate::token::{KeyTag, Purpose, Subkey};
 
@@ -67,6 +67,7 @@ stored! {
     Session => wire::Session;
     SubjectRecord => wire::Subject;
     Fleet => wire::Fleet;
+    Event => wire::Event;
 }
 
 /// Seals a record for its name.

@@ -34,7 +34,8 @@ use super::rules::{
 };
 use super::scripts::{self, By};
 use super::{
-    Admission, Admitted, ChangeSet, Claim, Committed, Cursor, Durability, Key, Store, StoreError,
+    Admission, Admitted, ChangeSet, Claim, Committed, Cursor, Durability, IndexRange, Key, Store,
+    StoreError,
 };
 use crate::id::Bucket;
 use crate::secret::Secret;
@@ -151,8 +152,10 @@ impl Store for Redis {
         if ask.claim.is_empty() {
             let answers = sent.map_err(Fault::of_read)?;
             let records = loaded(&ask.load, &groups, answers)?;
-            let claims = Vec::new();
-            return Ok(Admitted { records, claims });
+            return Ok(Admitted {
+                records,
+                ..Admitted::default()
+            });
         }
         let mut answers = sent.map_err(Fault::of_write)?;
         let loads = answers.split_off(ask.claim.len().min(answers.len()));
@@ -162,7 +165,11 @@ impl Store for Redis {
             StoreError::Unavailable(why) => StoreError::OutcomeUnknown(why),
             other @ (StoreError::OutcomeUnknown(_) | StoreError::Invalid(_)) => other,
         })?;
-        Ok(Admitted { records, claims })
+        Ok(Admitted {
+            records,
+            claims,
+            ..Admitted::default()
+        })
     }
 
     async fn commit(&self, change: ChangeSet) -> Result<Committed, StoreError> {
@@ -200,6 +207,10 @@ impl Store for Redis {
             .arg(limit.min(FOLLOW_MAX));
         let answer = self.send_one(range).await.map_err(Fault::of_read)?;
         events(answer).map_err(Fault::of_read)
+    }
+
+    async fn page(&self, _: Vec<IndexRange>) -> Result<Vec<Vec<Vec<u8>>>, StoreError> {
+        Err(StoreError::Invalid("this store has no indexes yet"))
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -266,6 +266,7 @@ mod tests {
                 })
                 .collect(),
             claims: Vec::new(),
+            index: Vec::new(),
             events: Vec::new(),
             durability: Durability::Local,
         }

@@ -65,6 +65,8 @@ labels! {
         Commit = "commit",
         /// Read the outbox.
         Follow = "follow",
+        /// Read indexes.
+        Page = "page",
         /// Look whether the store is there.
         Ping = "ping",
     }

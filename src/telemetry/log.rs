@@ -47,6 +47,10 @@ pub const FIELDS: &[(&str, &str)] = &[
         "configured address of another service, without credentials",
     ),
     ("error", "word for an error of our own, from a closed set"),
+    (
+        "event",
+        "what happened to a device, a word of docs/events.md",
+    ),
     ("kid", "id of a signing key"),
     ("method", "RPC, from a closed set"),
     ("operation", "operation of the state store"),

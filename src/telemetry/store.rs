@@ -7,7 +7,9 @@ use async_trait::async_trait;
 
 use super::metrics::{Metrics, StoreOperation, StoreOutcome};
 use crate::id::Bucket;
-use crate::store::{Admission, Admitted, ChangeSet, Committed, Cursor, Store, StoreError};
+use crate::store::{
+    Admission, Admitted, ChangeSet, Committed, Cursor, IndexRange, Store, StoreError,
+};
 use crate::time::monotonic_now;
 
 /// A store whose every operation goes into the metrics.
@@ -70,6 +72,13 @@ impl<S: Store> Store for Observed<S> {
         let began = monotonic_now();
         let answer = self.inner.follow(bucket, after, limit).await;
         self.note(StoreOperation::Follow, began, &answer, false);
+        answer
+    }
+
+    async fn page(&self, ranges: Vec<IndexRange>) -> Result<Vec<Vec<Vec<u8>>>, StoreError> {
+        let began = monotonic_now();
+        let answer = self.inner.page(ranges).await;
+        self.note(StoreOperation::Page, began, &answer, false);
         answer
     }
 

@@ -23,12 +23,18 @@ const MAC_BYTES: usize = 32;
 pub enum ChallengePurpose {
     /// Registering a device.
     Register,
+    /// Attesting a device again.
+    Reattest,
+    /// Moving a device to a new key.
+    Rotate,
 }
 
 impl ChallengePurpose {
     const fn code(self) -> u8 {
         match self {
             Self::Register => 1,
+            Self::Reattest => 2,
+            Self::Rotate => 3,
         }
     }
 }

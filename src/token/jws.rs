@@ -13,7 +13,7 @@ use super::keyring::{Keyring, SIGNATURE_BYTES, SigningFailed};
 use crate::key::{BadSignature, PublicKey};
 
 /// The one algorithm (RFC 7518, 3.4).
-const ALGORITHM: &str = "ES256";
+pub(crate) const ALGORITHM: &str = "ES256";
 
 /// The text is not a compact JWS in the one accepted form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,10 +86,19 @@ impl Unverified {
 pub(crate) fn sign(keyring: &Keyring, typ: &str, payload: &[u8]) -> Result<String, SigningFailed> {
     let kid = keyring.signing_kid();
     let header = format!(r#"{{"typ":"{typ}","alg":"{ALGORITHM}","kid":"{kid}"}}"#);
+    compact(&header, payload, |message| keyring.sign(message))
+}
+
+/// The text of `payload` under `header`, signed by `sign`.
+pub(crate) fn compact(
+    header: &str,
+    payload: &[u8],
+    sign: impl FnOnce(&[u8]) -> Result<[u8; SIGNATURE_BYTES], SigningFailed>,
+) -> Result<String, SigningFailed> {
     let mut text = BASE64URL_NOPAD.encode(header.as_bytes());
     text.push('.');
     BASE64URL_NOPAD.encode_append(payload, &mut text);
-    let signature = keyring.sign(text.as_bytes())?;
+    let signature = sign(text.as_bytes())?;
     text.push('.');
     BASE64URL_NOPAD.encode_append(&signature, &mut text);
     Ok(text)

@@ -11,6 +11,7 @@
 
 pub mod access;
 pub mod challenge;
+pub mod device_check;
 pub(crate) mod jws;
 mod key_file;
 pub mod keyring;

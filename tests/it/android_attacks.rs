@@ -5,8 +5,8 @@ use assay::attestation::android::{Chain, ChainError, Facts, Origin, Provisioning
 use assay::attestation::roots::{AndroidRoots, Roots};
 use assay::attestation::status_list::StatusList;
 use assay::attestation::{
-    self, AndroidApp, AppIdentity, Attested, AttestedKey, Evidence, Expectation, Given, Outcome,
-    Rejection, Trust,
+    self, AndroidApp, AppIdentity, AttestKeys, Attested, AttestedKey, Evidence, Expectation, Given,
+    Outcome, Rejection, Trust,
 };
 use assay::reason::Reason;
 use rcgen::KeyPair;
@@ -32,10 +32,12 @@ fn verify_with(forge: &Forge, roots: &Roots, list: &str) -> Result<Attested, Box
         Expectation {
             binding: CHALLENGE,
             app: &app,
+            attest_keys: AttestKeys::Refuse,
         },
         Trust {
             roots,
             status_list: Some(&list),
+            own_list: None,
         },
         now(),
     )
@@ -377,6 +379,7 @@ fn rearranged(forge: &Forge, rearrange: fn(&mut Vec<Vec<u8>>)) -> Rejection {
     let trust = Trust {
         roots: &roots,
         status_list: Some(&list),
+        own_list: None,
     };
     let evidence = Evidence::Android(Chain::from_der(der).unwrap());
     let examination = attestation::examine(&evidence, Given::default(), trust, now());
@@ -738,10 +741,12 @@ fn an_empty_challenge_binds_nothing_even_when_it_is_expected() {
         Expectation {
             binding: b"",
             app: &app,
+            attest_keys: AttestKeys::Refuse,
         },
         Trust {
             roots: &forge.roots(),
             status_list: Some(&list),
+            own_list: None,
         },
         now(),
     )
@@ -756,6 +761,7 @@ fn what_is_not_given_is_not_checked_and_never_accepted() {
     let trust = Trust {
         roots: &roots,
         status_list: None,
+        own_list: None,
     };
     let evidence = Evidence::Android(forge.chain());
     let examination = attestation::examine(&evidence, Given::default(), trust, now());
@@ -774,6 +780,7 @@ fn what_is_not_given_is_not_checked_and_never_accepted() {
     let expectation = Expectation {
         binding: CHALLENGE,
         app: &app,
+        attest_keys: AttestKeys::Refuse,
     };
     let rejection = attestation::verify(&evidence, expectation, trust, now()).unwrap_err();
     assert_eq!(rejection.reason, Reason::TrustListStale);
@@ -788,11 +795,13 @@ fn everything_that_is_wrong_is_listed_and_the_first_gives_the_reason() {
     let given = Given {
         binding: Some(CHALLENGE),
         app: Some(&app),
+        attest_keys: AttestKeys::Refuse,
     };
     let roots = Roots::default();
     let trust = Trust {
         roots: &roots,
         status_list: Some(&list),
+        own_list: None,
     };
     let evidence = Evidence::Android(forge.chain());
     let examination = attestation::examine(&evidence, given, trust, now());
@@ -825,6 +834,7 @@ fn an_unreadable_intermediate_still_lets_the_leaf_be_explained() {
     let trust = Trust {
         roots: &roots,
         status_list: None,
+        own_list: None,
     };
     let evidence = Evidence::Android(Chain::from_der(der).unwrap());
     let examination = attestation::examine(&evidence, Given::default(), trust, now());
@@ -1056,6 +1066,7 @@ fn the_app_decides_nothing_about_the_terminal() {
     let trust = Trust {
         roots: &roots,
         status_list: Some(&list),
+        own_list: None,
     };
     let evidence = Evidence::Android(forge.chain());
     let examination = attestation::examine(&evidence, Given::default(), trust, now());

@@ -3,7 +3,7 @@
 use assay::attestation::android::{Facts, Provisioning, SecurityLevel};
 use assay::attestation::status_list::StatusList;
 use assay::attestation::{
-    self, AndroidApp, AppIdentity, Attested, Evidence, Expectation, Rejection, Trust,
+    self, AndroidApp, AppIdentity, AttestKeys, Attested, Evidence, Expectation, Rejection, Trust,
 };
 use assay::policy::{self, AndroidPolicy, ApplePolicy, MissingRule, ProvisioningRule, TrustLevel};
 use assay::reason::Reason;
@@ -29,10 +29,12 @@ fn verify_at(forge: &Forge, at: Timestamp) -> Result<Attested, Box<Rejection>> {
         Expectation {
             binding: CHALLENGE,
             app: &app,
+            attest_keys: AttestKeys::Refuse,
         },
         Trust {
             roots: &roots,
             status_list: Some(&list),
+            own_list: None,
         },
         at,
     )

@@ -52,6 +52,7 @@ fn look(chain: &Chain, given: Given<'_>, roots: &Roots, now: Timestamp) -> Exami
     let trust = Trust {
         roots,
         status_list: Some(&list),
+        own_list: None,
     };
     examine(&Evidence::Android(chain.clone()), given, trust, now)
 }
@@ -184,6 +185,7 @@ fn accepts_a_genuine_chain_for_its_challenge_and_app_and_no_other() {
     let trust = Trust {
         roots: &roots,
         status_list: Some(&list),
+        own_list: None,
     };
     let mut accepted = 0;
     for entry in expected() {
@@ -206,7 +208,11 @@ fn accepts_a_genuine_chain_for_its_challenge_and_app_and_no_other() {
         };
         let evidence = Evidence::Android(chain(file));
         let verify = |binding: &[u8]| {
-            let expectation = attestation::Expectation { binding, app: &app };
+            let expectation = attestation::Expectation {
+                binding,
+                app: &app,
+                attest_keys: attestation::AttestKeys::Refuse,
+            };
             attestation::verify(&evidence, expectation, trust, time_for(&entry))
         };
         let attested = verify(&challenge).unwrap_or_else(|e| panic!("{file}: {e}"));

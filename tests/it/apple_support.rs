@@ -5,9 +5,9 @@
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use assay::attestation::apple::{Attestation, Environment};
+use assay::attestation::apple::{Attestation, Environment, Facts};
 use assay::attestation::roots::{AndroidRoots, AppleRoots, Roots};
-use assay::attestation::{self, AppleApp, Evidence, Examination, Given, Trust};
+use assay::attestation::{self, AppleApp, Evidence, Examination, Facts as AnyFacts, Given, Trust};
 use assay::key::{PublicKey, sha256};
 use assay::reason::Reason;
 use assay::time::Timestamp;
@@ -90,8 +90,17 @@ pub(crate) fn examine(
     let trust = Trust {
         roots,
         status_list: None,
+        own_list: None,
     };
     attestation::examine(&Evidence::Apple(attestation), given, trust, at)
+}
+
+/// The facts of an attestation.
+pub(crate) fn facts_of(examination: &Examination) -> Facts {
+    match &examination.facts {
+        Some(AnyFacts::Apple(facts)) => (**facts).clone(),
+        other => panic!("no Apple facts but {other:?}"),
+    }
 }
 
 pub(crate) fn verdict(examination: Examination) -> Result<(), Reason> {
@@ -192,7 +201,7 @@ pub(crate) const TEAM: &str = "TEAM012345";
 pub(crate) const BUNDLE: &str = "com.example.bank";
 pub(crate) const CLIENT_DATA_HASH: [u8; 32] = [0x5a; 32];
 pub(crate) const NOW: i64 = 1_800_000_000;
-const DAY: i64 = 86_400;
+pub(crate) const DAY: i64 = 86_400;
 
 pub(crate) fn now() -> Timestamp {
     Timestamp::from_secs(NOW)
@@ -283,10 +292,23 @@ pub(crate) enum Signer {
     Intermediate,
     Root,
     Itself,
+    /// The attested key, with its genuine leaf in the place of the intermediate and the
+    /// intermediate in that of the root.
+    AttestedKey,
 }
 
-/// An attestation to be made. It is right until something is changed.
+/// An attestation to be made, and what it is compared with. It is right until something is changed.
 pub(crate) struct Plan {
+    /// The app it has to be for.
+    pub(crate) expected: AppleApp,
+    /// The key id beside the object.
+    pub(crate) key_id: Vec<u8>,
+    /// The client data hash it has to be for.
+    pub(crate) given_hash: Vec<u8>,
+    /// What the phone took for a client data hash.
+    pub(crate) signed_hash: Vec<u8>,
+    /// When it is verified.
+    pub(crate) at: i64,
     pub(crate) authority: &'static Authority,
     pub(crate) format: Cbor,
     pub(crate) app_id: String,
@@ -300,7 +322,10 @@ pub(crate) struct Plan {
     pub(crate) receipt: Option<Cbor>,
     pub(crate) more_statement: Vec<(&'static str, Cbor)>,
     pub(crate) more_object: Vec<(&'static str, Cbor)>,
-    pub(crate) behind_object: Vec<u8>,
+    /// Keys left out, of the object and of the statement.
+    pub(crate) without: Vec<&'static str>,
+    pub(crate) auth_data_changed: Change,
+    pub(crate) object_changed: Change,
     pub(crate) nonce: NonceValues,
     pub(crate) leaf: CertificateParams,
     pub(crate) leaf_key: Option<KeyPair>,
@@ -356,6 +381,11 @@ impl Plan {
             ),
         ];
         Self {
+            expected: app(),
+            key_id: sha256(&point).to_vec(),
+            given_hash: CLIENT_DATA_HASH.to_vec(),
+            signed_hash: CLIENT_DATA_HASH.to_vec(),
+            at: NOW,
             authority: authority_in_use,
             format: Cbor::Text("apple-appattest"),
             app_id,
@@ -369,7 +399,9 @@ impl Plan {
             receipt: Some(Cbor::Bytes(b"receipt".to_vec())),
             more_statement: Vec::new(),
             more_object: Vec::new(),
-            behind_object: Vec::new(),
+            without: Vec::new(),
+            auth_data_changed: Box::new(|_| ()),
+            object_changed: Box::new(|_| ()),
             nonce: Box::new(|nonce| vec![nonce_value(nonce)]),
             leaf,
             leaf_key: None,
@@ -383,7 +415,7 @@ impl Plan {
     }
 
     pub(crate) fn auth_data(&self) -> Vec<u8> {
-        [
+        let mut data = [
             &sha256(self.app_id.as_bytes())[..],
             &[self.flags],
             &self.counter.to_be_bytes(),
@@ -393,24 +425,32 @@ impl Plan {
             &self.cose_key,
             &self.tail,
         ]
-        .concat()
+        .concat();
+        (self.auth_data_changed)(&mut data);
+        data
+    }
+
+    /// The nonce Apple would certify.
+    pub(crate) fn right_nonce(&self) -> [u8; 32] {
+        sha256(&[&self.auth_data()[..], &self.signed_hash].concat())
     }
 
     /// The attestation object.
     pub(crate) fn object(&self) -> Vec<u8> {
-        let auth_data = self.auth_data();
-        let x5c = self.chain_of(&sha256(&[&auth_data[..], &CLIENT_DATA_HASH].concat()));
+        let x5c = self.chain_of(&self.right_nonce());
         let mut statement = vec![("x5c", Cbor::Array(x5c))];
         statement.extend(self.receipt.clone().map(|receipt| ("receipt", receipt)));
         statement.extend(self.more_statement.iter().cloned());
+        statement.retain(|(key, _)| !self.without.contains(key));
         let mut object = vec![
             ("fmt", self.format.clone()),
             ("attStmt", Cbor::Map(statement)),
-            ("authData", Cbor::Bytes(auth_data)),
+            ("authData", Cbor::Bytes(self.auth_data())),
         ];
         object.extend(self.more_object.iter().cloned());
+        object.retain(|(key, _)| !self.without.contains(key));
         let mut out = Cbor::Map(object).write();
-        out.extend(&self.behind_object);
+        (self.object_changed)(&mut out);
         out
     }
 
@@ -421,21 +461,29 @@ impl Plan {
             .intermediate
             .signed_by(&authority.intermediate_key, &root)
             .unwrap();
+        let intermediate = intermediate.der().to_vec();
         let issuer = Issuer::from_params(&self.intermediate, &authority.intermediate_key);
         let mut leaf = self.leaf.clone();
         let nonces = (self.nonce)(nonce).into_iter();
         leaf.custom_extensions
             .extend(nonces.map(|value| extension(2, value)));
         let key = self.leaf_key.as_ref().unwrap_or(&authority.device_key);
-        let leaf = match self.leaf_signer {
-            Signer::Intermediate => leaf.signed_by(key, &issuer),
-            Signer::Root => leaf.signed_by(key, &root),
-            Signer::Itself => leaf.self_signed(key),
+        let root_der = authority.root.der().to_vec();
+        let (leaf, above) = match self.leaf_signer {
+            Signer::Intermediate => (leaf.signed_by(key, &issuer), [intermediate, root_der]),
+            Signer::Root => (leaf.signed_by(key, &root), [intermediate, root_der]),
+            Signer::Itself => (leaf.self_signed(key), [intermediate, root_der]),
+            Signer::AttestedKey => {
+                let device = Issuer::from_params(&leaf, &authority.device_key);
+                let genuine = leaf.signed_by(&authority.device_key, &issuer).unwrap();
+                let genuine = genuine.der().to_vec();
+                (leaf.signed_by(key, &device), [genuine, intermediate])
+            }
         };
         let mut leaf = leaf.unwrap().der().to_vec();
         (self.leaf_changed)(&mut leaf);
-        let intermediate = intermediate.der().to_vec();
-        (self.chain)([leaf, intermediate, authority.root.der().to_vec()])
+        let [second, third] = above;
+        (self.chain)([leaf, second, third])
     }
 
     /// What the verifier says of it, under the roots of [`AUTHORITY`].
@@ -444,21 +492,23 @@ impl Plan {
     }
 
     pub(crate) fn examine(&self) -> Examination {
-        let key_id = sha256(self.authority.device_key().as_bytes()).to_vec();
-        self.examine_as(key_id)
+        self.examine_object(self.object())
     }
 
-    pub(crate) fn examine_as(&self, key_id: Vec<u8>) -> Examination {
+    /// As [`Self::examine`], of another object.
+    pub(crate) fn examine_object(&self, object: Vec<u8>) -> Examination {
         let app = attestation::AppIdentity {
             android: None,
-            apple: Some(app()),
+            apple: Some(self.expected.clone()),
         };
         let given = Given {
-            binding: Some(&CLIENT_DATA_HASH),
+            binding: Some(&self.given_hash),
             app: Some(&app),
+            ..Given::default()
         };
-        let evidence = Attestation::new(self.object(), key_id).unwrap();
-        examine(evidence, given, &AUTHORITY.roots(), now())
+        let evidence = Attestation::new(object, self.key_id.clone()).unwrap();
+        let at = Timestamp::from_secs(self.at);
+        examine(evidence, given, &AUTHORITY.roots(), at)
     }
 
     /// An extended key usage extension of the leaf, as given.

@@ -3,17 +3,19 @@
 
 use std::time::Duration;
 
-use assay::attestation::apple::{Attestation, Environment, Facts, assertion};
+use assay::attestation::apple::assertion::{self, Signer};
+use assay::attestation::apple::receipt::ReceiptEvidence;
+use assay::attestation::apple::{Attestation, Environment, Facts};
 use assay::attestation::{
     AppIdentity, AppleApp, AttestedKey, Examination, Facts as AnyFacts, Given, Outcome,
 };
-use assay::key::sha256;
+use assay::key::{PublicKey, sha256};
 use assay::reason::Reason;
 use assay::time::Timestamp;
 use serde_json::Value;
 
 use crate::apple_support::{
-    app_from, base64, built_in_roots, examine, instant, real_vectors, text, verdict,
+    app_from, base64, built_in_roots, examine, facts_of, instant, real_vectors, text, verdict,
 };
 
 #[derive(Clone)]
@@ -50,6 +52,7 @@ impl Case {
         let given = Given {
             binding: Some(&self.client_data_hash),
             app: Some(&app),
+            ..Given::default()
         };
         examine(evidence, given, &built_in_roots(), self.at)
     }
@@ -60,13 +63,6 @@ impl Case {
 
     fn id(&self) -> &str {
         text(&self.json["id"])
-    }
-}
-
-fn facts_of(examination: &Examination) -> Facts {
-    match &examination.facts {
-        Some(AnyFacts::Apple(facts)) => (**facts).clone(),
-        other => panic!("no Apple facts but {other:?}"),
     }
 }
 
@@ -94,6 +90,8 @@ fn every_real_attestation_is_accepted_with_its_facts() {
         assert_eq!(facts.rp_id_hash, sha256(app_id.as_bytes()), "{id}");
         assert_eq!(facts.environment, Some(case.app.environment), "{id}");
         assert_eq!(facts.sign_count, 0, "{id}");
+        let flags = json["flags"].as_u64().unwrap();
+        assert_eq!(facts.extensions.announced, flags & 0x80 != 0, "{id}");
         let extensions = &json["authDataExtensions"];
         assert_eq!(
             facts.extensions.validation_category.map(u64::from),
@@ -157,7 +155,7 @@ fn compare_leaf(case: &Case, facts: &Facts) {
     );
     let keys = json["attStmtKeys"].as_array().unwrap();
     let with_receipt = keys.iter().any(|key| key == "receipt");
-    assert_eq!(facts.receipt.is_some(), with_receipt, "{id}");
+    assert_eq!(facts.receipt.bytes().is_some(), with_receipt, "{id}");
     // Apple numbers leaves by the millisecond of their issue.
     let issued_at = i64::from_str_radix(&facts.leaf_serial, 16).unwrap();
     let creation = instant(&json["receipt"]["creation"]).as_millis();
@@ -253,11 +251,20 @@ fn what_is_not_given_is_listed_and_never_accepted() {
         let given = Given {
             binding: Some(&case.client_data_hash),
             app: Some(&android_only),
+            ..Given::default()
         };
         assert_eq!(
             verdict(examine(evidence, given, &roots, case.at)),
             Err(Reason::AttestationAppMismatch)
         );
+    }
+}
+
+fn signer<'a>(key: &'a PublicKey, app: &'a AppleApp, counter_after: Option<u32>) -> Signer<'a> {
+    Signer {
+        key,
+        app,
+        counter_after,
     }
 }
 
@@ -277,7 +284,7 @@ fn every_real_assertion_is_accepted_once() {
         let app = app_from(json);
         let counter = u32::try_from(json["counter"].as_u64().unwrap()).unwrap();
         let outcome = |hash: &[u8], app: &AppleApp, after| {
-            let examination = assertion::verify(&object, hash, &key, app, after);
+            let examination = assertion::verify(&object, hash, &signer(&key, app, after));
             let verified = examination.into_verified();
             verified.map_err(|refused| refused.reason)
         };
@@ -313,7 +320,7 @@ fn every_real_assertion_is_accepted_once() {
             if other_key == key {
                 continue;
             }
-            let examination = assertion::verify(&object, &hash, &other_key, &app, Some(0));
+            let examination = assertion::verify(&object, &hash, &signer(&other_key, &app, Some(0)));
             let refused = examination.into_verified().unwrap_err();
             assert_eq!(
                 (refused.reason, refused.name),
@@ -354,10 +361,10 @@ fn receipt_ranges(object: &[u8], receipt: &[u8]) -> [std::ops::Range<usize>; 2] 
 /// key of it, which is skipped like any.
 fn flip_every_byte(case: &Case) {
     let original = facts_of(&case.examine());
-    let receipt = original.receipt.clone().unwrap();
+    let receipt = original.receipt.bytes().unwrap().to_vec();
     let [name, content] = receipt_ranges(&case.object, &receipt);
     let unsigned = Facts {
-        receipt: None,
+        receipt: ReceiptEvidence::Absent,
         ..original
     };
     let mut changed = case.clone();
@@ -375,8 +382,8 @@ fn flip_every_byte(case: &Case) {
                 let Some(AnyFacts::Apple(mut facts)) = facts else {
                     panic!("accepted without facts");
                 };
-                assert_eq!(facts.receipt.is_none(), in_name);
-                facts.receipt = None;
+                assert_eq!(facts.receipt == ReceiptEvidence::Absent, in_name);
+                facts.receipt = ReceiptEvidence::Absent;
                 assert_eq!(*facts, unsigned, "{} byte {index} ^ {mask:#x}", case.id());
                 accepted += 1;
             } else {
@@ -425,7 +432,7 @@ fn a_changed_or_cut_assertion_is_refused() {
         let key = crate::apple_support::key_from(&json["publicKeyX963"]);
         let app = app_from(&json);
         let accepted = |object: &[u8]| {
-            let examination = assertion::verify(object, &hash, &key, &app, Some(0));
+            let examination = assertion::verify(object, &hash, &signer(&key, &app, Some(0)));
             examination.into_verified().is_ok()
         };
         assert!(accepted(&object));

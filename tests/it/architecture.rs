@@ -162,7 +162,14 @@ const PLACES: &[(&str, &[&str])] = &[
     ),
     (
         "tracing",
-        &["grpc/", "telemetry/", "service.rs", "cli/serve.rs"],
+        &[
+            "grpc/",
+            "telemetry/",
+            "service.rs",
+            "cli/serve.rs",
+            // The line that says what was committed.
+            "flow/state.rs",
+        ],
     ),
     ("clap", &["cli/", "main.rs"]),
     // One file parses public keys, so that there is one form of them.

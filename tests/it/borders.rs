@@ -56,6 +56,7 @@ async fn commits_that_wait_in_vain_for_their_turn_with_the_replicas_are_applied(
                     },
                 }],
                 claims: Vec::new(),
+                index: Vec::new(),
                 events: Vec::new(),
                 durability: Durability::Replicated {
                     replicas: 1,
@@ -72,7 +73,7 @@ async fn commits_that_wait_in_vain_for_their_turn_with_the_replicas_are_applied(
     let load = (0..COMMITS).map(|number| key(&format!("d:{number}")));
     let ask = Admission {
         load: load.collect(),
-        claim: Vec::new(),
+        ..Admission::default()
     };
     let records = store.admit(ask).await.unwrap().records;
     assert!(records.iter().all(Option::is_some), "{records:?}");

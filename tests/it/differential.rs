@@ -14,7 +14,9 @@ mod rsa;
 use std::collections::BTreeMap;
 
 use assay::attestation::status_list::StatusList;
-use assay::attestation::{AndroidApp, AppIdentity, Evidence, Expectation, Trust, verify};
+use assay::attestation::{
+    AndroidApp, AppIdentity, AttestKeys, Evidence, Expectation, Trust, verify,
+};
 use num_bigint::BigUint;
 use rcgen::PublicKeyData;
 
@@ -93,10 +95,12 @@ fn believed(issuer: &Issuer<'_>, sign: impl FnOnce(&[u8]) -> Vec<u8>) -> bool {
     let expectation = Expectation {
         binding: CHALLENGE,
         app: &app,
+        attest_keys: AttestKeys::Refuse,
     };
     let trust = Trust {
         roots: &roots,
         status_list: Some(&StatusList::empty()),
+        own_list: None,
     };
     let chain = assay::attestation::android::Chain::from_der(chain).unwrap();
     match verify(&Evidence::Android(chain), expectation, trust, now()) {

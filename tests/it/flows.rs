@@ -8,6 +8,7 @@ mod phone;
 mod races;
 mod refreshing;
 mod registering;
+mod renewing;
 mod revoking;
 mod verifying;
 mod watched;
@@ -19,7 +20,7 @@ use assay::reason::Reason;
 
 use self::phone::{Kind, Phone};
 use self::watched::Hold;
-use self::world::{BANK, World};
+use self::world::{BANK, World, caller};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MILLISECOND: Duration = Duration::from_millis(1);

@@ -42,6 +42,7 @@ fn change() -> ChangeSet {
         bucket: bucket(1),
         items: Vec::new(),
         claims: Vec::new(),
+        index: Vec::new(),
         events: Vec::new(),
         durability: Durability::Local,
     }
@@ -106,7 +107,7 @@ fn taken_by(owner: &str) -> Claimed {
 async fn load(store: &dyn Store, name: &str) -> Option<Record> {
     let ask = Admission {
         load: vec![key(name)],
-        claim: Vec::new(),
+        ..Admission::default()
     };
     let admitted = store.admit(ask).await.unwrap();
     admitted.records.into_iter().next().unwrap()
@@ -118,8 +119,8 @@ async fn value(store: &dyn Store, name: &str) -> Option<Vec<u8>> {
 
 async fn make(store: &dyn Store, claim: Claim) -> Claimed {
     let ask = Admission {
-        load: Vec::new(),
         claim: vec![claim],
+        ..Admission::default()
     };
     let admitted = store.admit(ask).await.unwrap();
     admitted.claims.into_iter().next().unwrap()

@@ -8,7 +8,7 @@ use super::name::printable;
 use super::value::{AttestationApplicationId, Origin, SecurityLevel};
 use super::walk::Walk;
 use super::{Objection, note};
-use crate::attestation::{AndroidApp, Checks, Given};
+use crate::attestation::{AndroidApp, AppIdentity, Checks, Given};
 use crate::reason::Reason;
 
 /// Reads the attestation of the leaf, if it has exactly one.
@@ -74,6 +74,16 @@ pub(super) fn compare(checks: &mut Checks, description: &KeyDescription, given: 
         None => checks.not_checked("challenge", seen),
     }
 
+    compare_app(checks, ("app", 0), description, given.app);
+}
+
+/// Compares the app that made a key, as a check of that name on that certificate.
+pub(super) fn compare_app(
+    checks: &mut Checks,
+    (name, index): (&'static str, usize),
+    description: &KeyDescription,
+    wanted: Option<&AppIdentity>,
+) {
     let attested = description.application();
     let in_software = description
         .software_enforced
@@ -86,14 +96,14 @@ pub(super) fn compare(checks: &mut Checks, description: &KeyDescription, given: 
         (None, _) => "no app named".to_owned(),
     };
     let attested = attested.filter(|_| contradicted.is_none());
-    match given.app {
+    match wanted {
         Some(wanted) => {
             let outcome = app(attested, wanted.android.as_ref())
                 .map(|()| seen.clone())
-                .map_err(|reason| Objection::new(reason, 0, seen.clone()));
-            note(checks, "app", app_wanted(wanted.android.as_ref()), outcome);
+                .map_err(|reason| Objection::new(reason, index, seen.clone()));
+            note(checks, name, app_wanted(wanted.android.as_ref()), outcome);
         }
-        None => checks.not_checked("app", seen),
+        None => checks.not_checked(name, seen),
     }
 }
 
@@ -115,8 +125,8 @@ fn security_level_certified(
     description: &KeyDescription,
     walk: &Walk<'_>,
 ) -> Result<String, Objection> {
-    let strongbox = walk.names_level(SecurityLevel::StrongBox);
-    let tee = walk.names_level(SecurityLevel::TrustedEnvironment);
+    let strongbox = walk.names(SecurityLevel::StrongBox);
+    let tee = walk.names(SecurityLevel::TrustedEnvironment);
     let claimed = description
         .attestation_security_level
         .max(description.keymint_security_level);

@@ -4,13 +4,15 @@
 //! genuine phones and accepts the one forgery that matters. Anyone who holds a genuine attested
 //! signing key can sign a certificate with it, and nothing in a genuine chain forbids that. So the
 //! extension that attests may stand in the first certificate only: a forged certificate in front of
-//! a genuine chain pushes the genuine extension to the second place and is refused.
+//! a genuine chain pushes the genuine extension to the second place and is refused. Where attest keys
+//! are allowed it may stand in the second as well, by the rules of `attest_key.rs`.
 //!
 //! Checks, in the order that decides the reason: structure, extensions, position of the attestation,
-//! root, signatures, names, shape, dates, status list, the attestation itself, security level,
-//! origin of the key, root of trust, challenge, app. What devices must be beyond that (boot state,
+//! root, signatures, names, shape, dates, status list, own list, the attestation itself, the attest
+//! key's, security level, origin of the key, root of trust, challenge, app, the attest key's app. What devices must be beyond that (boot state,
 //! patch levels, purposes) is policy and is decided from [`Facts`].
 
+mod attest_key;
 mod authorization_list;
 mod certificate;
 mod chain;
@@ -18,6 +20,7 @@ mod claims;
 mod der;
 mod key_description;
 mod name;
+mod pin;
 mod provisioning;
 mod signature;
 mod value;
@@ -51,7 +54,13 @@ pub struct Facts {
     /// Serial numbers in minimal lowercase hex, leaf first, without the root's: nothing vouches for
     /// a root certificate but its key. A later status list is compared with these.
     pub serials: Vec<String>,
-    /// SHA-256 of the public key that signed the attestation: one device, or one factory batch.
+    /// SHA-256 of the `SubjectPublicKeyInfo`s of the certificates in `serials`, but the leaf's: the
+    /// attestation key first. A later list of leaked keys is compared with these.
+    pub issuer_keys: Vec<[u8; 32]>,
+    /// Whether an attest key of the app attested the key.
+    pub attest_key: bool,
+    /// SHA-256 of the public key that signed the attestation, or the attest key's: one device, or one
+    /// factory batch. Apps make attest keys as they like, so theirs is never the one.
     pub attestation_key_sha256: [u8; 32],
     /// SHA-256 of the pinned key the chain ends in.
     pub root_key_sha256: [u8; 32],
@@ -106,16 +115,23 @@ pub(super) fn examine(
     let mut checks = Checks::default();
     let (certificates, whole) = read(chain, &mut checks);
 
-    let walk = whole.then(|| Walk::along(&certificates, trust.roots.android.as_slice()));
+    let attest_key = attest_key::among(&certificates, given.attest_keys);
+    let roots = trust.roots.android.as_slice();
+    let walk = whole.then(|| Walk::along(&certificates, attest_key.is_some(), roots));
     if let Some(walk) = &walk {
-        walk.check(&mut checks, trust.status_list, now);
+        walk.check(&mut checks, &trust, now);
     }
 
     let leaf = certificates.first();
     let description = leaf.and_then(|leaf| claims::description(&mut checks, leaf));
     if let Some(description) = &description {
+        let attest_key =
+            attest_key.and_then(|key| attest_key::check(&mut checks, key, description));
         claims::check(&mut checks, description, walk.as_ref());
         claims::compare(&mut checks, description, given);
+        if let Some(attest_key) = &attest_key {
+            claims::compare_app(&mut checks, ("attest_key_app", 1), attest_key, given.app);
+        }
     }
 
     let facts = description.zip(walk).map(|(description, walk)| {
@@ -128,6 +144,8 @@ pub(super) fn examine(
             key_description: description,
             provisioning: walk.provisioning(),
             serials: walk.serials(),
+            issuer_keys: walk.issuer_keys(),
+            attest_key: attest_key.is_some(),
             attestation_key_sha256: walk.attestation_key_sha256(),
             root_key_sha256: walk.root_key_sha256(),
         }))

@@ -1,16 +1,19 @@
 //! The walk from the leaf to a pinned key.
 
-use super::certificate::{Certificate, Extension, Spki};
+mod lists;
+
+use std::ops::RangeInclusive;
+
+use super::certificate::{Certificate, Extension};
 use super::key_description::{ENTITY_ATTESTATION_TOKEN, KEY_DESCRIPTION, VIRTUAL_MACHINE};
 use super::name::dotted_oid;
+use super::pin::Pin;
 use super::provisioning::{Provisioning, names_level};
 use super::signature;
 use super::value::SecurityLevel;
 use super::{Objection, note};
-use crate::attestation::Checks;
 use crate::attestation::roots::AndroidRoot;
-use crate::attestation::status_list::StatusList;
-use crate::reason::Reason;
+use crate::attestation::{Checks, Trust};
 use crate::time::Timestamp;
 
 /// keyUsage and basicConstraints: the only extensions genuine chains mark critical. What they say is
@@ -29,40 +32,37 @@ const LENGTH_MAX: usize = 5;
 #[derive(Debug)]
 pub(super) struct Walk<'a> {
     certificates: &'a [Certificate<'a>],
+    /// How many certificates the device has written for an app, whose names, dates and serial
+    /// numbers mean nothing: the leaf, and that of an attest key where one is allowed.
+    made_for_app: usize,
     /// Whether the last certificate is a root, by its own word.
     root_included: bool,
     pin: Option<Pin<'a>>,
     provisioning: Provisioning,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Pin<'a> {
-    root: &'a AndroidRoot,
-    spki: Spki<'a>,
-}
-
 impl<'a> Walk<'a> {
-    pub(super) fn along(certificates: &'a [Certificate<'a>], roots: &'a [AndroidRoot]) -> Self {
+    pub(super) fn along(
+        certificates: &'a [Certificate<'a>],
+        attest_key: bool,
+        roots: &'a [AndroidRoot],
+    ) -> Self {
         let last = certificates.last();
         let root_included = last.is_some_and(Certificate::is_self_issued);
         let mut walk = Self {
             certificates,
+            made_for_app: 1 + usize::from(attest_key),
             root_included,
-            pin: last.and_then(|last| find_pin(last, root_included, roots)),
+            pin: last.and_then(|last| Pin::find(last, root_included, roots)),
             provisioning: Provisioning::Other,
         };
         if let Some(below_root) = walk.below_root() {
-            walk.provisioning = Provisioning::recognise(below_root, certificates.get(1));
+            walk.provisioning = Provisioning::recognise(below_root, walk.attestation());
         }
         walk
     }
 
-    pub(super) fn check(
-        &self,
-        checks: &mut Checks,
-        status_list: Option<&StatusList>,
-        now: Timestamp,
-    ) {
+    pub(super) fn check(&self, checks: &mut Checks, trust: &Trust<'_>, now: Timestamp) {
         note(
             checks,
             "extensions",
@@ -72,7 +72,7 @@ impl<'a> Walk<'a> {
         note(
             checks,
             "attestation_position",
-            "one attestation, in the first certificate only",
+            self.attestation_position_wanted(),
             self.attestation_position(),
         );
         note(checks, "root", "a pinned key", self.root());
@@ -85,17 +85,21 @@ impl<'a> Walk<'a> {
         note(
             checks,
             "names",
-            "each but the leaf issued by the subject of the next",
-            self.names(),
+            "each but the app's own issued by the subject of the next",
+            self.issuers(),
         );
         note(checks, "shape", self.shape_wanted(), self.shape());
         note(checks, "dates", self.dates_wanted(), self.dates(now));
-        match status_list {
+        match trust.status_list {
             Some(list) => {
                 let wanted = format!("none of the {} listed certificates", list.len());
                 note(checks, "status_list", wanted, self.statuses(list));
             }
             None => checks.not_checked("status_list", "no status list"),
+        }
+        if let Some(list) = trust.own_list {
+            let wanted = format!("none of the {} entries", list.len());
+            note(checks, "own_list", wanted, self.own_revocations(list));
         }
     }
 
@@ -106,19 +110,32 @@ impl<'a> Walk<'a> {
     /// What holds the key, by the word of the key's description and of the certificates: a secure
     /// element that is not certified as one counts as an execution environment.
     pub(super) fn security_level(&self, described: SecurityLevel) -> SecurityLevel {
-        if self.names_level(SecurityLevel::StrongBox) {
+        if self.certified_strongbox() {
             described
         } else {
             described.min(SecurityLevel::TrustedEnvironment)
         }
     }
 
-    /// Whether the attestation certificate or the one below the root names this level.
-    pub(super) fn names_level(&self, level: SecurityLevel) -> bool {
-        [self.certificates.get(1), self.below_root()]
-            .into_iter()
-            .flatten()
-            .any(|certificate| names_level(certificate, level))
+    /// Whoever has a leaked key can sign a certificate with a name of their own below its own one.
+    /// So a chain that names both levels is none of a secure element's, and for keys of the factory
+    /// the word is that of the authority above the attestation certificate.
+    fn certified_strongbox(&self) -> bool {
+        let strongbox = |certificate| names_level(certificate, SecurityLevel::StrongBox);
+        let certified = match self.provisioning {
+            Provisioning::Factory => self.below_root().is_some_and(strongbox),
+            Provisioning::Remote { .. } | Provisioning::Other => {
+                self.names(SecurityLevel::StrongBox)
+            }
+        };
+        certified && !self.names(SecurityLevel::TrustedEnvironment)
+    }
+
+    /// Whether a certificate between the app's own and the root names this level.
+    pub(super) fn names(&self, level: SecurityLevel) -> bool {
+        self.below_the_root()
+            .skip(self.made_for_app)
+            .any(|(_, certificate)| names_level(certificate, level))
     }
 
     pub(super) fn serials(&self) -> Vec<String> {
@@ -127,10 +144,21 @@ impl<'a> Walk<'a> {
             .collect()
     }
 
+    pub(super) fn issuer_keys(&self) -> Vec<[u8; 32]> {
+        self.below_the_root()
+            .skip(1)
+            .map(|(_, certificate)| certificate.spki.sha256())
+            .collect()
+    }
+
+    /// The certificate of the key that attests, first of those the app has no say in.
+    fn attestation(&self) -> Option<&'a Certificate<'a>> {
+        self.certificates.get(self.made_for_app)
+    }
+
     /// A chain too short to have an attestation certificate gives its last key; it is never accepted.
     pub(super) fn attestation_key_sha256(&self) -> [u8; 32] {
-        self.certificates
-            .get(1)
+        self.attestation()
             .or(self.certificates.last())
             .map_or([0; 32], |certificate| certificate.spki.sha256())
     }
@@ -146,6 +174,12 @@ impl<'a> Walk<'a> {
 
     fn length_with_root(&self) -> usize {
         self.certificates.len() + usize::from(!self.root_included)
+    }
+
+    /// All certificates but the app's own, with their index.
+    fn above_the_app(&self) -> impl Iterator<Item = (usize, &'a Certificate<'a>)> {
+        let all = self.certificates.iter().enumerate();
+        all.skip(self.made_for_app)
     }
 
     /// All certificates but a root, with their index.
@@ -181,6 +215,13 @@ impl<'a> Walk<'a> {
         Ok("none twice, none critical that is not understood".to_owned())
     }
 
+    const fn attestation_position_wanted(&self) -> &'static str {
+        match self.made_for_app {
+            1 => "one attestation, in the first certificate only",
+            _ => "one attestation in each of the first two certificates, and no more",
+        }
+    }
+
     /// The roots also vouch for keys that attest nothing here: those that an app holds in a virtual
     /// machine. With one of them it could sign an attestation of its own making.
     fn attestation_position(&self) -> Result<String, Objection> {
@@ -196,14 +237,17 @@ impl<'a> Walk<'a> {
                 };
                 return Err(Objection::untrusted(index, seen));
             }
-            match (index, described) {
-                (0, 1) | (1.., 0) => {}
-                (0, 0) => return Err(Objection::untrusted(0, "no attestation")),
-                (0, _) => return Err(Objection::untrusted(0, "several attestations")),
-                _ => return Err(Objection::untrusted(index, "an attestation")),
+            match (index < self.made_for_app, described) {
+                (true, 1) | (false, 0) => {}
+                (true, 0) => return Err(Objection::untrusted(index, "no attestation")),
+                (true, _) => return Err(Objection::untrusted(index, "several attestations")),
+                (false, _) => return Err(Objection::untrusted(index, "an attestation")),
             }
         }
-        Ok("in certificate 0".to_owned())
+        Ok(match self.made_for_app {
+            1 => "in certificate 0".to_owned(),
+            _ => "in certificates 0 and 1".to_owned(),
+        })
     }
 
     /// A root may only stand at the end: one in between would be taken for an intermediate, and
@@ -255,8 +299,8 @@ impl<'a> Walk<'a> {
     /// The issuer in the leaf is written by the device, and secure elements exist that write the
     /// wrong one: the name above the attestation certificate. Nothing hangs on it, because the
     /// signature is verified with the key of the next certificate whatever its name.
-    fn names(&self) -> Result<String, Objection> {
-        for (index, certificate) in self.certificates.iter().enumerate().skip(1) {
+    fn issuers(&self) -> Result<String, Objection> {
+        for (index, certificate) in self.above_the_app() {
             let expected = match (self.certificates.get(index + 1), &self.pin) {
                 (Some(issuer), _) => issuer.subject.raw,
                 (None, Some(pin)) => pin.root.subject(),
@@ -270,23 +314,26 @@ impl<'a> Walk<'a> {
         Ok("all chain".to_owned())
     }
 
-    const fn length_max(&self) -> usize {
-        match self.provisioning {
+    /// One more of each with an attest key.
+    const fn lengths(&self) -> RangeInclusive<usize> {
+        let more = self.made_for_app - 1;
+        let most = match self.provisioning {
             Provisioning::Factory => FACTORY_LENGTH_MAX,
             Provisioning::Remote { .. } | Provisioning::Other => LENGTH_MAX,
-        }
+        };
+        LENGTH_MIN + more..=most + more
     }
 
     fn shape_wanted(&self) -> String {
-        let kind = self.provisioning.as_str();
-        let most = self.length_max();
-        format!("{LENGTH_MIN} to {most} with the root ({kind})")
+        let (kind, lengths) = (self.provisioning.as_str(), self.lengths());
+        let (least, most) = (lengths.start(), lengths.end());
+        format!("{least} to {most} with the root ({kind})")
     }
 
     fn shape(&self) -> Result<String, Objection> {
         let length = self.length_with_root();
         let seen = format!("{length} certificates with the root");
-        if (LENGTH_MIN..=self.length_max()).contains(&length) {
+        if self.lengths().contains(&length) {
             Ok(seen)
         } else {
             Err(Objection::untrusted(None, seen))
@@ -305,7 +352,7 @@ impl<'a> Walk<'a> {
     /// ignored as well; remotely provisioned ones are renewed all the time.
     fn dates(&self, now: Timestamp) -> Result<String, Objection> {
         let expires = self.provisioning != Provisioning::Factory;
-        for (index, certificate) in self.below_the_root().skip(1) {
+        for (index, certificate) in self.below_the_root().skip(self.made_for_app) {
             let (Some(not_before), Some(not_after)) = certificate.validity() else {
                 return Err(Objection::untrusted(index, "a date that is none"));
             };
@@ -320,45 +367,5 @@ impl<'a> Walk<'a> {
             }
         }
         Ok(format!("all valid at {now}"))
-    }
-
-    /// The leaf's serial number is 1 on every device, so it identifies nothing.
-    fn statuses(&self, list: &StatusList) -> Result<String, Objection> {
-        for (index, certificate) in self.certificates.iter().enumerate().skip(1) {
-            let serial = certificate.serial_hex();
-            if let Some(status) = list.status(&serial) {
-                let seen = format!("{serial} is {}", status.as_str());
-                return Err(Objection::new(Reason::AttestationCertRevoked, index, seen));
-            }
-        }
-        Ok("none is listed".to_owned())
-    }
-}
-
-/// The pin whose key the root certificate holds; for a chain without one, the pin of the name its
-/// last certificate was issued by. The name only selects: the signature has to verify.
-fn find_pin<'a>(
-    last: &Certificate<'_>,
-    root_included: bool,
-    roots: &'a [AndroidRoot],
-) -> Option<Pin<'a>> {
-    let pins = roots.iter().filter_map(|root| {
-        Some(Pin {
-            root,
-            spki: Spki::from_der(root.spki())?,
-        })
-    });
-    if root_included {
-        pins.into_iter().find(|pin| pin.spki.raw == last.spki.raw)
-    } else {
-        let named: Vec<Pin<'a>> = pins
-            .filter(|pin| pin.root.subject() == last.issuer.raw)
-            .collect();
-        // Two keys may go by one name while an authority changes keys.
-        let verifying = |pin: &&Pin<'a>| signature::verify(last, &pin.spki).is_ok();
-        match named.as_slice() {
-            [only] => Some(*only),
-            several => several.iter().find(verifying).or(several.first()).copied(),
-        }
     }
 }

@@ -6,12 +6,29 @@
 use super::auth_data::{self, Extensions};
 use super::examination::note_app;
 use super::object;
-use crate::attestation::{AppleApp, Checks, Rejection};
-use crate::key::{PublicKey, sha256};
+use crate::attestation::client_data::{ClientData, Expected};
+use crate::attestation::{AppleApp, Checks, Examiner, Rejection};
+use crate::key::{PublicKey, Thumbprint, sha256};
 use crate::reason::Reason;
 
 /// Largest assertion. Genuine ones measure 140 to 258 bytes.
 pub const ASSERTION_BYTES_MAX: usize = 4 * 1024;
+
+/// Whose assertion it has to be.
+#[derive(Debug, Clone, Copy)]
+pub struct Signer<'a> {
+    /// The attested key.
+    pub key: &'a PublicKey,
+    /// The key's app.
+    pub app: &'a AppleApp,
+    /// The counter has to be larger than this one: the one last seen of this key, 0 after its
+    /// attestation. Whoever lets assertions come in out of order and remembers the newest counters
+    /// one by one gives the largest that is no longer remembered.
+    ///
+    /// `None` where it is not known: then the comparison is listed as not made, and the examination
+    /// never becomes a [`VerifiedAssertion`]. A counter of 0 is refused in any case.
+    pub counter_after: Option<u32>,
+}
 
 /// All that can be said about an assertion.
 #[derive(Debug, Clone)]
@@ -20,6 +37,7 @@ pub struct AssertionExamination {
     pub checks: Checks,
     /// What it says, where it could be read. Not to be believed unless all checks passed.
     pub facts: Option<AssertionFacts>,
+    made_by: Examiner,
 }
 
 /// What an assertion says.
@@ -52,36 +70,28 @@ impl VerifiedAssertion {
     }
 }
 
-/// Runs every check of an assertion. `key` is the attested key it has to be made with, `app` the
-/// key's app, `counter_after` the counter last seen of this key (0 after its attestation).
+/// Runs every check of an assertion over data of the app.
 ///
-/// Without `counter_after` the comparison is listed as not made, and the examination never becomes
-/// a [`VerifiedAssertion`]. A counter of 0 is refused in any case.
-///
-/// `client_data_hash` is SHA-256 of the client data, byte for byte as received. The environment is
-/// not in an assertion: it is a property of the key, known from its attestation.
+/// `client_data_hash` is SHA-256 of that data, byte for byte as received. The environment is not in
+/// an assertion: it is a property of the key, known from its attestation.
 #[must_use]
-pub fn verify(
-    object: &[u8],
-    client_data_hash: &[u8],
-    key: &PublicKey,
-    app: &AppleApp,
-    counter_after: Option<u32>,
-) -> AssertionExamination {
+pub fn verify(object: &[u8], client_data_hash: &[u8], signer: &Signer<'_>) -> AssertionExamination {
     let mut checks = Checks::default();
     let Some((signature, auth_data)) = read_object(&mut checks, object) else {
         return AssertionExamination {
             checks,
             facts: None,
+            made_by: Examiner,
         };
     };
-    check_signature(&mut checks, signature, &[auth_data, client_data_hash], key);
+    let signed = [auth_data, client_data_hash];
+    check_signature(&mut checks, signature, &signed, signer.key);
     let facts = match auth_data::asserted(auth_data) {
         Ok(data) => {
             let seen = format!("{} bytes", auth_data.len());
             checks.note("authenticator_data", None, Ok(()), (seen, AUTH_DATA_WANTED));
-            note_app(&mut checks, &data.header.rp_id_hash, Some(Some(app)));
-            check_counter(&mut checks, data.header.counter, counter_after);
+            note_app(&mut checks, &data.header.rp_id_hash, Some(Some(signer.app)));
+            check_counter(&mut checks, data.header.counter, signer.counter_after);
             Some(AssertionFacts {
                 counter: data.header.counter,
                 extensions: data.extensions,
@@ -94,7 +104,63 @@ pub fn verify(
             None
         }
     };
-    AssertionExamination { checks, facts }
+    AssertionExamination {
+        checks,
+        facts,
+        made_by: Examiner,
+    }
+}
+
+/// A session key that the attested key vouched for. Only [`vouch`] makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vouched {
+    assertion: VerifiedAssertion,
+    session_key: Thumbprint,
+}
+
+impl Vouched {
+    /// The assertion it was said with; its counter is to be stored with the key.
+    #[must_use]
+    pub const fn assertion(&self) -> &VerifiedAssertion {
+        &self.assertion
+    }
+
+    /// The key that signs proofs from now on. That the phone holds it has to be shown by a proof.
+    #[must_use]
+    pub const fn session_key(&self) -> Thumbprint {
+        self.session_key
+    }
+}
+
+/// Runs every check of an assertion over client data that names a session key: those of
+/// [`verify`], then those of [`ClientData::check_for`].
+///
+/// # Errors
+/// The second half is a [`Rejection`] for the first check that failed or could not be made.
+pub fn vouch(
+    object: &[u8],
+    client_data: &[u8],
+    signer: &Signer<'_>,
+    expected: Expected<'_>,
+) -> (Checks, Result<Vouched, Box<Rejection>>) {
+    let examination = verify(object, &sha256(client_data), signer);
+    let mut checks = examination.checks.clone();
+    let mut said = Checks::default();
+    let parsed = ClientData::parse(client_data);
+    let session_key = ClientData::check_for(parsed, expected, &mut said);
+    let verdict =
+        examination
+            .into_verified()
+            .and_then(|assertion| match (said.rejection(), session_key) {
+                (None, Some(session_key)) => Ok(Vouched {
+                    assertion,
+                    session_key,
+                }),
+                (Some(rejection), _) => Err(Box::new(rejection)),
+                (None, None) => Err(Box::new(said.incomplete())),
+            });
+    checks.extend(said);
+    (checks, verdict)
 }
 
 impl AssertionExamination {
@@ -104,6 +170,7 @@ impl AssertionExamination {
     /// # Errors
     /// [`Rejection`] for the first check that failed or could not be made.
     pub fn into_verified(self) -> Result<VerifiedAssertion, Box<Rejection>> {
+        let Examiner = self.made_by;
         if let Some(rejection) = self.checks.rejection() {
             return Err(Box::new(rejection));
         }

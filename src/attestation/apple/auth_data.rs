@@ -1,6 +1,6 @@
 //! `authenticatorData` (Web Authentication, 6.1) as App Attest writes it.
 //!
-//! It is read by offset, never by its flags: genuine assertions set the attested-data flag without
+//! It is laid out by offset, never by its flags: genuine assertions set the attested-data flag without
 //! having any, and genuine extension maps come with the extension flag clear.
 
 use super::cbor::{self, CborError, Map, Value};
@@ -15,6 +15,9 @@ const COSE_KEY_BYTES: usize = 77;
 
 /// `AT`: attested credential data included.
 const ATTESTED_DATA_FLAG: u8 = 0x40;
+
+/// `ED`: extension data included.
+const EXTENSIONS_FLAG: u8 = 0x80;
 
 /// Longest bundle version; genuine ones are a few digits and dots.
 const BUNDLE_VERSION_BYTES_MAX: usize = 128;
@@ -49,6 +52,11 @@ pub(super) struct Asserted {
 /// What the systems of 2026 (iOS 27, macOS 27) add. Everything is absent on older ones.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Extensions {
+    /// Whether the flags announce the map. Genuine maps come unannounced, too, but only an announced
+    /// one is the system's word: the system signs header and map and then whatever the app calls a
+    /// hash. An app that hands it a map of its own with the hash behind gets a signature that reads
+    /// like one over a map of the system. The flags stand in front, where the app does not reach.
+    pub announced: bool,
     /// `apple_validation_category_01`: how the running app was signed: 1 OS, 2 TestFlight,
     /// 3 development, 4 App Store, 5 enterprise or ad hoc, 6 Developer ID, 10 other, 0 invalid.
     pub validation_category: Option<u32>,
@@ -96,16 +104,16 @@ pub(super) fn attested(bytes: &[u8]) -> Result<Attested, AuthDataError> {
         aaguid,
         credential_id,
         cose_key,
-        extensions: extensions(rest)?,
+        extensions: extensions(flags, rest)?,
     })
 }
 
 /// Reads the `authenticatorData` of an assertion, to its last byte.
 pub(super) fn asserted(bytes: &[u8]) -> Result<Asserted, AuthDataError> {
-    let (header, _, rest) = header(bytes)?;
+    let (header, flags, rest) = header(bytes)?;
     Ok(Asserted {
         header,
-        extensions: extensions(rest)?,
+        extensions: extensions(flags, rest)?,
     })
 }
 
@@ -142,12 +150,14 @@ fn chunk<const N: usize>(bytes: &[u8]) -> Result<([u8; N], &[u8]), AuthDataError
 }
 
 /// Nothing, or exactly one map. Keys not known here are signed like the rest and left alone.
-fn extensions(tail: &[u8]) -> Result<Extensions, AuthDataError> {
-    if tail.is_empty() {
-        return Ok(Extensions::default());
-    }
-    let map = cbor::parse_map(tail)?.ok_or(AuthDataError::TailNotMap)?;
+fn extensions(flags: u8, tail: &[u8]) -> Result<Extensions, AuthDataError> {
+    let announced = flags & EXTENSIONS_FLAG != 0;
+    let map = match tail {
+        [] => Map::default(),
+        _ => cbor::parse_map(tail)?.ok_or(AuthDataError::TailNotMap)?,
+    };
     Ok(Extensions {
+        announced,
         validation_category: field(&map, "apple_validation_category_01", category)?,
         bundle_version: field(&map, "apple_bundle_version_01", version)?,
         cd_hash: field(&map, "apple_cd_hash_hash_01", cd_hash)?,

@@ -2,6 +2,7 @@
 
 use x509_parser::asn1_rs::{Any, Class, FromDer, Oid, Tag, oid};
 use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::KeyUsage;
 use x509_parser::public_key::PublicKey as X509Key;
 use x509_parser::time::ASN1Time;
 
@@ -81,9 +82,13 @@ impl<'a> Certificate<'a> {
         )
     }
 
-    /// Whether the key may sign, and sign only: `digitalSignature` set, not an authority.
+    /// Whether the key may sign data, and never certificates: `digitalSignature` set, not an
+    /// authority by any of its extensions.
     pub(super) fn is_signing_leaf(&self) -> bool {
-        self.usage_allows(|usage| usage.digital_signature(), false)
+        let signs = |usage: &KeyUsage| {
+            usage.digital_signature() && !usage.key_cert_sign() && !usage.crl_sign()
+        };
+        self.usage_allows(signs, false)
             && self
                 .0
                 .basic_constraints()
@@ -92,14 +97,10 @@ impl<'a> Certificate<'a> {
 
     /// Whether the key may sign certificates, as far as `keyUsage` goes.
     pub(super) fn may_sign_certificates(&self) -> bool {
-        self.usage_allows(|usage| usage.key_cert_sign(), true)
+        self.usage_allows(KeyUsage::key_cert_sign, true)
     }
 
-    fn usage_allows(
-        &self,
-        wanted: impl Fn(&x509_parser::extensions::KeyUsage) -> bool,
-        when_absent: bool,
-    ) -> bool {
+    fn usage_allows(&self, wanted: impl Fn(&KeyUsage) -> bool, when_absent: bool) -> bool {
         match self.0.key_usage() {
             Ok(Some(usage)) => wanted(usage.value),
             Ok(None) => when_absent,
@@ -158,6 +159,17 @@ impl<'a> Certificate<'a> {
         let mut found = self.values(ACL_BLOB);
         let first = found.next()?;
         found.next().is_none().then_some(first)
+    }
+
+    /// Whether it has this extension exactly once, with this value.
+    pub(super) fn is_marked(&self, oid: Oid<'static>, value: &[u8]) -> bool {
+        let mut found = self.values(oid);
+        found.next() == Some(value) && found.next().is_none()
+    }
+
+    /// Whether it was issued under this name, DER, with this serial number.
+    pub(super) fn is_named(&self, issuer: &[u8], serial: &[u8]) -> bool {
+        self.0.issuer().as_raw() == issuer && self.0.raw_serial() == serial
     }
 
     /// The certificate, described for people.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime};
+use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
 use webpki::aws_lc_rs::{ECDSA_P256_SHA256, ECDSA_P384_SHA256, ECDSA_P384_SHA384};
 use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter};
 
@@ -21,8 +21,8 @@ pub(super) enum ChainError {
     Length(usize),
     #[error("{0:?}")]
     Path(webpki::Error),
-    #[error("a path that leaves the intermediate out")]
-    IntermediateUnused,
+    #[error("a path through none or several intermediates")]
+    Intermediates,
 }
 
 /// Any well-formed extended key usage, or none. Apple added one of its own to leaves in 2026, for
@@ -44,15 +44,29 @@ pub(super) fn verify(x5c: &[&[u8]], roots: &AppleRoots, now: Timestamp) -> Resul
     let [leaf, intermediate] = x5c else {
         return Err(ChainError::Length(x5c.len()));
     };
+    through_one(leaf, &[intermediate], roots.anchors(), now).map(|_| ())
+}
+
+/// Finds a path from the leaf through exactly one of the certificates above it to one of the
+/// anchors at `now`, and gives that certificate.
+pub(super) fn through_one<'a>(
+    leaf: &[u8],
+    above: &[&'a [u8]],
+    anchors: &[TrustAnchor<'_>],
+    now: Timestamp,
+) -> Result<&'a [u8], ChainError> {
     let leaf = CertificateDer::from_slice(leaf);
     let leaf = EndEntityCert::try_from(&leaf).map_err(ChainError::Path)?;
     // A time before 1970 becomes 1970, where no root of ours was born.
     let now = Duration::from_secs(u64::try_from(now.as_secs()).unwrap_or(0));
-    let intermediates = [CertificateDer::from_slice(intermediate)];
+    let intermediates: Vec<_> = above
+        .iter()
+        .map(|der| CertificateDer::from_slice(der))
+        .collect();
     let path = leaf
         .verify_for_usage(
             ALGORITHMS,
-            roots.anchors(),
+            anchors,
             &intermediates,
             UnixTime::since_unix_epoch(now),
             AnyUsage,
@@ -60,9 +74,13 @@ pub(super) fn verify(x5c: &[&[u8]], roots: &AppleRoots, now: Timestamp) -> Resul
             None,
         )
         .map_err(ChainError::Path)?;
-    if path.intermediate_certificates().count() == 1 {
-        Ok(())
-    } else {
-        Err(ChainError::IntermediateUnused)
+    let mut used = path.intermediate_certificates();
+    match (used.next(), used.next()) {
+        (Some(one), None) => above
+            .iter()
+            .find(|der| one.der().as_ref() == **der)
+            .copied()
+            .ok_or(ChainError::Intermediates),
+        _ => Err(ChainError::Intermediates),
     }
 }

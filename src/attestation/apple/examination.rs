@@ -5,6 +5,7 @@ use data_encoding::HEXLOWER;
 use super::auth_data::{self, Attested};
 use super::certificate::{Certificate, Nonce};
 use super::object::{self, Object};
+use super::receipt::{self, Beside, ReceiptEvidence};
 use super::{Attestation, Environment, Facts, chain, printable};
 use crate::attestation::{
     AppIdentity, AppleApp, AttestedKey, Checks, Examination, Examiner, Facts as AnyFacts, Given,
@@ -16,6 +17,9 @@ use crate::time::Timestamp;
 
 /// `fmt` of App Attest.
 const FORMAT: &str = "apple-appattest";
+
+/// Most bytes shown of one value. The longest genuine one, the COSE key, has 77.
+const SHOWN_BYTES_MAX: usize = 128;
 
 /// The one access control list a key on macOS may have (System Integrity Protection on, Full
 /// Security boot), as Apple documents it; DER.
@@ -68,7 +72,15 @@ pub(in crate::attestation) fn examine(
         let intermediate = certificates.get(1).and_then(Option::as_ref);
         let mut facts = facts(leaf, data, given.app);
         facts.intermediate_serial = intermediate.map(Certificate::serial);
-        facts.receipt = object.receipt.map(<[u8]>::to_vec);
+        let beside = Beside {
+            facts: &facts,
+            key: key.as_ref(),
+            client_data_hash: given.binding,
+        };
+        facts.receipt = receipt::examine(object.receipt, beside, &trust.roots.apple, now);
+        // Whatever it is, the attestation stands without it: policy says whether it has to be good.
+        let seen = facts.receipt.described();
+        checks.note("receipt", None, Ok(()), (seen, "judged by policy alone"));
         examination.facts = Some(AnyFacts::Apple(Box::new(facts)));
     }
     examination.key = key;
@@ -258,9 +270,12 @@ fn check_app(
         &data.header.rp_id_hash,
         app.map(|app| app.apple.as_ref()),
     );
-    for certified in leaf.iter().flat_map(|leaf| leaf.app_ids()) {
-        let same = sha256(certified) == data.header.rp_id_hash;
-        let passed = wanted(same, Reason::AttestationAppMismatch);
+    let certified = leaf.map(Certificate::app_ids).unwrap_or_default();
+    let same = |id: &&&[u8]| sha256(id) == data.header.rp_id_hash;
+    // One line, however many there are: before its chain is believed, anybody can write a leaf.
+    let other = certified.iter().find(|id| !same(id));
+    if let Some(certified) = other.or(certified.first()) {
+        let passed = wanted(other.is_none(), Reason::AttestationAppMismatch);
         let seen = printable(certified).unwrap_or_else(|| hex(certified));
         let facts = (seen, format!("SHA-256 {}", hex(&data.header.rp_id_hash)));
         checks.note("certified_app", 0, passed, facts);
@@ -325,7 +340,7 @@ fn facts(leaf: &Certificate<'_>, data: Attested, app: Option<&AppIdentity>) -> F
         intermediate_serial: None,
         leaf_not_before: leaf.not_before(),
         leaf_not_after: leaf.not_after(),
-        receipt: None,
+        receipt: ReceiptEvidence::Absent,
     }
 }
 
@@ -337,6 +352,12 @@ fn wanted(passed: bool, otherwise: Reason) -> Result<(), Reason> {
     if passed { Ok(()) } else { Err(otherwise) }
 }
 
+/// Bytes for people; the beginning of what is longer than anything genuine.
 fn hex(bytes: &[u8]) -> String {
-    HEXLOWER.encode(bytes)
+    match bytes.get(..SHOWN_BYTES_MAX) {
+        Some(beginning) if beginning.len() < bytes.len() => {
+            format!("{}… ({} bytes)", HEXLOWER.encode(beginning), bytes.len())
+        }
+        _ => HEXLOWER.encode(bytes),
+    }
 }

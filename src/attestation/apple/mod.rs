@@ -5,23 +5,26 @@
 //! a day and a year.
 //!
 //! Not covered by any signature of the object, and therefore believed in nothing: the receipt,
-//! which is carried for a verification of its own, and text keys other than the known ones. The
+//! which is verified by itself ([`receipt`]), and text keys other than the known ones. The
 //! signatures of the certificates can be rewritten too (`s` as `n − s`), so no hash of the object
 //! or of a certificate names an attestation; the key id does.
 
 pub mod assertion;
 mod auth_data;
+mod ber;
 mod cbor;
 mod certificate;
 mod chain;
 mod examination;
 mod object;
+pub mod receipt;
 
 pub use auth_data::Extensions;
 pub(super) use examination::examine;
 
 use crate::reason::Reason;
 use crate::time::Timestamp;
+use receipt::ReceiptEvidence;
 
 /// Largest attestation object. Genuine ones measure 1969 to 5921 bytes.
 pub const OBJECT_BYTES_MAX: usize = 16 * 1024;
@@ -150,9 +153,9 @@ pub struct Facts {
     pub leaf_not_before: Timestamp,
     /// End of the leaf's validity. Between one day and a year later: no sign of freshness.
     pub leaf_not_after: Timestamp,
-    /// The receipt, as sent. No signature of the attestation covers it, and nothing here verifies
-    /// it: it says nothing until that is done.
-    pub receipt: Option<Vec<u8>>,
+    /// The receipt. No signature of the attestation covers it: it is verified by itself, and what
+    /// comes of that decides nothing about the attestation.
+    pub receipt: ReceiptEvidence,
 }
 
 /// Text of bounded length that is safe to show to a person.
@@ -168,7 +171,11 @@ fn printable(bytes: &[u8]) -> Option<String> {
 fn steers(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
-        || matches!(c, '\u{61c}' | '\u{feff}')
+        || matches!(
+            c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180b}'..='\u{180f}' | '\u{3164}'
+        )
+        || matches!(c, '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 #[cfg(test)]
@@ -192,7 +199,15 @@ mod tests {
     fn text_for_people_steers_nothing() {
         assert_eq!(printable(b"17.5.1").as_deref(), Some("17.5.1"));
         let turned = "a\u{202e}b".as_bytes();
-        for bad in [&b""[..], b"a\x1b[31m", b"\xff", turned, &[b'a'; 256]] {
+        let hidden = "1\u{e0041}\u{e0042}".as_bytes();
+        for bad in [
+            &b""[..],
+            b"a\x1b[31m",
+            b"\xff",
+            turned,
+            hidden,
+            &[b'a'; 256],
+        ] {
             assert_eq!(printable(bad), None);
         }
     }

@@ -1,4 +1,4 @@
-//! The root of Apple App Attest.
+//! The roots of Apple App Attest: one for attestations, another one for receipts.
 
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, TrustAnchor};
@@ -17,16 +17,27 @@ const APPLE_SPKI_SHA256: [u8; 32] = [
     0x5d, 0x40, 0xd8, 0x93, 0x8a, 0xcc, 0x62, 0x45, 0xc2, 0x51, 0xec, 0xc0, 0x67, 0x93, 0x30, 0xbd,
 ];
 
+/// `CN=Apple Root CA - G3`, as Apple publishes it: above what signs receipts.
+const RECEIPT_PEM: &str = include_str!("apple_g3.pem");
+
+/// As [`APPLE_SPKI_SHA256`], of the root above receipts.
+const RECEIPT_SPKI_SHA256: [u8; 32] = [
+    0x9b, 0x21, 0x9d, 0x0f, 0xbf, 0xf3, 0x6a, 0x5f, 0xb3, 0x20, 0x90, 0x57, 0x19, 0x06, 0xbc, 0xee,
+    0xa6, 0x86, 0x17, 0xc8, 0x33, 0xa3, 0xf6, 0x1b, 0x81, 0xe9, 0x62, 0xa8, 0xe6, 0x4d, 0xb8, 0xaf,
+];
+
 /// Largest PEM text of test roots: room for [`ROOTS_MAX`] certificates of 4 KB each.
 const PEM_BYTES_MAX: usize = 64 * 1024;
 
 /// Most test roots in one text; each one costs every refused chain a signature check.
 const ROOTS_MAX: usize = 8;
 
-/// The roots an App Attest chain may lead to: name and key of each. The default trusts nobody.
+/// The roots an App Attest chain and the signer of a receipt may lead to: name and key of each. The
+/// default trusts nobody.
 #[derive(Debug, Clone, Default)]
 pub struct AppleRoots {
     anchors: Vec<TrustAnchor<'static>>,
+    receipt_anchors: Vec<TrustAnchor<'static>>,
 }
 
 /// The text does not hold usable root certificates.
@@ -50,13 +61,14 @@ pub enum RootError {
     /// A certificate may not issue others.
     #[error("certificate {0} is not a certificate authority")]
     NotAuthority(usize),
-    /// The built-in certificate does not hold the pinned key.
-    #[error("the built-in root does not hold the pinned key")]
+    /// A built-in certificate does not hold its pinned key.
+    #[error("a built-in root does not hold its pinned key")]
     WrongKey,
 }
 
 impl AppleRoots {
-    /// Apple's App Attestation root, built in.
+    /// Apple's App Attestation root, and for receipts Apple Root CA - G3, built in. Neither stands in
+    /// for the other: under the second, Apple issues certificates of many purposes.
     ///
     /// # Panics
     /// When the program was built with another file in its place.
@@ -66,10 +78,11 @@ impl AppleRoots {
         reason = "depends on nothing but the program itself, and has to stop a start"
     )]
     pub fn apple() -> Self {
-        Self::pinned(APPLE_PEM).expect("the built-in Apple root holds the pinned key")
+        Self::built_in(APPLE_PEM, RECEIPT_PEM).expect("the built-in roots hold the pinned keys")
     }
 
-    /// Other roots, for test authorities: one to eight CA certificates in PEM.
+    /// Other roots, for test authorities: one to eight CA certificates in PEM. Each one may stand
+    /// above attestations and above receipts.
     ///
     /// # Errors
     /// [`RootError`] unless every certificate in the text is a readable CA certificate.
@@ -78,14 +91,18 @@ impl AppleRoots {
             .iter()
             .enumerate()
             .map(|(index, der)| anchor(index, der))
-            .collect::<Result<_, _>>()?;
-        Ok(Self { anchors })
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Self {
+            receipt_anchors: anchors.clone(),
+            anchors,
+        })
     }
 
     /// These roots and others: Apple's and a test authority's.
     #[must_use]
     pub fn and(mut self, others: Self) -> Self {
         self.anchors.extend(others.anchors);
+        self.receipt_anchors.extend(others.receipt_anchors);
         self
     }
 
@@ -93,14 +110,26 @@ impl AppleRoots {
         &self.anchors
     }
 
-    fn pinned(text: &str) -> Result<Self, RootError> {
-        for (index, der) in certificates(text)?.iter().enumerate() {
-            if sha256(parsed(index, der)?.public_key().raw) != APPLE_SPKI_SHA256 {
-                return Err(RootError::WrongKey);
-            }
-        }
-        Self::from_pem(text)
+    pub(in crate::attestation) fn receipt_anchors(&self) -> &[TrustAnchor<'static>] {
+        &self.receipt_anchors
     }
+
+    fn built_in(attestations: &str, receipts: &str) -> Result<Self, RootError> {
+        Ok(Self {
+            anchors: pinned(attestations, APPLE_SPKI_SHA256)?.anchors,
+            receipt_anchors: pinned(receipts, RECEIPT_SPKI_SHA256)?.receipt_anchors,
+        })
+    }
+}
+
+/// Roots that all hold this one key.
+fn pinned(text: &str, spki_sha256: [u8; 32]) -> Result<AppleRoots, RootError> {
+    for (index, der) in certificates(text)?.iter().enumerate() {
+        if sha256(parsed(index, der)?.public_key().raw) != spki_sha256 {
+            return Err(RootError::WrongKey);
+        }
+    }
+    AppleRoots::from_pem(text)
 }
 
 fn certificates(text: &str) -> Result<Vec<CertificateDer<'static>>, RootError> {
@@ -149,27 +178,63 @@ mod tests {
     }
 
     #[test]
-    fn the_built_in_root_has_the_pinned_key() {
-        let ders = certificates(APPLE_PEM).unwrap();
-        assert_eq!(ders.len(), 1);
-        let root = parsed(0, &ders[0]).unwrap();
-        assert_eq!(sha256(root.public_key().raw), APPLE_SPKI_SHA256);
-        assert_eq!(
-            root.subject().to_string(),
-            "CN=Apple App Attestation Root CA, O=Apple Inc., ST=California"
-        );
-        assert_eq!(AppleRoots::apple().anchors().len(), 1);
+    fn the_built_in_roots_are_apples() {
+        let roots = [
+            (
+                APPLE_PEM,
+                APPLE_SPKI_SHA256,
+                "1cb9823ba28ba6ad2d33a006941de2ae4f513ef1d4e831b9f7e0fa7b6242c932",
+                "CN=Apple App Attestation Root CA, O=Apple Inc., ST=California",
+            ),
+            (
+                RECEIPT_PEM,
+                RECEIPT_SPKI_SHA256,
+                "63343abfb89a6a03ebb57e9b3f5fa7be7c4f5c756f3017b3a8c488c3653e9179",
+                "CN=Apple Root CA - G3, OU=Apple Certification Authority, O=Apple Inc., C=US",
+            ),
+        ];
+        for (pem, key, certificate, name) in roots {
+            let ders = certificates(pem).unwrap();
+            assert_eq!(ders.len(), 1);
+            let root = parsed(0, &ders[0]).unwrap();
+            assert_eq!(sha256(root.public_key().raw), key);
+            let hash = data_encoding::HEXLOWER.encode(&sha256(&ders[0]));
+            assert_eq!(hash, certificate);
+            assert_eq!(root.subject().to_string(), name);
+        }
     }
 
     #[test]
-    fn another_key_does_not_pass_for_the_built_in_root() {
-        let refused = AppleRoots::pinned(&authority()).unwrap_err();
-        assert_eq!(refused, RootError::WrongKey);
-        let beside = format!("{APPLE_PEM}{}", authority());
-        assert_eq!(
-            AppleRoots::pinned(&beside).unwrap_err(),
-            RootError::WrongKey
-        );
+    fn neither_built_in_root_stands_in_for_the_other() {
+        let subjects = |anchors: &[TrustAnchor<'static>]| {
+            let subjects = anchors.iter().map(|anchor| anchor.subject.to_vec());
+            subjects.collect::<Vec<_>>()
+        };
+        let apple = AppleRoots::apple();
+        let of = |text| subjects(AppleRoots::from_pem(text).unwrap().anchors());
+        assert_eq!(subjects(apple.anchors()), of(APPLE_PEM));
+        assert_eq!(subjects(apple.receipt_anchors()), of(RECEIPT_PEM));
+        let both = apple.and(AppleRoots::from_pem(&authority()).unwrap());
+        assert_eq!((both.anchors().len(), both.receipt_anchors().len()), (2, 2));
+    }
+
+    #[test]
+    fn another_key_does_not_pass_for_a_built_in_root() {
+        let built_in = |attestations: &str, receipts: &str| {
+            AppleRoots::built_in(attestations, receipts).map(|_| ())
+        };
+        assert_eq!(built_in(APPLE_PEM, RECEIPT_PEM), Ok(()));
+        let beside = |pem: &str| format!("{pem}{}", authority());
+        for (attestations, receipts) in [
+            (RECEIPT_PEM, APPLE_PEM),
+            (&authority(), RECEIPT_PEM),
+            (APPLE_PEM, &authority()),
+            (&beside(APPLE_PEM), RECEIPT_PEM),
+            (APPLE_PEM, &beside(RECEIPT_PEM)),
+        ] {
+            let refused = built_in(attestations, receipts);
+            assert_eq!(refused, Err(RootError::WrongKey));
+        }
     }
 
     #[test]

@@ -12,8 +12,8 @@ use crate::attestation::apple::{Attestation, Environment, assertion};
 use crate::attestation::roots::{AndroidRoots, AppleRoots, Roots};
 use crate::attestation::status_list::StatusList;
 use crate::attestation::{
-    AppIdentity, AppleApp, AttestedKey, CertificateSummary, Checks, Evidence, Examination, Facts,
-    Given, Outcome, Rejection, Trust, examine,
+    AppIdentity, AppleApp, AttestKeys, AttestedKey, CertificateSummary, Checks, Evidence,
+    Examination, Facts, Given, Outcome, Rejection, Trust, examine,
 };
 use crate::config::Config;
 use crate::flow::App;
@@ -200,10 +200,12 @@ pub(super) fn android(
     let given = Given {
         binding: args.challenge.as_ref().map(|octets| octets.0.as_slice()),
         app: standard.identity.as_ref(),
+        attest_keys: AttestKeys::Refuse,
     };
     let trust = Trust {
         roots: &roots,
         status_list: status_list.as_ref(),
+        own_list: None,
     };
     let examination = examine(&Evidence::Android(chain), given, trust, at);
     Ok(Finding::of(Kind::KeyAttestation, examination, &standard))
@@ -301,10 +303,12 @@ pub(super) fn apple(args: &AppleArgs, now: Timestamp) -> Result<Finding, Unusabl
     let given = Given {
         binding: Some(&hash),
         app: Some(&app),
+        attest_keys: AttestKeys::Refuse,
     };
     let trust = Trust {
         roots: &roots,
         status_list: None,
+        own_list: None,
     };
     let mut examination = examine(&Evidence::Apple(attestation), given, trust, at);
     let seen = format!("hash {}", HEXLOWER.encode(&hash));
@@ -325,7 +329,12 @@ pub(super) fn assertion(args: &AssertionArgs, now: Timestamp) -> Result<Finding,
     let object = input::object(&args.object)?;
     // An assertion has no environment to compare this one with.
     let app = app(&args.app, Environment::Production);
-    let examination = assertion::verify(&object, &hash, &key, &app, args.last_counter);
+    let signer = assertion::Signer {
+        key: &key,
+        app: &app,
+        counter_after: args.last_counter,
+    };
+    let examination = assertion::verify(&object, &hash, &signer);
     let finding = Finding {
         kind: Kind::AppAssertion,
         checks: examination.checks,

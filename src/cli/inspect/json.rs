@@ -114,7 +114,7 @@ struct AppleSaid<'a> {
     intermediate_serial: Option<&'a str>,
     leaf_not_before: String,
     leaf_not_after: String,
-    /// As sent, base64. Nothing here verifies it.
+    /// As sent, base64. The check `receipt` says what became of it.
     receipt: Option<String>,
     posture: Option<ApplePostureSaid>,
 }
@@ -137,6 +137,7 @@ struct AssertionSaid<'a> {
 
 #[derive(Serialize)]
 struct ExtensionsSaid<'a> {
+    announced: bool,
     validation_category: Option<u32>,
     bundle_version: Option<&'a str>,
     cd_hash: Option<String>,
@@ -302,10 +303,7 @@ fn apple(facts: &apple::Facts, posture: Posture) -> AppleSaid<'_> {
         intermediate_serial: facts.intermediate_serial.as_deref(),
         leaf_not_before: facts.leaf_not_before.to_rfc3339(),
         leaf_not_after: facts.leaf_not_after.to_rfc3339(),
-        receipt: facts
-            .receipt
-            .as_deref()
-            .map(|receipt| BASE64.encode(receipt)),
+        receipt: facts.receipt.bytes().map(|receipt| BASE64.encode(receipt)),
         posture: match posture {
             Posture::Apple(posture) => Some(apple_posture(posture)),
             Posture::Android(_) => None,
@@ -337,6 +335,7 @@ fn assertion<'a>(facts: &'a AssertionFacts, key: Option<&AttestedKey>) -> Assert
 
 fn extensions(extensions: &apple::Extensions) -> ExtensionsSaid<'_> {
     ExtensionsSaid {
+        announced: extensions.announced,
         validation_category: extensions.validation_category,
         bundle_version: extensions.bundle_version.as_deref(),
         cd_hash: extensions

@@ -336,7 +336,6 @@ fn list(page: &mut Page, title: &str, list: &android::AuthorizationList) {
 }
 
 fn apple_rows(facts: &apple::Facts) -> Vec<Row> {
-    let receipt = facts.receipt.as_ref();
     let mut rows = vec![
         row("key_id", BASE64.encode(&facts.key_id)),
         row("app_id", stated(facts.app_id.as_ref())),
@@ -355,13 +354,7 @@ fn apple_rows(facts: &apple::Facts) -> Vec<Row> {
             "acl_blob",
             stated(facts.acl_blob.as_deref().map(words::octets)),
         ),
-        row(
-            "receipt",
-            receipt.map_or_else(
-                || "none".to_owned(),
-                |receipt| format!("{} bytes, not verified here", receipt.len()),
-            ),
-        ),
+        row("receipt", facts.receipt.described()),
     ];
     rows.extend(extension_rows(&facts.extensions));
     rows
@@ -373,7 +366,7 @@ fn assertion_rows(facts: &AssertionFacts) -> Vec<Row> {
     rows
 }
 
-fn extension_rows(extensions: &Extensions) -> [Row; 4] {
+fn extension_rows(extensions: &Extensions) -> [Row; 5] {
     let category = extensions.validation_category.map(|number| {
         let word = match number {
             0 => "invalid",
@@ -396,6 +389,7 @@ fn extension_rows(extensions: &Extensions) -> [Row; 4] {
             stated(extensions.cd_hash.as_deref().map(words::octets)),
         ),
         row("cd_hash_type", stated(extensions.cd_hash_type)),
+        row("announced", if extensions.announced { "yes" } else { "no" }),
     ]
 }
 

@@ -6,6 +6,8 @@
 mod fields;
 mod parse;
 mod render;
+mod renewal;
 
 pub(super) use parse::*;
 pub(super) use render::*;
+pub(super) use renewal::*;

@@ -19,11 +19,11 @@ use crate::id::{DeviceId, SessionId, Subject};
 use crate::policy::TrustLevel;
 use crate::reason::Reason;
 use crate::secret::Secret;
-use crate::session::{Requirements, RevocationReason};
+use crate::session::{Actor, Requirements, RevocationReason};
 use crate::token::challenge::ChallengePurpose;
 
 /// Evidence: its own bounds have their own reasons.
-fn evidence(kind: proto::evidence::Kind) -> Result<EvidenceInput, Failure> {
+pub(super) fn evidence(kind: proto::evidence::Kind) -> Result<EvidenceInput, Failure> {
     match kind {
         proto::evidence::Kind::Android(sent) => {
             let chain = android::Chain::from_der(sent.certificate_chain);
@@ -52,9 +52,11 @@ pub(crate) fn create_challenge(
     let app = fields.app(&sent.app_id);
     let purpose = match sent.purpose() {
         proto::ChallengePurpose::Register => Some(ChallengePurpose::Register),
+        proto::ChallengePurpose::Reattest => Some(ChallengePurpose::Reattest),
+        proto::ChallengePurpose::Rotate => Some(ChallengePurpose::Rotate),
         proto::ChallengePurpose::Unspecified => None,
     };
-    let purpose = fields.take("purpose", purpose, "CHALLENGE_PURPOSE_REGISTER");
+    let purpose = fields.take("purpose", purpose, "one of the purposes");
     let subject = if sent.subject.is_empty() {
         Some(None)
     } else {
@@ -72,6 +74,7 @@ pub(crate) fn create_challenge(
 
 pub(crate) fn register_device(
     sent: proto::RegisterDeviceRequest,
+    by: Actor,
 ) -> Result<RegisterDevice, Failure> {
     let mut fields = Fields::default();
     let subject = fields.subject(&sent.subject);
@@ -86,6 +89,7 @@ pub(crate) fn register_device(
         challenge,
         evidence: evidence(kind)?,
         validate_only: sent.validate_only,
+        by,
     })
 }
 
@@ -110,7 +114,10 @@ pub(crate) fn get_device(sent: &proto::GetDeviceRequest) -> Result<DeviceId, Fai
     fields.finish(device)
 }
 
-pub(crate) fn revoke_device(sent: &proto::RevokeDeviceRequest) -> Result<RevokeDevice, Failure> {
+pub(crate) fn revoke_device(
+    sent: &proto::RevokeDeviceRequest,
+    by: Actor,
+) -> Result<RevokeDevice, Failure> {
     use proto::RevocationReason as Sent;
     let mut fields = Fields::default();
     let device = fields.device(&sent.device_id);
@@ -120,15 +127,17 @@ pub(crate) fn revoke_device(sent: &proto::RevokeDeviceRequest) -> Result<RevokeD
         Sent::Compromised => Some(RevocationReason::Compromised),
         Sent::UserRequest => Some(RevocationReason::UserRequest),
         Sent::Administrative => Some(RevocationReason::Administrative),
-        Sent::Unspecified => None,
+        // The service alone gives the last two.
+        Sent::Unspecified | Sent::Replaced | Sent::Reappraisal => None,
     };
-    let why = fields.take("reason", why, "one of the revocation reasons");
+    let why = fields.take("reason", why, "one of the reasons a person can give");
     let validate_only = sent.validate_only;
     let request = (|| {
         Some(RevokeDevice {
             device: device?,
             why: why?,
             validate_only,
+            by,
         })
     })();
     fields.finish(request)

@@ -16,7 +16,7 @@ use crate::id::{DeviceId, SessionId};
 use crate::policy::{Posture, TrustLevel};
 use crate::reason::Reason;
 use crate::session::{
-    Device, DeviceState, RefreshOutcome, Requirements, RevocationReason, Session,
+    Device, DeviceState, RefreshOutcome, Requirements, RevocationReason, Session, SuspensionReason,
 };
 use crate::time::Timestamp;
 use crate::token::access::VerifiedClaims;
@@ -153,16 +153,29 @@ fn posture(posture: &Posture) -> proto::Posture {
 
 pub(crate) fn device(device: &Device) -> proto::Device {
     use proto::RevocationReason as Why;
-    let (state, revoked) = match device.state {
-        DeviceState::Active => (proto::DeviceState::Active, None),
-        DeviceState::Revoked { at, why } => (proto::DeviceState::Revoked, Some((at, why))),
+    use proto::SuspensionReason as Hold;
+    let (state, suspended, revoked) = match device.state {
+        DeviceState::Active => (proto::DeviceState::Active, None, None),
+        DeviceState::Suspended { at, why } => {
+            (proto::DeviceState::Suspended, Some((at, why)), None)
+        }
+        DeviceState::Revoked { at, why } => (proto::DeviceState::Revoked, None, Some((at, why))),
     };
+    let hold = suspended.map_or(Hold::Unspecified, |(_, why)| match why {
+        SuspensionReason::Mislaid => Hold::Mislaid,
+        SuspensionReason::Investigation => Hold::Investigation,
+        SuspensionReason::Administrative => Hold::Administrative,
+        SuspensionReason::Reappraisal => Hold::Reappraisal,
+    });
+    let id = |id: Option<DeviceId>| id.map_or_else(String::new, |id| id.to_string());
     let why = revoked.map_or(Why::Unspecified, |(_, why)| match why {
         RevocationReason::Lost => Why::Lost,
         RevocationReason::Stolen => Why::Stolen,
         RevocationReason::Compromised => Why::Compromised,
         RevocationReason::UserRequest => Why::UserRequest,
         RevocationReason::Administrative => Why::Administrative,
+        RevocationReason::Replaced => Why::Replaced,
+        RevocationReason::Reappraisal => Why::Reappraisal,
     });
     proto::Device {
         device_id: device.id.to_string(),
@@ -171,13 +184,22 @@ pub(crate) fn device(device: &Device) -> proto::Device {
         platform: platform(&device.posture).into(),
         state: state.into(),
         trust_level: trust_level(device.trust_level).into(),
-        key_thumbprint: device.key.to_string(),
+        key_thumbprint: device.key.thumbprint().to_string(),
         session_key_thumbprint: device.session_key.to_string(),
         create_time: Some(timestamp(device.registered_at)),
         attest_time: Some(timestamp(device.attested_at)),
         revoke_time: revoked.map(|(at, _)| timestamp(at)),
         revocation_reason: why.into(),
         posture: Some(posture(&device.posture)),
+        suspend_time: suspended.map(|(at, _)| timestamp(at)),
+        suspension_reason: hold.into(),
+        doubt: device.doubt.map_or("", Reason::as_str).to_owned(),
+        predecessor_device_id: id(device.lineage.predecessor),
+        successor_device_id: id(device.lineage.successor),
+        lineage_time: Some(timestamp(device.lineage.since)),
+        attestation_serials: device.chain_serials.clone(),
+        reattest_by_time: None,
+        receipt: None,
     }
 }
 
@@ -253,6 +275,7 @@ pub(crate) fn grant(grant: &Grant, next_nonce: String) -> proto::Grant {
         next_nonce,
         scopes: grant.scopes.iter().cloned().collect(),
         trust_level: trust_level(grant.trust_level).into(),
+        reattest_by_time: grant.reattest_by.map(timestamp),
     }
 }
 

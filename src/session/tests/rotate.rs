@@ -1,8 +1,16 @@
 use super::*;
-use crate::session::{EndReason, RefreshOutcome, Rotation, rotate};
+use crate::session::{EndReason, Presented, RefreshOutcome, Rotation, rotate};
 
 /// The secret in use, another than the one the session was opened under.
 const IN_USE: KeyTag = KeyTag::from_bytes([2; 4]);
+
+fn presenting(generation: u32) -> Presented {
+    Presented {
+        generation,
+        key: key(&PHONE_KEY),
+        refresh_key: IN_USE,
+    }
+}
 
 /// What a table row expects: the outcome and the generation afterwards, or a reuse.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,7 +27,7 @@ fn present(session: &Session, presented: u32, at: Timestamp) -> Row {
     assert_ne!(noted, IN_USE);
     match rotate(
         session,
-        (presented, IN_USE),
+        presenting(presented),
         world.surroundings(),
         &policy(),
         at,
@@ -102,7 +110,7 @@ fn the_last_generation_has_no_successor_and_wraps_to_nothing() {
         let world = World::whole();
         let seen = rotate(
             &session,
-            (u32::MAX, IN_USE),
+            presenting(u32::MAX),
             world.surroundings(),
             &policy(),
             now(),
@@ -118,7 +126,7 @@ fn a_rotation_moves_generation_secret_and_idle_expiry_and_nothing_else() {
     for (presented, generation) in [(5, 6), (9, 10)] {
         let rotation = rotate(
             &session(),
-            (presented, IN_USE),
+            presenting(presented),
             world.surroundings(),
             &policy(),
             later,
@@ -145,7 +153,13 @@ fn no_rotation_extends_the_absolute_expiry() {
     };
     let last = session.expires_at.before(MILLISECOND);
     let world = World::whole();
-    let rotation = rotate(&session, (5, IN_USE), world.surroundings(), &policy(), last);
+    let rotation = rotate(
+        &session,
+        presenting(5),
+        world.surroundings(),
+        &policy(),
+        last,
+    );
     let Ok(Rotation::Granted { session: seen, .. }) = rotation else {
         panic!("refused");
     };
@@ -161,7 +175,13 @@ fn a_retry_changes_nothing_at_all() {
         outcome: RefreshOutcome::Retry,
         session: session(),
     };
-    let seen = rotate(&session(), (4, IN_USE), world.surroundings(), &policy(), at);
+    let seen = rotate(
+        &session(),
+        presenting(4),
+        world.surroundings(),
+        &policy(),
+        at,
+    );
     assert_eq!(seen, Ok(expected));
 }
 
@@ -175,7 +195,7 @@ fn where_policy_only_reports_a_reuse_the_session_stays_as_it_is() {
     for presented in [0, 3] {
         let seen = rotate(
             &session(),
-            (presented, IN_USE),
+            presenting(presented),
             world.surroundings(),
             &policy,
             now(),
@@ -199,7 +219,7 @@ fn liveness_comes_before_every_row_of_the_table() {
     for presented in [0, 3, 4, 5, 6, u32::MAX] {
         let seen = rotate(
             &session(),
-            (presented, IN_USE),
+            presenting(presented),
             world.surroundings(),
             &policy(),
             now(),
@@ -218,7 +238,7 @@ fn a_device_that_has_to_attest_again_gets_nothing_not_even_a_retry() {
         let present = |at| {
             rotate(
                 &session(),
-                (presented, IN_USE),
+                presenting(presented),
                 world.surroundings(),
                 &policy,
                 at,

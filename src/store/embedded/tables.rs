@@ -155,7 +155,11 @@ impl<'t> Tables<'t> {
             self.keep_claim(claim, &ended)?;
             claims.push(ended.unwrap_or(Claimed::Granted));
         }
-        Ok(Ok(Admitted { records, claims }))
+        Ok(Ok(Admitted {
+            records,
+            claims,
+            ..Admitted::default()
+        }))
     }
 
     /// Checks everything, then writes.

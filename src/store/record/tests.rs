@@ -9,11 +9,15 @@ use proptest::strategy::ValueTree as _;
 
 use super::*;
 use crate::id::{AppId, Bucket, DeviceId, SessionId, Subject};
-use crate::key::Thumbprint;
+use crate::key::{PublicKey, Thumbprint};
 use crate::key_directory::generate_files;
 use crate::policy::{AndroidPosture, ApplePosture, Posture, TrustLevel};
+use crate::reason::Reason;
 use crate::secret::Secret;
-use crate::session::{DeviceState, EndReason, RevocationReason, SessionEntry, SessionState};
+use crate::session::{
+    DeviceState, EndReason, Lineage, RevocationReason, SessionEntry, SessionState, SuspensionReason,
+};
+use crate::simulator::{Curve, SoftKey};
 use crate::store::{OperationId, keys};
 use crate::time::Timestamp;
 
@@ -33,6 +37,13 @@ static ROTATED: LazyLock<Keyring> = LazyLock::new(|| {
         .filter(|(name, _)| name.starts_with("secret"));
     let all: Vec<File> = OLD_FILES.iter().cloned().chain(new).collect();
     Keyring::from_pem(&all).unwrap()
+});
+static POINTS: LazyLock<Vec<PublicKey>> = LazyLock::new(|| {
+    let point = |_| {
+        let key = SoftKey::generate(Curve::P256).unwrap();
+        PublicKey::from_sec1(key.public_point()).unwrap()
+    };
+    (0..4).map(point).collect()
 });
 static FOREIGN: LazyLock<Keyring> = LazyLock::new(|| Keyring::from_pem(&files(1)).unwrap());
 
@@ -81,14 +92,46 @@ fn trust_level() -> impl Strategy<Value = TrustLevel> {
 }
 
 fn device_state() -> impl Strategy<Value = DeviceState> {
-    use RevocationReason::{Administrative, Compromised, Lost, Stolen, UserRequest};
-    let reasons = vec![Lost, Stolen, Compromised, UserRequest, Administrative];
-    option::of((at(), prop::sample::select(reasons))).prop_map(|revoked| {
-        revoked.map_or(DeviceState::Active, |(at, why)| DeviceState::Revoked {
-            at,
-            why,
-        })
-    })
+    let reasons = {
+        use RevocationReason::{
+            Administrative, Compromised, Lost, Reappraisal, Replaced, Stolen, UserRequest,
+        };
+        vec![
+            Lost,
+            Stolen,
+            Compromised,
+            UserRequest,
+            Administrative,
+            Replaced,
+            Reappraisal,
+        ]
+    };
+    let holds = {
+        use SuspensionReason::{Administrative, Investigation, Mislaid, Reappraisal};
+        vec![Mislaid, Investigation, Administrative, Reappraisal]
+    };
+    prop_oneof![
+        Just(DeviceState::Active),
+        (at(), prop::sample::select(holds))
+            .prop_map(|(at, why)| DeviceState::Suspended { at, why }),
+        (at(), prop::sample::select(reasons))
+            .prop_map(|(at, why)| DeviceState::Revoked { at, why }),
+    ]
+}
+
+/// Some point on the curve: making a key for each case takes too long.
+fn point() -> impl Strategy<Value = PublicKey> {
+    prop::sample::select(POINTS.clone())
+}
+
+prop_compose! {
+    fn lineage()(
+        since in at(),
+        predecessor in option::of(device_id()),
+        successor in option::of(device_id()),
+    ) -> Lineage {
+        Lineage { since, predecessor, successor }
+    }
 }
 
 fn session_state() -> impl Strategy<Value = SessionState> {
@@ -138,17 +181,22 @@ prop_compose! {
     fn device()(
         id in device_id(),
         (app, subject) in (app(), subject_name()),
-        (key, session_key) in (thumbprint(), thumbprint()),
+        (key, session_key) in (point(), thumbprint()),
         state in device_state(),
         epoch in any::<u64>(),
         trust_level in trust_level(),
         (registered_at, attested_at) in (at(), at()),
         posture in posture(),
         chain_serials in vec("[0-9a-f]{1,40}", 0..6),
+        issuer_keys in vec(any::<[u8; 32]>(), 0..6),
+        (moved_from, assertion_counter) in (option::of(thumbprint()), any::<u32>()),
+        doubt in option::of(prop::sample::select(Reason::ALL)),
+        lineage in lineage(),
     ) -> Device {
         Device {
             id, app, subject, key, session_key, state, epoch, trust_level,
-            registered_at, attested_at, posture, chain_serials,
+            registered_at, attested_at, posture, chain_serials, issuer_keys,
+            moved_from, assertion_counter, doubt, lineage,
         }
     }
 }

@@ -1,37 +1,21 @@
 //! The protobuf messages behind the records. Field numbers are for ever: a field is added, never
 //! reused, and a reader of an older version skips what it does not know.
 
+mod device;
+mod event;
+
+pub(super) use device::Device;
+pub(super) use event::Event;
+
 use std::collections::BTreeMap;
 
-use prost::{Enumeration, Message, Oneof};
+use prost::{Enumeration, Message};
 
 use crate::id::{AppId, DeviceId, SessionId, Subject as SubjectName};
 use crate::key::Thumbprint;
-use crate::policy::{self, TrustLevel};
 use crate::session::{self as domain, SessionEntry};
 use crate::time::Timestamp;
 use crate::token::KeyTag;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Enumeration)]
-#[repr(i32)]
-enum Trust {
-    Unknown = 0,
-    Provisional = 1,
-    AppAttest = 2,
-    Tee = 3,
-    StrongBox = 4,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Enumeration)]
-#[repr(i32)]
-enum Why {
-    Unknown = 0,
-    Lost = 1,
-    Stolen = 2,
-    Compromised = 3,
-    UserRequest = 4,
-    Administrative = 5,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Enumeration)]
 #[repr(i32)]
@@ -39,89 +23,6 @@ enum End {
     Unknown = 0,
     LoggedOut = 1,
     RefreshTokenReused = 2,
-}
-
-#[derive(Clone, PartialEq, Message)]
-#[prost(skip_debug)]
-pub(super) struct Device {
-    #[prost(bytes = "vec", tag = "1")]
-    id: Vec<u8>,
-    #[prost(string, tag = "2")]
-    app: String,
-    #[prost(string, tag = "3")]
-    subject: String,
-    #[prost(bytes = "vec", tag = "4")]
-    key: Vec<u8>,
-    #[prost(bytes = "vec", tag = "5")]
-    session_key: Vec<u8>,
-    #[prost(message, optional, tag = "6")]
-    revoked: Option<Revoked>,
-    #[prost(uint64, tag = "7")]
-    epoch: u64,
-    #[prost(enumeration = "Trust", tag = "8")]
-    trust_level: i32,
-    #[prost(int64, tag = "9")]
-    registered_at: i64,
-    #[prost(int64, tag = "10")]
-    attested_at: i64,
-    #[prost(oneof = "Posture", tags = "11, 12")]
-    posture: Option<Posture>,
-    #[prost(string, repeated, tag = "13")]
-    chain_serials: Vec<String>,
-}
-
-#[derive(Clone, Copy, PartialEq, Message)]
-#[prost(skip_debug)]
-struct Revoked {
-    #[prost(int64, tag = "1")]
-    at: i64,
-    #[prost(enumeration = "Why", tag = "2")]
-    why: i32,
-}
-
-#[derive(Clone, PartialEq, Oneof)]
-#[prost(skip_debug)]
-enum Posture {
-    #[prost(message, tag = "11")]
-    Android(AndroidPosture),
-    #[prost(message, tag = "12")]
-    Apple(ApplePosture),
-}
-
-#[derive(Clone, Copy, PartialEq, Message)]
-#[prost(skip_debug)]
-struct AndroidPosture {
-    #[prost(uint32, tag = "1")]
-    attestation_version: u32,
-    #[prost(bool, tag = "2")]
-    strongbox: bool,
-    #[prost(uint32, tag = "3")]
-    os_version: u32,
-    #[prost(uint32, tag = "4")]
-    os_patch_level: u32,
-    #[prost(uint32, tag = "5")]
-    vendor_patch_level: u32,
-    #[prost(uint32, tag = "6")]
-    boot_patch_level: u32,
-    #[prost(bool, tag = "7")]
-    self_signed_boot: bool,
-    #[prost(bool, tag = "8")]
-    remotely_provisioned: bool,
-}
-
-#[derive(Clone, PartialEq, Message)]
-#[prost(skip_debug)]
-struct ApplePosture {
-    #[prost(bool, tag = "1")]
-    development: bool,
-    #[prost(string, optional, tag = "2")]
-    os_version: Option<String>,
-    #[prost(string, optional, tag = "3")]
-    os_build: Option<String>,
-    #[prost(uint32, optional, tag = "4")]
-    validation_category: Option<u32>,
-    #[prost(string, optional, tag = "5")]
-    bundle_version: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -211,105 +112,6 @@ pub(super) struct Fleet {
 
 fn thumbprint(bytes: &[u8]) -> Option<Thumbprint> {
     bytes.try_into().ok().map(Thumbprint::from_bytes)
-}
-
-impl From<&domain::Device> for Device {
-    fn from(device: &domain::Device) -> Self {
-        Self {
-            id: device.id.as_bytes().to_vec(),
-            app: device.app.as_str().to_owned(),
-            subject: device.subject.expose().to_owned(),
-            key: device.key.as_bytes().to_vec(),
-            session_key: device.session_key.as_bytes().to_vec(),
-            revoked: match device.state {
-                domain::DeviceState::Active => None,
-                domain::DeviceState::Revoked { at, why } => Some(Revoked {
-                    at: at.as_millis(),
-                    why: Why::from(why).into(),
-                }),
-            },
-            epoch: device.epoch,
-            trust_level: Trust::from(device.trust_level).into(),
-            registered_at: device.registered_at.as_millis(),
-            attested_at: device.attested_at.as_millis(),
-            posture: Some(Posture::from(&device.posture)),
-            chain_serials: device.chain_serials.clone(),
-        }
-    }
-}
-
-impl Device {
-    pub(super) fn into_domain(self) -> Option<domain::Device> {
-        let state = match self.revoked {
-            None => domain::DeviceState::Active,
-            Some(revoked) => domain::DeviceState::Revoked {
-                at: Timestamp::from_millis(revoked.at),
-                why: revoked.why().into_domain()?,
-            },
-        };
-        Some(domain::Device {
-            id: DeviceId::from_bytes(&self.id).ok()?,
-            app: self.app.parse().ok()?,
-            subject: self.subject.parse().ok()?,
-            key: thumbprint(&self.key)?,
-            session_key: thumbprint(&self.session_key)?,
-            state,
-            epoch: self.epoch,
-            trust_level: self.trust_level().into_domain()?,
-            registered_at: Timestamp::from_millis(self.registered_at),
-            attested_at: Timestamp::from_millis(self.attested_at),
-            posture: self.posture?.into_domain(),
-            chain_serials: self.chain_serials,
-        })
-    }
-}
-
-impl From<&policy::Posture> for Posture {
-    fn from(posture: &policy::Posture) -> Self {
-        match posture {
-            policy::Posture::Android(android) => Self::Android(AndroidPosture {
-                attestation_version: android.attestation_version,
-                strongbox: android.strongbox,
-                os_version: android.os_version,
-                os_patch_level: android.os_patch_level,
-                vendor_patch_level: android.vendor_patch_level,
-                boot_patch_level: android.boot_patch_level,
-                self_signed_boot: android.self_signed_boot,
-                remotely_provisioned: android.remotely_provisioned,
-            }),
-            policy::Posture::Apple(apple) => Self::Apple(ApplePosture {
-                development: apple.development,
-                os_version: apple.os_version.clone(),
-                os_build: apple.os_build.clone(),
-                validation_category: apple.validation_category,
-                bundle_version: apple.bundle_version.clone(),
-            }),
-        }
-    }
-}
-
-impl Posture {
-    fn into_domain(self) -> policy::Posture {
-        match self {
-            Self::Android(android) => policy::Posture::Android(policy::AndroidPosture {
-                attestation_version: android.attestation_version,
-                strongbox: android.strongbox,
-                os_version: android.os_version,
-                os_patch_level: android.os_patch_level,
-                vendor_patch_level: android.vendor_patch_level,
-                boot_patch_level: android.boot_patch_level,
-                self_signed_boot: android.self_signed_boot,
-                remotely_provisioned: android.remotely_provisioned,
-            }),
-            Self::Apple(apple) => policy::Posture::Apple(policy::ApplePosture {
-                development: apple.development,
-                os_version: apple.os_version,
-                os_build: apple.os_build,
-                validation_category: apple.validation_category,
-                bundle_version: apple.bundle_version,
-            }),
-        }
-    }
 }
 
 impl From<&domain::Session> for Session {
@@ -436,54 +238,6 @@ impl Fleet {
             not_before: self.not_before.map(Timestamp::from_millis),
             apps: apps.collect::<Option<_>>()?,
         })
-    }
-}
-
-impl From<TrustLevel> for Trust {
-    fn from(level: TrustLevel) -> Self {
-        match level {
-            TrustLevel::Provisional => Self::Provisional,
-            TrustLevel::AppAttest => Self::AppAttest,
-            TrustLevel::Tee => Self::Tee,
-            TrustLevel::StrongBox => Self::StrongBox,
-        }
-    }
-}
-
-impl Trust {
-    const fn into_domain(self) -> Option<TrustLevel> {
-        match self {
-            Self::Unknown => None,
-            Self::Provisional => Some(TrustLevel::Provisional),
-            Self::AppAttest => Some(TrustLevel::AppAttest),
-            Self::Tee => Some(TrustLevel::Tee),
-            Self::StrongBox => Some(TrustLevel::StrongBox),
-        }
-    }
-}
-
-impl From<domain::RevocationReason> for Why {
-    fn from(why: domain::RevocationReason) -> Self {
-        match why {
-            domain::RevocationReason::Lost => Self::Lost,
-            domain::RevocationReason::Stolen => Self::Stolen,
-            domain::RevocationReason::Compromised => Self::Compromised,
-            domain::RevocationReason::UserRequest => Self::UserRequest,
-            domain::RevocationReason::Administrative => Self::Administrative,
-        }
-    }
-}
-
-impl Why {
-    const fn into_domain(self) -> Option<domain::RevocationReason> {
-        match self {
-            Self::Unknown => None,
-            Self::Lost => Some(domain::RevocationReason::Lost),
-            Self::Stolen => Some(domain::RevocationReason::Stolen),
-            Self::Compromised => Some(domain::RevocationReason::Compromised),
-            Self::UserRequest => Some(domain::RevocationReason::UserRequest),
-            Self::Administrative => Some(domain::RevocationReason::Administrative),
-        }
     }
 }
 

@@ -80,8 +80,8 @@ async fn refresh_until_answered(
     panic!("a thousand attempts in vain");
 }
 
-async fn lost_answers_log_nobody_out(mut world: World) {
-    world.policy_mut(BANK).on_refresh_reuse = ReuseRule::Report;
+async fn lost_answers_log_nobody_out(world: World) {
+    world.change_policy(BANK, |policy| policy.on_refresh_reuse = ReuseRule::Report);
     let phone = world.registered(Kind::Android, "user-1").await;
     let mut refreshed = 0;
     for percent in [1, 5, 10, 20, 30] {
@@ -141,8 +141,8 @@ async fn a_store_that_is_away_says_neither_yes_nor_no(world: World) {
     assert_eq!(seen.outcome, RefreshOutcome::Rotated);
 }
 
-async fn each_lost_answer_of_a_registration_can_be_retried(mut world: World) {
-    world.policy_mut(BANK).devices_per_subject_max = 100;
+async fn each_lost_answer_of_a_registration_can_be_retried(world: World) {
+    world.change_policy(BANK, |policy| policy.devices_per_subject_max = 100);
     world.store.lose(40);
     for number in 0..40 {
         let mut phone = world.phone(Kind::BOTH[number % 2], "user-1");

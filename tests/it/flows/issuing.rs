@@ -135,8 +135,8 @@ async fn a_phone_with_a_wrong_clock_needs_a_nonce(world: World) {
     assert_eq!(seen, Err(Reason::ProofNonceStale));
 }
 
-async fn where_a_nonce_is_required_none_goes_without(mut world: World) {
-    world.policy_mut(BANK).proof.nonce = NonceRule::Required;
+async fn where_a_nonce_is_required_none_goes_without(world: World) {
+    world.change_policy(BANK, |policy| policy.proof.nonce = NonceRule::Required);
     let phone = world.registered(Kind::Android, "user-1").await;
     let mut opening = world.opening(&phone, &["accounts"]);
     opening.proof = Secret::new(phone.sign(&Dpop::new("POST", OWN, world.now()).unwrap()));
@@ -274,10 +274,11 @@ async fn a_lost_answer_finds_its_own_session(world: World) {
     assert!(world.refresh(&phone, &first.refresh_token).await.is_ok());
 }
 
-async fn pages_go_on_when_what_they_showed_was_ended(mut world: World) {
-    let policy = world.policy_mut(BANK);
-    policy.sessions_per_device_max = 10;
-    policy.sessions_per_subject_max = 10;
+async fn pages_go_on_when_what_they_showed_was_ended(world: World) {
+    world.change_policy(BANK, |policy| {
+        policy.sessions_per_device_max = 10;
+        policy.sessions_per_subject_max = 10;
+    });
     let phone = world.registered(Kind::Android, "user-1").await;
     for _ in 0..7 {
         world.issue(&phone).await.unwrap();

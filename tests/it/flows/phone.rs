@@ -60,6 +60,19 @@ impl Phone {
         self.device.session_key().unwrap()
     }
 
+    /// A second handle on the key that signs proofs, for when the phone has gone on to another.
+    pub(super) fn key_kept(&self) -> SoftKey {
+        let pkcs8 = self.key().to_pkcs8().unwrap();
+        SoftKey::from_pkcs8(Curve::P256, pkcs8.expose()).unwrap()
+    }
+
+    pub(super) fn apple(&mut self) -> &mut assay::simulator::apple::Phone {
+        match &mut self.device {
+            Device::Apple(phone) => phone,
+            Device::Android { .. } => panic!("not an iPhone"),
+        }
+    }
+
     pub(super) fn evidence(
         &mut self,
         challenge: &[u8],

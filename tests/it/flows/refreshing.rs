@@ -137,8 +137,8 @@ async fn a_token_used_twice_ends_its_session_and_no_other(world: World) {
     assert_eq!(world.sessions(&phone.subject).await.len(), 1);
 }
 
-async fn where_policy_only_reports_a_reuse_the_session_goes_on(mut world: World) {
-    world.policy_mut(BANK).on_refresh_reuse = ReuseRule::Report;
+async fn where_policy_only_reports_a_reuse_the_session_goes_on(world: World) {
+    world.change_policy(BANK, |policy| policy.on_refresh_reuse = ReuseRule::Report);
     let (phone, grant) = session_of(&world, Kind::Android).await;
     let (_, second) = outcome(&world, &phone, &grant.refresh_token).await.unwrap();
     let (_, third) = outcome(&world, &phone, &second).await.unwrap();

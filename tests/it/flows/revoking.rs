@@ -103,6 +103,7 @@ async fn revoking_again_changes_nothing(world: World) {
         device: phone.id(),
         why: RevocationReason::Administrative,
         validate_only: false,
+        by: caller(),
     };
     let second = revoke_device::run(&world.engine, again).await.unwrap();
     assert_eq!(second.device, first.device);
@@ -121,6 +122,7 @@ async fn a_trial_revokes_nothing(world: World) {
         device: phone.id(),
         why: RevocationReason::Lost,
         validate_only: true,
+        by: caller(),
     };
     let before = world.trips();
     let seen = revoke_device::run(&world.engine, trial).await.unwrap();

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use assay::id::Bucket;
-use assay::store::{Admission, Admitted, ChangeSet, Committed, Cursor, Store, StoreError};
+use assay::store::{
+    Admission, Admitted, ChangeSet, Committed, Cursor, IndexRange, Store, StoreError,
+};
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
@@ -169,6 +171,10 @@ impl Store for Watched {
         limit: usize,
     ) -> Result<Vec<(Cursor, Vec<u8>)>, StoreError> {
         self.inner.follow(bucket, after, limit).await
+    }
+
+    async fn page(&self, ranges: Vec<IndexRange>) -> Result<Vec<Vec<Vec<u8>>>, StoreError> {
+        self.inner.page(ranges).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -5,13 +5,14 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use assay::attestation::roots::{AndroidRoots, AppleRoots, Roots};
 use assay::attestation::status_list::StatusList;
 use assay::attestation::{AndroidApp, AppIdentity, AppleApp, apple};
 use assay::flow::{
-    App, Engine, Failure, Grant, PageRequest, create_challenge, end_session, introspect_token,
-    issue_session, list_devices, list_sessions, refresh_session, register_device, revoke_device,
-    verify_request,
+    App, Apps, Engine, Failure, Grant, PageRequest, create_challenge, end_session,
+    introspect_token, issue_session, list_devices, list_sessions, refresh_session, register_device,
+    revoke_device, verify_request,
 };
 use assay::id::{AppId, DeviceId, SessionId, Subject};
 use assay::key_directory::generate_files;
@@ -21,7 +22,7 @@ use assay::policy::{
 };
 use assay::reason::Reason;
 use assay::secret::Secret;
-use assay::session::{Device, Requirements, RevocationReason, Session, Standing};
+use assay::session::{Actor, Device, Requirements, RevocationReason, Session, Standing};
 use assay::simulator::Authorities;
 use assay::simulator::proof::Dpop;
 use assay::store::embedded::Embedded;
@@ -50,6 +51,11 @@ pub(super) const ACCESS: Duration = Duration::from_secs(300);
 pub(super) const CHALLENGE: Duration = Duration::from_secs(300);
 
 const PUBLIC_URL: &str = "https://assay.example";
+
+/// Who asks for everything here.
+pub(super) fn caller() -> Actor {
+    Actor::caller("spiffe://example/tests".into())
+}
 
 pub(super) fn start() -> Timestamp {
     Timestamp::parse_rfc3339("2026-11-22T04:00:00.123Z").unwrap()
@@ -175,12 +181,16 @@ impl World {
             apple: AppleRoots::from_pem(&AUTHORITIES.apple_root_pem()).unwrap(),
         };
         let engine = Engine {
-            apps: [BANK, SHOP].map(|name| (app_id(name), an_app())).into(),
+            apps: ArcSwap::from_pointee(
+                [BANK, SHOP]
+                    .map(|name| (app_id(name), Arc::new(an_app())))
+                    .into(),
+            ),
             keyring: Keyring::from_pem(&KEY_FILES).unwrap(),
             store: Arc::<Watched>::clone(&store),
             clock,
             roots,
-            status_list: Some(StatusList::empty()),
+            status_list: ArcSwap::from_pointee(Some(StatusList::empty())),
             issuer: PUBLIC_URL.to_owned(),
             public_url: format!("{PUBLIC_URL}/"),
             revocation_durability: Durability::Local,
@@ -197,16 +207,23 @@ impl World {
         self.engine.keyring = Keyring::from_pem(&files).unwrap();
     }
 
-    pub(super) fn policy_mut(&mut self, app: &str) -> &mut AppPolicy {
-        &mut self.engine.apps.get_mut(&app_id(app)).unwrap().policy
+    /// Changes an app, as a new configuration does.
+    pub(super) fn change_app(&self, app: &str, change: impl FnOnce(&mut App)) {
+        let mut apps = Apps::clone(&self.engine.apps.load());
+        change(Arc::make_mut(apps.get_mut(&app_id(app)).unwrap()));
+        self.engine.apps.store(Arc::new(apps));
+    }
+
+    pub(super) fn change_policy(&self, app: &str, change: impl FnOnce(&mut AppPolicy)) {
+        self.change_app(app, |app| change(&mut app.policy));
     }
 
     pub(super) fn disable(&mut self, app: &str) {
-        self.engine.apps.get_mut(&app_id(app)).unwrap().standing = Standing::Disabled;
+        self.change_app(app, |app| app.standing = Standing::Disabled);
     }
 
     pub(super) fn enable(&mut self, app: &str) {
-        self.engine.apps.get_mut(&app_id(app)).unwrap().standing = Standing::Enabled;
+        self.change_app(app, |app| app.standing = Standing::Enabled);
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -233,9 +250,18 @@ impl World {
     }
 
     pub(super) fn challenge(&self, app: &str, subject: Option<&Subject>) -> Vec<u8> {
+        self.challenge_to(ChallengePurpose::Register, app, subject)
+    }
+
+    pub(super) fn challenge_to(
+        &self,
+        purpose: ChallengePurpose,
+        app: &str,
+        subject: Option<&Subject>,
+    ) -> Vec<u8> {
         let request = create_challenge::CreateChallenge {
             app: app_id(app),
-            purpose: ChallengePurpose::Register,
+            purpose,
             subject: subject.cloned(),
         };
         create_challenge::run(&self.engine, &request).unwrap().bytes
@@ -259,6 +285,7 @@ impl World {
             evidence: phone.evidence(&challenge, app, self.now()),
             challenge,
             validate_only: false,
+            by: caller(),
         }
     }
 
@@ -379,6 +406,7 @@ impl World {
             device,
             why: RevocationReason::Stolen,
             validate_only: false,
+            by: caller(),
         };
         reason(revoke_device::run(&self.engine, request).await)
     }

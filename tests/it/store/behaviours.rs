@@ -433,7 +433,7 @@ async fn a_claim_is_never_taken_for_a_record(store: Arc<dyn Store>) {
     assert_eq!(make(&*store, claim("c:1", "me")).await, Claimed::Granted);
     let ask = Admission {
         load: vec![key("c:1")],
-        claim: Vec::new(),
+        ..Admission::default()
     };
     let damaged = StoreError::Unavailable("a stored record is damaged".to_owned());
     assert_eq!(store.admit(ask).await.map(|_| ()), Err(damaged));
@@ -460,6 +460,7 @@ async fn one_admission_spans_buckets(store: Arc<dyn Store>) {
                 ..claim("", "me")
             })
             .to_vec(),
+        ..Admission::default()
     };
     let admitted = store.admit(ask).await.unwrap();
     let values = admitted.records.into_iter().map(|r| r.map(|r| r.value));
@@ -474,6 +475,7 @@ async fn an_admission_claims_and_loads(store: Arc<dyn Store>) {
     let ask = Admission {
         load: vec![key("s:0"), key("s:1")],
         claim: vec![claim("c:1", "me"), claim("c:2", "me"), claim("c:2", "she")],
+        ..Admission::default()
     };
     let admitted = store.admit(ask).await.unwrap();
     assert_eq!(admitted.records[0], None);
@@ -552,7 +554,7 @@ async fn requests_beyond_the_limits_are_refused(store: Arc<dyn Store>) {
     }
     let greedy = Admission {
         load: vec![key("s:1"); LOADS_MAX + 1],
-        claim: Vec::new(),
+        ..Admission::default()
     };
     let refused = store.admit(greedy).await;
     assert!(matches!(refused, Err(StoreError::Invalid(_))));

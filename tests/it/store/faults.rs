@@ -30,7 +30,7 @@ fn is_unknown<T>(outcome: &Result<T, StoreError>) -> bool {
 fn asking(name: &str) -> Admission {
     Admission {
         load: vec![key(name)],
-        claim: Vec::new(),
+        ..Admission::default()
     }
 }
 

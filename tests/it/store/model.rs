@@ -202,6 +202,7 @@ impl History {
         let ask = Admission {
             load: loads.iter().map(|name| self.key("s", *name)).collect(),
             claim: self.claims(claims),
+            ..Admission::default()
         };
         let admitted = self.store.admit(ask.clone()).await.unwrap();
         let records = ask

@@ -1,0 +1,38 @@
+//! Where a device can be found by something else than its id. Written in the commit that writes the
+//! device, in the same bucket, so an index never lacks a device that exists.
+
+use crate::session::Device;
+use crate::store::{IndexChange, Key, Presence, keys};
+
+/// The index changes that go with a device's record as it is written now, where `before` is the
+/// record that was loaded.
+pub(super) fn changes(before: Option<&Device>, now: &Device) -> Vec<IndexChange> {
+    let stays = places(now);
+    let left = before.map(places).unwrap_or_default();
+    let left = left.into_iter().filter(|key| !stays.contains(key));
+    let change = |key, presence| IndexChange {
+        key,
+        member: now.id.as_bytes().to_vec(),
+        presence,
+    };
+    let left: Vec<_> = left.map(|key| change(key, Presence::Absent)).collect();
+    let stays = stays.iter().cloned();
+    stays
+        .map(|key| change(key, Presence::Present))
+        .chain(left)
+        .collect()
+}
+
+/// The indexes a device is in: all devices, those with each certificate above the leaf (the leaf of
+/// every Android device has serial number 1), those of the attestation key.
+fn places(device: &Device) -> Vec<Key> {
+    let bucket = device.id.bucket();
+    let mut places = vec![keys::devices(bucket)];
+    let serials = device.chain_serials.iter().skip(1);
+    places.extend(serials.map(|serial| keys::devices_by_serial(bucket, serial)));
+    let key = device.issuer_keys.first();
+    places.extend(key.map(|key| keys::devices_by_attestation_key(bucket, key)));
+    places.sort_unstable();
+    places.dedup();
+    places
+}

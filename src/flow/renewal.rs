@@ -1,0 +1,261 @@
+//! What ReattestDevice and RotateDeviceKey share: a device gets new keys or fresh evidence, and a
+//! session of it goes on.
+
+use std::collections::BTreeSet;
+
+use super::grant::{Grant, mint};
+use super::state::{Changes, Loaded, Place, State, keep_for, proof_claim, settle, used_challenge};
+use super::{App, Engine, Failure, index};
+use crate::id::DeviceId;
+use crate::proof::dpop;
+use crate::proof::{Body, ProofExpectation, VerifiedProof};
+use crate::reason::Reason;
+use crate::secret::Secret;
+use crate::session::{Actor, Device, EventKind, RefreshOutcome, Renewal, Session, rekey, renew};
+use crate::store::{Claim, Claimed, Durability, keys};
+use crate::time::Timestamp;
+use crate::token::challenge::VerifiedChallenge;
+use crate::token::refresh::{self, VerifiedRefresh};
+
+/// What a device's old key says to a new one.
+#[derive(Debug, Clone)]
+pub struct KeyRotation {
+    /// The proof by the key that signed proofs until now.
+    pub proof: Secret<String>,
+    /// The refresh token of the session that goes on.
+    pub refresh_token: Option<Secret<String>>,
+}
+
+/// The answer.
+#[derive(Debug, Clone)]
+pub struct Renewed {
+    /// The device as it is now.
+    pub device: Device,
+    /// The session that goes on.
+    pub grant: Option<Grant>,
+}
+
+/// A rotation of which proof and token are authentic.
+pub(super) struct Vouched {
+    proof: VerifiedProof,
+    token: Option<VerifiedRefresh>,
+}
+
+impl Vouched {
+    /// The key that vouches.
+    pub(super) const fn by(&self) -> crate::key::Thumbprint {
+        *self.proof.thumbprint()
+    }
+}
+
+/// The device as it is before, for knowing its app, subject and keys. One trip.
+///
+/// # Errors
+/// `RESOURCE_NOT_FOUND`, `APP_DISABLED`, `STATE_STORE_UNAVAILABLE`.
+pub(super) async fn known(
+    engine: &Engine,
+    id: &DeviceId,
+) -> Result<(Device, std::sync::Arc<App>), Failure> {
+    let loaded = engine.load_one::<Device>(keys::device(id)).await?;
+    let device = loaded.value.ok_or(Reason::ResourceNotFound)?;
+    let app = engine.app(&device.app)?;
+    Ok((device, app))
+}
+
+/// Checks what the old key says: a proof for this RPC that names the new session key, and the token
+/// of a session bound to the same old key.
+///
+/// # Errors
+/// The reasons of proofs and refresh tokens; `PROOF_TARGET_MISMATCH` when it names another new key.
+pub(super) fn vouched(
+    engine: &Engine,
+    (app, method): (&App, &str),
+    rotation: &KeyRotation,
+    new_key: crate::key::Thumbprint,
+    now: Timestamp,
+) -> Result<Vouched, Failure> {
+    let proof = dpop::parse(rotation.proof.expose())?;
+    let token = rotation.refresh_token.as_ref();
+    let token = token.map(|token| {
+        let token = refresh::parse(token.expose())?;
+        token.verify(&engine.keyring, proof.thumbprint(), now)
+    });
+    let token = token.transpose()?;
+    let uris = engine.proof_uris(app, method);
+    let expected = ProofExpectation {
+        method: "POST",
+        uris: &uris,
+        // Whether it is the device's is decided on the record as it is then.
+        key: None,
+        access_token: None,
+        body: Body::Unknown,
+        freshness: engine.freshness(app),
+    };
+    let proof = proof.verify(&expected, now)?;
+    if proof.new_key() != Some(new_key) {
+        return Err(Reason::ProofTargetMismatch.into());
+    }
+    Ok(Vouched { proof, token })
+}
+
+/// What is to be done, verified as far as it can be without the newest records.
+pub(super) struct Task<'a> {
+    pub(super) app: &'a App,
+    /// The device as it was known when everything was verified.
+    pub(super) known: &'a Device,
+    pub(super) challenge: &'a VerifiedChallenge,
+    pub(super) renewal: Renewal,
+    pub(super) vouched: Option<Vouched>,
+    /// Who asks; nobody: check everything, store nothing.
+    pub(super) by: Option<&'a Actor>,
+    pub(super) now: Timestamp,
+}
+
+/// Renews the device. Two trips, besides the one that made it known.
+///
+/// The challenge and the new keys are claimed for the device as in a registration.
+pub(super) async fn settle_renewal(engine: &Engine, task: &Task<'_>) -> Result<Renewed, Failure> {
+    let claims = claims(task)?;
+    settle(|| attempt(engine, task, &claims)).await
+}
+
+async fn attempt(
+    engine: &Engine,
+    task: &Task<'_>,
+    claims: &[(Claim, Reason)],
+) -> Result<Option<Renewed>, Failure> {
+    let place = Place {
+        device: task.known.id,
+        subject: engine.keyring.subject_tag(&task.known.subject),
+    };
+    let token = task.vouched.as_ref().and_then(|vouched| vouched.token);
+    if token.is_some_and(|token| token.claims().device != task.known.id) {
+        return Err(Reason::TokenInvalid.into());
+    }
+    let session = token.map(|token| token.claims().session);
+    let made = claims.iter().map(|(claim, _)| claim.clone()).collect();
+    let (state, record, claimed) = engine.load(place, session, made).await?;
+    for (claim, (_, refusal)) in claimed.iter().zip(claims) {
+        if let Claimed::Taken { .. } = claim {
+            return Err((*refusal).into());
+        }
+    }
+    let before = state.device.value.as_ref();
+    let before = before.ok_or(Reason::ResourceNotFound)?;
+    let device = renew(before, task.renewal.clone(), task.now)?;
+    let session = match token.zip(record.as_ref()) {
+        None => None,
+        Some((token, record)) => Some(go_on(engine, task, (&state, record), (&token, &device))?),
+    };
+    let grant = match &session {
+        None => None,
+        Some((_, session)) => Some(grant(engine, task, session, &device)?),
+    };
+    let Some(by) = task.by else {
+        return Ok(Some(Renewed { device, grant }));
+    };
+    let mut items = vec![
+        state.device.put(engine, &device, None)?,
+        state.subject.keep(),
+        state.fleet.keep(),
+    ];
+    if let Some((record, (outcome, session))) = record.as_ref().zip(session.as_ref()) {
+        items.push(match outcome {
+            RefreshOutcome::Retry if !changed(before, &device) => record.keep(),
+            RefreshOutcome::Retry | RefreshOutcome::Rotated | RefreshOutcome::Healed => {
+                record.put(engine, session, Some(keep_for(session, task.now)))?
+            }
+        });
+    }
+    let changes = Changes {
+        items,
+        claims: Vec::new(),
+        index: index::changes(Some(before), &device),
+        events: events(task, before, &device, by),
+    };
+    let bucket = device.id.bucket();
+    let done = engine.commit(bucket, changes, Durability::Local).await?;
+    Ok(done.map(|_| Renewed { device, grant }))
+}
+
+/// The session under the new key.
+fn go_on(
+    engine: &Engine,
+    task: &Task<'_>,
+    (state, record): (&State, &Loaded<Session>),
+    (token, device): (&VerifiedRefresh, &Device),
+) -> Result<(RefreshOutcome, Session), Failure> {
+    let session = record.value.as_ref().ok_or(Reason::SessionRevoked)?;
+    let mut surroundings = state.surroundings(task.app.standing);
+    surroundings.device = Some(device);
+    let presented = engine.presented(token);
+    let policy = &task.app.policy;
+    Ok(rekey(session, presented, surroundings, policy, task.now)?)
+}
+
+fn grant(
+    engine: &Engine,
+    task: &Task<'_>,
+    session: &Session,
+    device: &Device,
+) -> Result<Grant, Failure> {
+    let policy = &task.app.policy;
+    let scopes = session.narrow(&BTreeSet::new(), device.trust_level, policy)?;
+    mint(
+        engine,
+        task.app,
+        (session.clone(), device),
+        scopes,
+        task.now,
+    )
+}
+
+fn changed(before: &Device, now: &Device) -> bool {
+    before.key != now.key || before.session_key != now.session_key
+}
+
+fn events(
+    task: &Task<'_>,
+    before: &Device,
+    now: &Device,
+    by: &Actor,
+) -> Vec<crate::session::Event> {
+    let mut kinds = Vec::new();
+    if changed(before, now) {
+        kinds.push(EventKind::DeviceKeyRotated);
+    }
+    if task.renewal.found.is_some() {
+        kinds.push(EventKind::DeviceReattested);
+    }
+    if before.state != now.state {
+        kinds.push(EventKind::DeviceResumed);
+    }
+    let event = |kind| now.event(kind, String::new(), by, task.now);
+    kinds.into_iter().map(event).collect()
+}
+
+/// Each claim with the refusal when another has it: the challenge, the keys that are new, the proof.
+fn claims(task: &Task<'_>) -> Result<Vec<(Claim, Reason)>, Failure> {
+    if task.by.is_none() {
+        return Ok(Vec::new());
+    }
+    let owner = task.known.id.as_bytes().to_vec();
+    let challenge = used_challenge(task.challenge, owner.clone(), task.now);
+    let mut claims = vec![(challenge, Reason::ChallengeAlreadyUsed)];
+    let mut new_keys = vec![task.renewal.key.thumbprint(), task.renewal.session_key];
+    new_keys.dedup();
+    let had = [task.known.key.thumbprint(), task.known.session_key];
+    for key in new_keys.iter().filter(|key| !had.contains(key)) {
+        let claim = Claim {
+            key: keys::key_owner(key),
+            owner: owner.clone(),
+            live_for: None,
+        };
+        claims.push((claim, Reason::DeviceExists));
+    }
+    if let Some(vouched) = &task.vouched {
+        let claim = proof_claim(&vouched.proof, task.known.id.bucket(), task.now)?;
+        claims.push((claim, Reason::ProofReplayed));
+    }
+    Ok(claims)
+}

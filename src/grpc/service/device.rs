@@ -1,0 +1,146 @@
+//! DeviceService.
+
+use tonic::{Request, Response, Status};
+
+use super::{Services, actor, platform};
+use crate::flow::{
+    create_challenge, get_device, list_devices, reattest_device, register_device, revoke_device,
+    rotate_device_key,
+};
+use crate::grpc::proto::device_service_server::DeviceService;
+use crate::grpc::{proto, wire};
+
+#[tonic::async_trait]
+impl DeviceService for Services {
+    async fn create_challenge(
+        &self,
+        request: Request<proto::CreateChallengeRequest>,
+    ) -> Result<Response<proto::CreateChallengeResponse>, Status> {
+        let challenge = wire::create_challenge(request.into_inner())
+            .and_then(|request| create_challenge::run(&self.engine, &request))
+            .map_err(|failure| self.refuse(&failure))?;
+        Ok(self.answer(wire::challenge(challenge, self.engine.next_nonce())))
+    }
+
+    async fn register_device(
+        &self,
+        request: Request<proto::RegisterDeviceRequest>,
+    ) -> Result<Response<proto::RegisterDeviceResponse>, Status> {
+        let by = actor(&request);
+        let sent = request.into_inner();
+        let platform = platform(sent.evidence.as_ref());
+        let registered =
+            async { register_device::run(&self.engine, wire::register_device(sent, by)?).await };
+        let registered = registered.await;
+        if let Some(platform) = platform {
+            let refused = registered.as_ref().err().map(|failure| failure.reason);
+            self.metrics.verdict(platform, refused);
+        }
+        let registered = registered.map_err(|failure| self.refuse(&failure))?;
+        Ok(self.answer(wire::registered(&registered, self.engine.next_nonce())))
+    }
+
+    async fn get_device(
+        &self,
+        request: Request<proto::GetDeviceRequest>,
+    ) -> Result<Response<proto::GetDeviceResponse>, Status> {
+        let device =
+            async { get_device::run(&self.engine, &wire::get_device(request.get_ref())?).await };
+        let device = device.await.map_err(|failure| self.refuse(&failure))?;
+        Ok(Response::new(proto::GetDeviceResponse {
+            device: Some(wire::device(&device)),
+        }))
+    }
+
+    async fn list_devices(
+        &self,
+        request: Request<proto::ListDevicesRequest>,
+    ) -> Result<Response<proto::ListDevicesResponse>, Status> {
+        let sent = request.get_ref();
+        let page = async {
+            let page = (sent.page_size, sent.page_token.as_str());
+            let (subject, page) = wire::listing(&sent.subject, page)?;
+            list_devices::run(&self.engine, &subject, page).await
+        };
+        let page = page.await.map_err(|failure| self.refuse(&failure))?;
+        Ok(Response::new(wire::devices(&page)))
+    }
+
+    async fn revoke_device(
+        &self,
+        request: Request<proto::RevokeDeviceRequest>,
+    ) -> Result<Response<proto::RevokeDeviceResponse>, Status> {
+        let by = actor(&request);
+        let revoked = async {
+            revoke_device::run(&self.engine, wire::revoke_device(request.get_ref(), by)?).await
+        };
+        let revoked = revoked.await.map_err(|failure| self.refuse(&failure))?;
+        Ok(Response::new(wire::revoked(&revoked)))
+    }
+
+    async fn batch_revoke_devices(
+        &self,
+        _: Request<proto::BatchRevokeDevicesRequest>,
+    ) -> Result<Response<proto::BatchRevokeDevicesResponse>, Status> {
+        Err(super::not_yet())
+    }
+
+    async fn suspend_device(
+        &self,
+        _: Request<proto::SuspendDeviceRequest>,
+    ) -> Result<Response<proto::SuspendDeviceResponse>, Status> {
+        Err(super::not_yet())
+    }
+
+    async fn resume_device(
+        &self,
+        _: Request<proto::ResumeDeviceRequest>,
+    ) -> Result<Response<proto::ResumeDeviceResponse>, Status> {
+        Err(super::not_yet())
+    }
+
+    async fn find_devices(
+        &self,
+        _: Request<proto::FindDevicesRequest>,
+    ) -> Result<Response<proto::FindDevicesResponse>, Status> {
+        Err(super::not_yet())
+    }
+
+    async fn reattest_device(
+        &self,
+        request: Request<proto::ReattestDeviceRequest>,
+    ) -> Result<Response<proto::ReattestDeviceResponse>, Status> {
+        let by = actor(&request);
+        let sent = request.into_inner();
+        let platform = platform(sent.evidence.as_ref());
+        let reattested =
+            async { reattest_device::run(&self.engine, wire::reattest_device(sent, by)?).await };
+        let reattested = reattested.await;
+        if let Some(platform) = platform {
+            let refused = reattested.as_ref().err().map(|failure| failure.reason);
+            self.metrics.verdict(platform, refused);
+        }
+        let reattested = reattested.map_err(|failure| self.refuse(&failure))?;
+        Ok(self.answer(wire::reattested(&reattested, self.engine.next_nonce())))
+    }
+
+    async fn rotate_device_key(
+        &self,
+        request: Request<proto::RotateDeviceKeyRequest>,
+    ) -> Result<Response<proto::RotateDeviceKeyResponse>, Status> {
+        let by = actor(&request);
+        let renewed = async {
+            let request = wire::rotate_device_key(request.into_inner(), by)?;
+            rotate_device_key::run(&self.engine, request).await
+        };
+        let renewed = renewed.await.map_err(|failure| self.refuse(&failure))?;
+        Ok(self.answer(wire::renewed(&renewed, self.engine.next_nonce())))
+    }
+
+    async fn link_device_successor(
+        &self,
+        _: Request<proto::LinkDeviceSuccessorRequest>,
+    ) -> Result<Response<proto::LinkDeviceSuccessorResponse>, Status> {
+        Err(super::not_yet())
+    }
+}

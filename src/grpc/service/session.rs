@@ -1,0 +1,61 @@
+//! SessionService.
+
+use tonic::{Request, Response, Status};
+
+use super::{Services, refresh_outcome};
+use crate::flow::{end_session, issue_session, list_sessions, refresh_session};
+use crate::grpc::proto::session_service_server::SessionService;
+use crate::grpc::{proto, wire};
+
+#[tonic::async_trait]
+impl SessionService for Services {
+    async fn issue_session(
+        &self,
+        request: Request<proto::IssueSessionRequest>,
+    ) -> Result<Response<proto::IssueSessionResponse>, Status> {
+        let grant = async {
+            issue_session::run(&self.engine, wire::issue_session(request.into_inner())?).await
+        };
+        let grant = grant.await.map_err(|failure| self.refuse(&failure))?;
+        let grant = Some(wire::grant(&grant, self.engine.next_nonce()));
+        Ok(self.answer(proto::IssueSessionResponse { grant }))
+    }
+
+    async fn refresh_session(
+        &self,
+        request: Request<proto::RefreshSessionRequest>,
+    ) -> Result<Response<proto::RefreshSessionResponse>, Status> {
+        let refreshed = async {
+            refresh_session::run(&self.engine, wire::refresh_session(request.into_inner())?).await
+        };
+        let refreshed = refreshed.await;
+        self.metrics.refresh(refresh_outcome(&refreshed));
+        let refreshed = refreshed.map_err(|failure| self.refuse(&failure))?;
+        Ok(self.answer(wire::refreshed(&refreshed, self.engine.next_nonce())))
+    }
+
+    async fn end_session(
+        &self,
+        request: Request<proto::EndSessionRequest>,
+    ) -> Result<Response<proto::EndSessionResponse>, Status> {
+        let ended = async {
+            end_session::run(&self.engine, wire::end_session(request.into_inner())?).await
+        };
+        ended.await.map_err(|failure| self.refuse(&failure))?;
+        Ok(Response::new(proto::EndSessionResponse {}))
+    }
+
+    async fn list_sessions(
+        &self,
+        request: Request<proto::ListSessionsRequest>,
+    ) -> Result<Response<proto::ListSessionsResponse>, Status> {
+        let sent = request.get_ref();
+        let page = async {
+            let page = (sent.page_size, sent.page_token.as_str());
+            let (subject, page) = wire::listing(&sent.subject, page)?;
+            list_sessions::run(&self.engine, &subject, page).await
+        };
+        let page = page.await.map_err(|failure| self.refuse(&failure))?;
+        Ok(Response::new(wire::sessions(&page)))
+    }
+}

@@ -1,0 +1,123 @@
+//! What happened to devices and sessions: the events that are committed together with the change
+//! they tell of, so that neither is there without the other.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::Device;
+use crate::id::{AppId, DeviceId, SessionId};
+use crate::time::Timestamp;
+
+/// Who did it: a caller by its certificate identity, or the service by itself. Never a subject.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor(Arc<str>);
+
+impl Actor {
+    /// What the service does without being asked.
+    #[must_use]
+    pub fn service() -> Self {
+        Self("service".into())
+    }
+
+    /// A caller, by the identity of its certificate.
+    #[must_use]
+    pub const fn caller(identity: Arc<str>) -> Self {
+        Self(identity)
+    }
+
+    /// Its text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+macro_rules! kinds {
+    ($($variant:ident $word:literal $doc:literal;)+) => {
+        /// What happened. The words are stable: they are never renamed or reused.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum EventKind {
+            $(#[doc = $doc] $variant,)+
+        }
+
+        impl EventKind {
+            /// Every kind, in the order of `docs/events.md`.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The word for it.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+
+            /// What it means.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $doc),+ }
+            }
+        }
+    };
+}
+
+kinds! {
+    DeviceRegistered "device-registered" "A device was registered, or registered again in the same way.";
+    DeviceReattested "device-reattested" "Fresh evidence of a registered device was verified.";
+    DeviceKeyRotated "device-key-rotated" "A device moved to a new key.";
+    DeviceLinked "device-linked" "A device took the place of another.";
+    DeviceSuspended "device-suspended" "A device was suspended.";
+    DeviceResumed "device-resumed" "A suspended device was resumed.";
+    DeviceRevoked "device-revoked" "A device was revoked.";
+    DeviceDegraded "device-degraded" "A re-appraisal lowered a device's trust level to PROVISIONAL.";
+    DeviceDoubted "device-doubted" "A re-appraisal found a device wanting, and the policy only reports it.";
+    DeviceCleared "device-cleared" "A re-appraisal found nothing wrong with a device any more.";
+}
+
+impl EventKind {
+    /// The kind of a word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.as_str() == word)
+    }
+}
+
+/// One thing that happened. It names ids and words of closed sets only: no subject, no key, no token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub kind: EventKind,
+    /// The app.
+    pub app: AppId,
+    /// The device.
+    pub device: DeviceId,
+    /// The session, where it is about one.
+    pub session: Option<SessionId>,
+    /// Why: a reason code, or the word of a revocation or suspension reason; empty when there is
+    /// none.
+    pub why: String,
+    /// Who did it.
+    pub by: Actor,
+}
+
+impl Device {
+    /// Something that happened to this device.
+    #[must_use]
+    pub fn event(&self, kind: EventKind, why: String, by: &Actor, at: Timestamp) -> Event {
+        Event {
+            at,
+            kind,
+            app: self.app.clone(),
+            device: self.id,
+            session: None,
+            why,
+            by: by.clone(),
+        }
+    }
+}

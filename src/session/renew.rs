@@ -1,0 +1,187 @@
+//! What changes about a device when it attests again or moves to another key, and how a session goes
+//! on under that key.
+
+use super::rotate::{Presented, RefreshOutcome, Rotation, rotate};
+use super::{Device, DeviceState, Refusal, Session, Surroundings, SuspensionReason};
+use crate::key::{PublicKey, Thumbprint};
+use crate::policy::{AppPolicy, Assurance, Posture, TrustLevel};
+use crate::reason::Reason;
+use crate::time::Timestamp;
+
+/// What a device shall be from now on.
+#[derive(Debug, Clone)]
+pub struct Renewal {
+    /// The attested key: the one it has, or a new one.
+    pub key: PublicKey,
+    /// The key that will sign proofs: the one it has, or a new one.
+    pub session_key: Thumbprint,
+    /// The key of a verified proof that names the new session key; needed when the attested key is
+    /// new, because nothing else says that it is the same device.
+    pub vouched_by: Option<Thumbprint>,
+    /// Fresh evidence that passed attestation and policy.
+    pub found: Option<Found>,
+    /// The counter of the assertion that vouches for the session key.
+    pub assertion_counter: Option<u32>,
+}
+
+/// What fresh evidence said.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// What policy made of it.
+    pub trust_level: TrustLevel,
+    /// The device's posture.
+    pub posture: Posture,
+    /// Serials of the chain, leaf first.
+    pub chain_serials: Vec<String>,
+    /// Digests of the keys above the leaf.
+    pub issuer_keys: Vec<[u8; 32]>,
+}
+
+impl Found {
+    /// What policy made of the evidence.
+    #[must_use]
+    pub fn of(assurance: &Assurance) -> Self {
+        Self {
+            trust_level: assurance.trust_level(),
+            posture: assurance.posture().clone(),
+            chain_serials: assurance.chain_serials().to_vec(),
+            issuer_keys: assurance.issuer_keys().to_vec(),
+        }
+    }
+}
+
+/// Renews a device. The same renewal again, after a lost answer, gives the same device.
+///
+/// Fresh evidence lifts what a re-appraisal held against the device, a suspension by it included; a
+/// suspension by a person stays theirs to lift.
+///
+/// # Errors
+/// [`Reason::DeviceRevoked`], [`Reason::DeviceSuspended`]; [`Reason::UnsupportedPlatform`] when the
+/// evidence is from another system; [`Reason::ProofKeyMismatch`] when the proof
+/// is not by the key that signed proofs until now, or there has to be one;
+/// [`Reason::ProofReplayed`] when the assertion is not newer than the last.
+pub fn renew(device: &Device, renewal: Renewal, now: Timestamp) -> Result<Device, Refusal> {
+    check_state(device, renewal.found.is_some())?;
+    if let Some(found) = &renewal.found {
+        check_platform(&device.posture, &found.posture)?;
+    }
+    let same_keys = device.key == renewal.key && device.session_key == renewal.session_key;
+    let moved_before = same_keys && device.moved_from.is_some();
+    if let Some(voucher) = renewal.vouched_by {
+        let before = moved_before && device.moved_from == Some(voucher);
+        if voucher != device.session_key && !before {
+            return Err(Reason::ProofKeyMismatch.into());
+        }
+    } else if device.key != renewal.key {
+        return Err(Reason::ProofKeyMismatch.into());
+    }
+    let mut renewed = device.clone();
+    if let Some(counter) = renewal.assertion_counter {
+        let again = moved_before && counter == device.assertion_counter;
+        if counter <= device.assertion_counter && !again {
+            return Err(Reason::ProofReplayed.into());
+        }
+        renewed.assertion_counter = counter;
+    }
+    if device.key != renewal.key {
+        // The counter is the key's.
+        renewed.key = renewal.key;
+        renewed.assertion_counter = 0;
+    }
+    if device.session_key != renewal.session_key {
+        renewed.moved_from = Some(device.session_key);
+        renewed.session_key = renewal.session_key;
+    }
+    if let Some(found) = renewal.found {
+        renewed.trust_level = found.trust_level;
+        renewed.posture = found.posture;
+        renewed.chain_serials = found.chain_serials;
+        renewed.issuer_keys = found.issuer_keys;
+        renewed.attested_at = now;
+        renewed.doubt = None;
+        renewed.state = DeviceState::Active;
+    }
+    Ok(renewed)
+}
+
+/// A device never becomes one of another system.
+const fn check_platform(before: &Posture, now: &Posture) -> Result<(), Refusal> {
+    match (before, now) {
+        (Posture::Android(_), Posture::Android(_)) | (Posture::Apple(_), Posture::Apple(_)) => {
+            Ok(())
+        }
+        (Posture::Android(_), Posture::Apple(_)) | (Posture::Apple(_), Posture::Android(_)) => {
+            Err(Refusal(Reason::UnsupportedPlatform))
+        }
+    }
+}
+
+const fn check_state(device: &Device, fresh_evidence: bool) -> Result<(), Refusal> {
+    match device.state {
+        DeviceState::Active => Ok(()),
+        DeviceState::Suspended {
+            why: SuspensionReason::Reappraisal,
+            ..
+        } if fresh_evidence => Ok(()),
+        DeviceState::Suspended { .. } => Err(Refusal(Reason::DeviceSuspended)),
+        DeviceState::Revoked { .. } => Err(Refusal(Reason::DeviceRevoked)),
+    }
+}
+
+/// Has a session go on under the session key of its renewed device. `presented` is its refresh token,
+/// made for the key the device moved on from.
+///
+/// A token that was used before is refused, but ends nothing: it came with a proof of the key that
+/// has just vouched for another.
+///
+/// # Errors
+/// As [`rotate`], and [`Reason::RefreshTokenReused`].
+pub fn rekey(
+    session: &Session,
+    presented: Presented,
+    surroundings: Surroundings<'_>,
+    policy: &AppPolicy,
+    now: Timestamp,
+) -> Result<(RefreshOutcome, Session), Refusal> {
+    let device = surroundings.device.ok_or(Reason::DeviceRevoked)?;
+    if device.moved_from != Some(presented.key) {
+        return Err(Reason::TokenInvalid.into());
+    }
+    let moved = session.session_key == device.session_key;
+    // What was left behind by an earlier move is over.
+    if !moved && session.session_key != presented.key {
+        return Err(Reason::SessionRevoked.into());
+    }
+    // The rules of a refresh, for the key that the session has.
+    let as_before = Device {
+        session_key: session.session_key,
+        ..device.clone()
+    };
+    let surroundings = Surroundings {
+        device: Some(&as_before),
+        ..surroundings
+    };
+    let presented = Presented {
+        key: session.session_key,
+        ..presented
+    };
+    match rotate(session, presented, surroundings, policy, now)? {
+        // The first answer was lost.
+        Rotation::Granted {
+            outcome: RefreshOutcome::Retry,
+            session,
+        } if moved => Ok((RefreshOutcome::Retry, session)),
+        // The client has already gone on under the new key.
+        Rotation::Granted { .. } if moved => Err(Reason::RefreshTokenReused.into()),
+        Rotation::Granted { outcome, session } => {
+            let session = Session {
+                session_key: device.session_key,
+                refresh_key: presented.refresh_key,
+                rotated_at: now,
+                ..session
+            };
+            Ok((outcome, session))
+        }
+        Rotation::Reused { .. } => Err(Reason::RefreshTokenReused.into()),
+    }
+}

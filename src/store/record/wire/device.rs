@@ -1,0 +1,380 @@
+//! The record of a device.
+
+use prost::{Enumeration, Message, Oneof};
+
+use super::thumbprint;
+use crate::id::DeviceId;
+use crate::key::PublicKey;
+use crate::policy::{self, TrustLevel};
+use crate::reason::Reason;
+use crate::session as domain;
+use crate::time::Timestamp;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Enumeration)]
+#[repr(i32)]
+enum Trust {
+    Unknown = 0,
+    Provisional = 1,
+    AppAttest = 2,
+    Tee = 3,
+    StrongBox = 4,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Enumeration)]
+#[repr(i32)]
+enum Why {
+    Unknown = 0,
+    Lost = 1,
+    Stolen = 2,
+    Compromised = 3,
+    UserRequest = 4,
+    Administrative = 5,
+    Replaced = 6,
+    Reappraisal = 7,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Enumeration)]
+#[repr(i32)]
+enum Hold {
+    Unknown = 0,
+    Mislaid = 1,
+    Investigation = 2,
+    Administrative = 3,
+    Reappraisal = 4,
+}
+
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub(in crate::store::record) struct Device {
+    #[prost(bytes = "vec", tag = "1")]
+    id: Vec<u8>,
+    #[prost(string, tag = "2")]
+    app: String,
+    #[prost(string, tag = "3")]
+    subject: String,
+    #[prost(bytes = "vec", tag = "4")]
+    key: Vec<u8>,
+    #[prost(bytes = "vec", tag = "5")]
+    session_key: Vec<u8>,
+    #[prost(message, optional, tag = "6")]
+    revoked: Option<Revoked>,
+    #[prost(uint64, tag = "7")]
+    epoch: u64,
+    #[prost(enumeration = "Trust", tag = "8")]
+    trust_level: i32,
+    #[prost(int64, tag = "9")]
+    registered_at: i64,
+    #[prost(int64, tag = "10")]
+    attested_at: i64,
+    #[prost(oneof = "Posture", tags = "11, 12")]
+    posture: Option<Posture>,
+    #[prost(string, repeated, tag = "13")]
+    chain_serials: Vec<String>,
+    #[prost(message, optional, tag = "14")]
+    suspended: Option<Suspended>,
+    #[prost(bytes = "vec", repeated, tag = "15")]
+    issuer_keys: Vec<Vec<u8>>,
+    #[prost(uint32, tag = "16")]
+    assertion_counter: u32,
+    #[prost(string, tag = "17")]
+    doubt: String,
+    #[prost(int64, tag = "18")]
+    lineage_since: i64,
+    #[prost(bytes = "vec", tag = "19")]
+    predecessor: Vec<u8>,
+    #[prost(bytes = "vec", tag = "20")]
+    successor: Vec<u8>,
+    #[prost(bytes = "vec", optional, tag = "21")]
+    moved_from: Option<Vec<u8>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+#[prost(skip_debug)]
+struct Suspended {
+    #[prost(int64, tag = "1")]
+    at: i64,
+    #[prost(enumeration = "Hold", tag = "2")]
+    why: i32,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+#[prost(skip_debug)]
+struct Revoked {
+    #[prost(int64, tag = "1")]
+    at: i64,
+    #[prost(enumeration = "Why", tag = "2")]
+    why: i32,
+}
+
+#[derive(Clone, PartialEq, Oneof)]
+#[prost(skip_debug)]
+enum Posture {
+    #[prost(message, tag = "11")]
+    Android(AndroidPosture),
+    #[prost(message, tag = "12")]
+    Apple(ApplePosture),
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+#[prost(skip_debug)]
+struct AndroidPosture {
+    #[prost(uint32, tag = "1")]
+    attestation_version: u32,
+    #[prost(bool, tag = "2")]
+    strongbox: bool,
+    #[prost(uint32, tag = "3")]
+    os_version: u32,
+    #[prost(uint32, tag = "4")]
+    os_patch_level: u32,
+    #[prost(uint32, tag = "5")]
+    vendor_patch_level: u32,
+    #[prost(uint32, tag = "6")]
+    boot_patch_level: u32,
+    #[prost(bool, tag = "7")]
+    self_signed_boot: bool,
+    #[prost(bool, tag = "8")]
+    remotely_provisioned: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+struct ApplePosture {
+    #[prost(bool, tag = "1")]
+    development: bool,
+    #[prost(string, optional, tag = "2")]
+    os_version: Option<String>,
+    #[prost(string, optional, tag = "3")]
+    os_build: Option<String>,
+    #[prost(uint32, optional, tag = "4")]
+    validation_category: Option<u32>,
+    #[prost(string, optional, tag = "5")]
+    bundle_version: Option<String>,
+}
+
+impl From<&domain::Device> for Device {
+    fn from(device: &domain::Device) -> Self {
+        let (suspended, revoked) = states(device.state);
+        let id = |id: Option<DeviceId>| id.map_or_else(Vec::new, |id| id.as_bytes().to_vec());
+        Self {
+            id: device.id.as_bytes().to_vec(),
+            app: device.app.as_str().to_owned(),
+            subject: device.subject.expose().to_owned(),
+            key: device.key.as_bytes().to_vec(),
+            session_key: device.session_key.as_bytes().to_vec(),
+            revoked,
+            epoch: device.epoch,
+            trust_level: Trust::from(device.trust_level).into(),
+            registered_at: device.registered_at.as_millis(),
+            attested_at: device.attested_at.as_millis(),
+            posture: Some(Posture::from(&device.posture)),
+            chain_serials: device.chain_serials.clone(),
+            suspended,
+            issuer_keys: device.issuer_keys.iter().map(|key| key.to_vec()).collect(),
+            assertion_counter: device.assertion_counter,
+            doubt: device.doubt.map_or("", Reason::as_str).to_owned(),
+            lineage_since: device.lineage.since.as_millis(),
+            predecessor: id(device.lineage.predecessor),
+            successor: id(device.lineage.successor),
+            moved_from: device.moved_from.map(|key| key.as_bytes().to_vec()),
+        }
+    }
+}
+
+impl Device {
+    pub(in crate::store::record) fn into_domain(self) -> Option<domain::Device> {
+        let state = self.state()?;
+        let doubt = match self.doubt.as_str() {
+            "" => None,
+            word => Some(Reason::parse(word)?),
+        };
+        let lineage = domain::Lineage {
+            since: Timestamp::from_millis(self.lineage_since),
+            predecessor: linked(&self.predecessor)?,
+            successor: linked(&self.successor)?,
+        };
+        let issuer_keys = self.issuer_keys.iter();
+        let issuer_keys = issuer_keys.map(|key| key.as_slice().try_into().ok());
+        Some(domain::Device {
+            id: DeviceId::from_bytes(&self.id).ok()?,
+            app: self.app.parse().ok()?,
+            subject: self.subject.parse().ok()?,
+            key: PublicKey::from_sec1(&self.key).ok()?,
+            session_key: thumbprint(&self.session_key)?,
+            state,
+            epoch: self.epoch,
+            trust_level: self.trust_level().into_domain()?,
+            registered_at: Timestamp::from_millis(self.registered_at),
+            attested_at: Timestamp::from_millis(self.attested_at),
+            issuer_keys: issuer_keys.collect::<Option<_>>()?,
+            moved_from: match self.moved_from {
+                None => None,
+                Some(key) => Some(thumbprint(&key)?),
+            },
+            assertion_counter: self.assertion_counter,
+            doubt,
+            lineage,
+            posture: self.posture?.into_domain(),
+            chain_serials: self.chain_serials,
+        })
+    }
+
+    /// A revoked device was perhaps suspended before; it is revoked.
+    fn state(&self) -> Option<domain::DeviceState> {
+        Some(match (self.revoked, self.suspended) {
+            (None, None) => domain::DeviceState::Active,
+            (None, Some(suspended)) => domain::DeviceState::Suspended {
+                at: Timestamp::from_millis(suspended.at),
+                why: suspended.why().into_domain()?,
+            },
+            (Some(revoked), _) => domain::DeviceState::Revoked {
+                at: Timestamp::from_millis(revoked.at),
+                why: revoked.why().into_domain()?,
+            },
+        })
+    }
+}
+
+fn states(state: domain::DeviceState) -> (Option<Suspended>, Option<Revoked>) {
+    match state {
+        domain::DeviceState::Active => (None, None),
+        domain::DeviceState::Suspended { at, why } => {
+            let (at, why) = (at.as_millis(), Hold::from(why).into());
+            (Some(Suspended { at, why }), None)
+        }
+        domain::DeviceState::Revoked { at, why } => {
+            let (at, why) = (at.as_millis(), Why::from(why).into());
+            (None, Some(Revoked { at, why }))
+        }
+    }
+}
+
+/// The id of a linked device; the outer `None` when it is not one.
+fn linked(bytes: &[u8]) -> Option<Option<DeviceId>> {
+    if bytes.is_empty() {
+        return Some(None);
+    }
+    DeviceId::from_bytes(bytes).ok().map(Some)
+}
+
+impl From<&policy::Posture> for Posture {
+    fn from(posture: &policy::Posture) -> Self {
+        match posture {
+            policy::Posture::Android(android) => Self::Android(AndroidPosture {
+                attestation_version: android.attestation_version,
+                strongbox: android.strongbox,
+                os_version: android.os_version,
+                os_patch_level: android.os_patch_level,
+                vendor_patch_level: android.vendor_patch_level,
+                boot_patch_level: android.boot_patch_level,
+                self_signed_boot: android.self_signed_boot,
+                remotely_provisioned: android.remotely_provisioned,
+            }),
+            policy::Posture::Apple(apple) => Self::Apple(ApplePosture {
+                development: apple.development,
+                os_version: apple.os_version.clone(),
+                os_build: apple.os_build.clone(),
+                validation_category: apple.validation_category,
+                bundle_version: apple.bundle_version.clone(),
+            }),
+        }
+    }
+}
+
+impl Posture {
+    fn into_domain(self) -> policy::Posture {
+        match self {
+            Self::Android(android) => policy::Posture::Android(policy::AndroidPosture {
+                attestation_version: android.attestation_version,
+                strongbox: android.strongbox,
+                os_version: android.os_version,
+                os_patch_level: android.os_patch_level,
+                vendor_patch_level: android.vendor_patch_level,
+                boot_patch_level: android.boot_patch_level,
+                self_signed_boot: android.self_signed_boot,
+                remotely_provisioned: android.remotely_provisioned,
+            }),
+            Self::Apple(apple) => policy::Posture::Apple(policy::ApplePosture {
+                development: apple.development,
+                os_version: apple.os_version,
+                os_build: apple.os_build,
+                validation_category: apple.validation_category,
+                bundle_version: apple.bundle_version,
+            }),
+        }
+    }
+}
+
+impl From<TrustLevel> for Trust {
+    fn from(level: TrustLevel) -> Self {
+        match level {
+            TrustLevel::Provisional => Self::Provisional,
+            TrustLevel::AppAttest => Self::AppAttest,
+            TrustLevel::Tee => Self::Tee,
+            TrustLevel::StrongBox => Self::StrongBox,
+        }
+    }
+}
+
+impl Trust {
+    const fn into_domain(self) -> Option<TrustLevel> {
+        match self {
+            Self::Unknown => None,
+            Self::Provisional => Some(TrustLevel::Provisional),
+            Self::AppAttest => Some(TrustLevel::AppAttest),
+            Self::Tee => Some(TrustLevel::Tee),
+            Self::StrongBox => Some(TrustLevel::StrongBox),
+        }
+    }
+}
+
+impl From<domain::RevocationReason> for Why {
+    fn from(why: domain::RevocationReason) -> Self {
+        match why {
+            domain::RevocationReason::Lost => Self::Lost,
+            domain::RevocationReason::Stolen => Self::Stolen,
+            domain::RevocationReason::Compromised => Self::Compromised,
+            domain::RevocationReason::UserRequest => Self::UserRequest,
+            domain::RevocationReason::Administrative => Self::Administrative,
+            domain::RevocationReason::Replaced => Self::Replaced,
+            domain::RevocationReason::Reappraisal => Self::Reappraisal,
+        }
+    }
+}
+
+impl Why {
+    const fn into_domain(self) -> Option<domain::RevocationReason> {
+        match self {
+            Self::Unknown => None,
+            Self::Lost => Some(domain::RevocationReason::Lost),
+            Self::Stolen => Some(domain::RevocationReason::Stolen),
+            Self::Compromised => Some(domain::RevocationReason::Compromised),
+            Self::UserRequest => Some(domain::RevocationReason::UserRequest),
+            Self::Administrative => Some(domain::RevocationReason::Administrative),
+            Self::Replaced => Some(domain::RevocationReason::Replaced),
+            Self::Reappraisal => Some(domain::RevocationReason::Reappraisal),
+        }
+    }
+}
+
+impl From<domain::SuspensionReason> for Hold {
+    fn from(why: domain::SuspensionReason) -> Self {
+        match why {
+            domain::SuspensionReason::Mislaid => Self::Mislaid,
+            domain::SuspensionReason::Investigation => Self::Investigation,
+            domain::SuspensionReason::Administrative => Self::Administrative,
+            domain::SuspensionReason::Reappraisal => Self::Reappraisal,
+        }
+    }
+}
+
+impl Hold {
+    const fn into_domain(self) -> Option<domain::SuspensionReason> {
+        match self {
+            Self::Unknown => None,
+            Self::Mislaid => Some(domain::SuspensionReason::Mislaid),
+            Self::Investigation => Some(domain::SuspensionReason::Investigation),
+            Self::Administrative => Some(domain::SuspensionReason::Administrative),
+            Self::Reappraisal => Some(domain::SuspensionReason::Reappraisal),
+        }
+    }
+}
