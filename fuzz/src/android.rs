@@ -39,10 +39,12 @@ fn look(certificates: Vec<Vec<u8>>, roots: &Roots) -> Option<Examination> {
     let trust = Trust {
         roots,
         status_list: Some(&list),
+        own_list: None,
     };
     let given = Given {
         binding: Some(CHALLENGE),
         app: Some(&APP),
+        ..Given::default()
     };
     let first = examine(&evidence, given, trust, *NOW);
     let second = examine(&evidence, given, trust, *NOW);

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::LazyLock;
 
-use assay::attestation::apple::{Attestation, Environment, assertion as checked};
+use assay::attestation::apple::assertion::{self as checked, Signer};
+use assay::attestation::apple::receipt::ReceiptEvidence;
+use assay::attestation::apple::{Attestation, Environment};
 use assay::attestation::roots::{AppleRoots, Roots};
 use assay::attestation::{
     AppIdentity, AppleApp, Evidence, Examination, Facts, Given, Trust, examine,
@@ -52,11 +54,13 @@ fn look(
     let trust = Trust {
         roots,
         status_list: None,
+        own_list: None,
     };
     let hash = sha256(client_data);
     let given = Given {
         binding: Some(&hash),
         app: Some(&APP),
+        ..Given::default()
     };
     let first = examine(&evidence, given, trust, *NOW);
     let second = examine(&evidence, given, trust, *NOW);
@@ -69,7 +73,7 @@ fn look(
 fn signed_facts(facts: &Facts) -> Facts {
     let mut facts = facts.clone();
     if let Facts::Apple(apple) = &mut facts {
-        apple.receipt = None;
+        apple.receipt = ReceiptEvidence::Absent;
     }
     facts
 }
@@ -328,27 +332,21 @@ pub(crate) fn auth_data_seeds() -> Vec<Vec<u8>> {
 
 /// The counter of an accepted assertion.
 fn assert_with(object: &[u8], key: &PublicKey, counter_after: u32) -> Option<u32> {
-    let look = || {
-        checked::verify(
-            object,
-            &sha256(CLIENT_DATA),
+    let (app, hash) = (app(), sha256(CLIENT_DATA));
+    let look = |counter_after| {
+        let signer = Signer {
             key,
-            &app(),
-            Some(counter_after),
-        )
+            app: &app,
+            counter_after: Some(counter_after),
+        };
+        checked::verify(object, &hash, &signer)
     };
-    let examination = look();
-    assert_eq!(examination.checks, look().checks);
+    let examination = look(counter_after);
+    assert_eq!(examination.checks, look(counter_after).checks);
     presentable(&examination.checks, object.len());
     let verified = examination.into_verified().ok()?;
     assert!(verified.counter() > counter_after);
-    let replayed = checked::verify(
-        object,
-        &sha256(CLIENT_DATA),
-        key,
-        &app(),
-        Some(verified.counter()),
-    );
+    let replayed = look(verified.counter());
     assert!(replayed.into_verified().is_err(), "taken twice");
     Some(verified.counter())
 }

@@ -7,6 +7,7 @@
 mod android;
 mod apple;
 mod make;
+mod receipt;
 mod record;
 mod text;
 mod tokens;
@@ -59,6 +60,12 @@ pub const TARGETS: &[Target] = &[
         run: apple::assertion,
         seeds: apple::assertion_seeds,
         real_seeds: apple::real_assertions,
+    },
+    Target {
+        name: "apple_receipt",
+        run: receipt::receipt,
+        seeds: receipt::seeds,
+        real_seeds: receipt::real_receipts,
     },
     Target {
         name: "client_data",

@@ -62,6 +62,11 @@ pub(crate) fn signing_only() -> Vec<u8> {
     critical(KEY_USAGE, &tlv(3, &[7, 0x80]))
 }
 
+pub(crate) fn name(value: &str) -> Vec<u8> {
+    let attribute = sequence(&[tlv(6, SERIAL_NUMBER), tlv(12, value.as_bytes())]);
+    sequence(&[tlv(0x31, &attribute)])
+}
+
 /// A certificate: who it is for, what it can do.
 pub(crate) struct Subject<'a> {
     pub(crate) serial: u8,
@@ -73,10 +78,6 @@ pub(crate) struct Subject<'a> {
 impl Subject<'_> {
     /// Issued by this name and key, valid around [`NOW`].
     pub(crate) fn issued_by(&self, issuer: &str, signer: &SoftKey) -> Vec<u8> {
-        let name = |value: &str| {
-            let attribute = sequence(&[tlv(6, SERIAL_NUMBER), tlv(12, value.as_bytes())]);
-            sequence(&[tlv(0x31, &attribute)])
-        };
         let algorithm = sequence(&[tlv(6, EC_SHA256)]);
         let signed = sequence(&[
             tlv(0xa0, &tlv(2, &[2])),
