@@ -1,16 +1,16 @@
 //! From a configuration to the things it describes: keys, roots, store, engine, server settings.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
+use crate::attestation::lists::Lists;
 use crate::attestation::roots::{AndroidRoots, AppleRoots, Roots};
-use crate::attestation::status_list::StatusList;
 use crate::config::{
-    AttestationConfig, CallerIdentity, Config, KeyGeneration, Keys, MissingStatusList, RedisConfig,
+    AttestationConfig, CallerIdentity, Config, KeyGeneration, Keys, RedisConfig, StatusListConfig,
     StoreConfig, TlsFiles, Transport, read_secret,
 };
 use crate::flow::{Apps, Engine};
@@ -20,7 +20,9 @@ use crate::grpc::server::Settings;
 use crate::grpc::tls::{TlsMaterial, server_config};
 use crate::key::sha256;
 use crate::key_directory::{self, KeysError};
+use crate::outbound::Outbound;
 use crate::secret::Secret;
+use crate::status_feed::{self, FileError};
 use crate::store::embedded::Embedded;
 use crate::store::redis::{Redis, RedisOptions};
 use crate::store::{Durability, Store};
@@ -52,16 +54,17 @@ pub fn engine(
         apps: ArcSwap::from_pointee(apps(config)),
         keyring: keyring(&config.keys, &clock)?,
         store: store(&config.store, &clock, metrics)?,
+        lists: ArcSwap::from_pointee(lists(&config.attestation, &clock)?),
         clock,
         roots: roots(&config.attestation)?,
-        status_list: ArcSwap::from_pointee(status_list(&config.attestation)?),
         issuer: config.token.issuer.clone(),
         public_url: config.server.public_url.clone(),
         revocation_durability: durability(&config.store),
     })
 }
 
-fn apps(config: &Config) -> Apps {
+/// The apps as the flows have them.
+pub(crate) fn apps(config: &Config) -> Apps {
     let apps = config.apps.iter();
     apps.map(|(id, app)| (id.clone(), Arc::new(app.clone())))
         .collect()
@@ -98,15 +101,24 @@ fn roots(config: &AttestationConfig) -> Result<Roots, AssembleError> {
     Ok(roots)
 }
 
-fn status_list(config: &AttestationConfig) -> Result<Option<StatusList>, AssembleError> {
-    match (&config.status_list, config.status_list_missing) {
-        (Some(path), _) => {
-            let list = StatusList::parse(read(path)?.as_bytes());
-            list.map(Some).map_err(|why| because(path.display())(&why))
-        }
-        (None, MissingStatusList::Allow) => Ok(Some(StatusList::empty())),
-        (None, MissingStatusList::Refuse) => Ok(None),
-    }
+fn lists(config: &AttestationConfig, clock: &Clock) -> Result<Lists, AssembleError> {
+    let failed = |(path, why): (PathBuf, FileError)| because(path.display())(&why);
+    status_feed::at_start(config, clock).map_err(failed)
+}
+
+/// The client for calls to services outside, where something is fetched.
+///
+/// # Errors
+/// [`AssembleError`]
+pub fn outbound(config: &Config) -> Result<Option<Outbound>, AssembleError> {
+    let StatusListConfig::Feed(_) = &config.attestation.status_list else {
+        return Ok(None);
+    };
+    let ca = config.outbound.ca.as_deref().map(read).transpose()?;
+    let pem = ca.as_ref().map(String::as_bytes);
+    Outbound::new(pem, config.outbound.proxy.as_deref())
+        .map(Some)
+        .map_err(|why| because("outbound")(&why))
 }
 
 fn store(

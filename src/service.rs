@@ -1,4 +1,5 @@
-//! The whole service as one thing that starts and stops: engine, gRPC port, side port, readiness.
+//! The whole service as one thing that starts and stops: engine, gRPC port, side port, readiness, and
+//! the files that are looked at again.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,10 +11,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::assemble::{self, AssembleError, Certificates};
-use crate::config::Config;
+use crate::attestation::lists::{Standing, Versions};
+use crate::config::{Config, ConfigFile};
 use crate::flow::Engine;
 use crate::grpc::Services;
 use crate::grpc::server::{Running, StartError};
+use crate::reload::Reload;
+use crate::status_feed::Feed;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::side::{self, Readiness, Side};
 use crate::time::Clock;
@@ -57,6 +61,10 @@ pub struct Service {
     closing: watch::Sender<bool>,
     probe: JoinHandle<()>,
     renewing: Option<JoinHandle<()>>,
+    reloading: Option<JoinHandle<()>>,
+    policy_changes: watch::Sender<u64>,
+    metrics: Arc<Metrics>,
+    feed: Feed,
     serving_side: JoinHandle<()>,
 }
 
@@ -72,6 +80,7 @@ impl Service {
     ) -> Result<Self, ServiceError> {
         let engine = Arc::new(assemble::engine(config, clock, &metrics)?);
         let (settings, certificates) = assemble::settings(config)?;
+        let outbound = assemble::outbound(config)?;
         let services = Services::new(Arc::clone(&engine), Arc::clone(&metrics));
         let address = config.side.listen;
         let failed = |cause| ServiceError::Side { address, cause };
@@ -80,8 +89,9 @@ impl Service {
         let grpc = Arc::new(Running::start(&services, settings, Arc::clone(&metrics)).await?);
         let (draining, drains) = watch::channel(false);
         let (closing, closes) = watch::channel(false);
-        let ready = Arc::new(AtomicBool::new(false));
-        let shown = shown(&engine, metrics, Arc::clone(&ready));
+        let ready = Arc::new(Ready::default());
+        let feed = Feed::start(&config.attestation, &engine, &metrics, outbound);
+        let shown = shown(&engine, Arc::clone(&metrics), Arc::clone(&ready));
         let probe = probe(Arc::clone(&engine), Arc::clone(&grpc), ready, drains);
         Ok(Self {
             grpc,
@@ -92,12 +102,37 @@ impl Service {
             closing,
             probe: tokio::spawn(probe),
             renewing: certificates.map(|certificates| tokio::spawn(renew(certificates))),
+            reloading: None,
+            policy_changes: watch::Sender::new(0),
+            metrics,
+            feed,
             serving_side: tokio::spawn(async move {
                 if let Err(error) = side::serve(socket, shown, until(closes)).await {
                     tracing::error!(error = %error.kind(), "the side port is gone");
                 }
             }),
         })
+    }
+
+    /// From now on looks at the file the configuration was read from, and uses the apps it has.
+    #[must_use]
+    pub fn following(mut self, file: ConfigFile, config: Config) -> Self {
+        let reload = Reload::new(
+            Arc::clone(&self.engine),
+            Arc::clone(&self.metrics),
+            config,
+            self.policy_changes.clone(),
+        );
+        if let Some(before) = self.reloading.replace(tokio::spawn(reload.follow(file))) {
+            before.abort();
+        }
+        self
+    }
+
+    /// Counts the changes of policies, for those who have to look at registered devices again.
+    #[must_use]
+    pub fn policy_changes(&self) -> watch::Receiver<u64> {
+        self.policy_changes.subscribe()
     }
 
     /// Where gRPC is served.
@@ -118,6 +153,12 @@ impl Service {
         &self.engine
     }
 
+    /// Which lists evidence is held against, and a signal each time that changes.
+    #[must_use]
+    pub fn list_changes(&self) -> watch::Receiver<Versions> {
+        self.feed.changes()
+    }
+
     /// Drains and stops. Whether every request under way was answered.
     ///
     /// Not ready from the beginning; metrics and probes are answered until the drain is over. When
@@ -127,8 +168,14 @@ impl Service {
         if let Some(renewing) = &self.renewing {
             renewing.abort();
         }
+        if let Some(reloading) = self.reloading {
+            reloading.abort();
+            // It holds the engine until it is gone.
+            let _ = reloading.await;
+        }
         // The probe first: it must not call the service ready again.
         let _ = self.probe.await;
+        self.feed.stop().await;
         let drained = self.grpc.stop(self.drain_for).await;
         let _ = self.closing.send(true);
         let mut side = self.serving_side;
@@ -170,20 +217,52 @@ async fn renew(mut certificates: Certificates) {
     }
 }
 
+/// What a service needs before it is sent traffic.
+#[derive(Debug, Default)]
+struct Ready {
+    store: AtomicBool,
+    status_list: AtomicBool,
+}
+
+impl Ready {
+    /// What is waited for; fixed words.
+    fn waits_for(&self) -> Vec<&'static str> {
+        [("store", &self.store), ("status_list", &self.status_list)]
+            .into_iter()
+            .filter(|(_, there)| !there.load(Ordering::Relaxed))
+            .map(|(part, _)| part)
+            .collect()
+    }
+}
+
+/// Whether there is a status list where an app needs one. A list that has become too old is one: the
+/// devices that are registered need none, and would be turned away with the others.
+fn has_status_list(engine: &Engine) -> bool {
+    let standing = engine.lists.load().standing(engine.clock.reading());
+    let apps = engine.apps.load();
+    standing != Standing::Absent || apps.values().all(|app| app.identity.android.is_none())
+}
+
 /// Looks at the store again and again, so that the probes answer from memory.
 async fn probe(
     engine: Arc<Engine>,
     grpc: Arc<Running>,
-    ready: Arc<AtomicBool>,
+    ready: Arc<Ready>,
     drains: watch::Receiver<bool>,
 ) {
     let mut said = None;
     let look = async {
         loop {
             let answer = engine.store.ping().await;
-            ready.store(answer.is_ok(), Ordering::Relaxed);
-            grpc.set_ready(answer.is_ok()).await;
-            let why = answer.err().map(|error| error.to_string());
+            let listed = has_status_list(&engine);
+            ready.store.store(answer.is_ok(), Ordering::Relaxed);
+            ready.status_list.store(listed, Ordering::Relaxed);
+            grpc.set_ready(answer.is_ok() && listed).await;
+            let why = match answer {
+                Err(error) => Some(error.to_string()),
+                Ok(()) if !listed => Some("there is no status list yet".to_owned()),
+                Ok(()) => None,
+            };
             if said.as_ref() != Some(&why) {
                 match &why {
                     None => tracing::info!("ready"),
@@ -198,22 +277,19 @@ async fn probe(
         () = look => {}
         () = until(drains) => {}
     }
-    ready.store(false, Ordering::Relaxed);
+    ready.store.store(false, Ordering::Relaxed);
     grpc.set_ready(false).await;
 }
 
-fn shown(engine: &Engine, metrics: Arc<Metrics>, ready: Arc<AtomicBool>) -> Side {
+fn shown(engine: &Engine, metrics: Arc<Metrics>, ready: Arc<Ready>) -> Side {
     // A copy: a connection that stays open must not keep the engine, and with it the store, open.
     let jwks = engine.keyring.jwks().to_owned();
     Side {
         metrics,
         jwks: Arc::new(move || jwks.clone()),
-        readiness: Arc::new(move || {
-            if ready.load(Ordering::Relaxed) {
-                Readiness::Ready
-            } else {
-                Readiness::WaitingFor(vec!["store"])
-            }
+        readiness: Arc::new(move || match ready.waits_for() {
+            parts if parts.is_empty() => Readiness::Ready,
+            parts => Readiness::WaitingFor(parts),
         }),
     }
 }

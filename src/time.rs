@@ -1,8 +1,8 @@
 //! Instants and the clock. The only file that reads the machine's clock.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use time::OffsetDateTime;
@@ -94,6 +94,69 @@ impl fmt::Debug for Timestamp {
     }
 }
 
+/// An instant of this process that no setting of the clock moves: milliseconds from no particular
+/// moment. It stands still while the machine sleeps, so it is compared beside a [`Timestamp`], not in
+/// its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Steady(i64);
+
+impl Steady {
+    /// This instant moved into the future, saturating.
+    #[must_use]
+    pub fn after(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(millis(span)))
+    }
+
+    /// This instant moved into the past, saturating.
+    #[must_use]
+    pub fn before(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(millis(span)))
+    }
+
+    /// How long after `earlier` this is; zero when it is not after it.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+/// What the clock shows at one moment: the time, which somebody may set, and how far it went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Reading {
+    /// The time.
+    pub now: Timestamp,
+    /// How far it went.
+    pub steady: Steady,
+}
+
+impl Reading {
+    /// By how much the clock was set between an earlier reading and this one.
+    #[must_use]
+    pub const fn set_since(self, earlier: Self) -> Duration {
+        let time = self.now.0.saturating_sub(earlier.now.0);
+        let went = self.steady.0.saturating_sub(earlier.steady.0);
+        Duration::from_millis(time.saturating_sub(went).unsigned_abs())
+    }
+
+    /// The later moment that is this far away.
+    #[must_use]
+    pub fn after(self, span: Duration) -> Self {
+        Self {
+            now: self.now.after(span),
+            steady: self.steady.after(span),
+        }
+    }
+
+    /// The earlier moment that was this far away.
+    #[must_use]
+    pub fn before(self, span: Duration) -> Self {
+        Self {
+            now: self.now.before(span),
+            steady: self.steady.before(span),
+        }
+    }
+}
+
 /// Tells the time. The shell reads it once per request; the core is handed the instant.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
@@ -101,7 +164,13 @@ pub struct Clock(Source);
 #[derive(Clone, Debug)]
 enum Source {
     System,
-    Manual(Arc<AtomicI64>),
+    Manual(Arc<Hands>),
+}
+
+#[derive(Debug)]
+struct Hands {
+    now: AtomicI64,
+    steady: AtomicI64,
 }
 
 impl Clock {
@@ -114,7 +183,10 @@ impl Clock {
     /// A clock that stands still until it is moved, for tests and simulations; clones share it.
     #[must_use]
     pub fn manual(start: Timestamp) -> Self {
-        Self(Source::Manual(Arc::new(AtomicI64::new(start.as_millis()))))
+        Self(Source::Manual(Arc::new(Hands {
+            now: AtomicI64::new(start.as_millis()),
+            steady: AtomicI64::new(0),
+        })))
     }
 
     /// The time now.
@@ -122,14 +194,35 @@ impl Clock {
     pub fn now(&self) -> Timestamp {
         match &self.0 {
             Source::System => system_now(),
-            Source::Manual(at) => Timestamp(at.load(Ordering::SeqCst)),
+            Source::Manual(hands) => Timestamp(hands.now.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// The time now, and how far it went.
+    #[must_use]
+    pub fn reading(&self) -> Reading {
+        let steady = match &self.0 {
+            Source::System => system_steady(),
+            Source::Manual(hands) => Steady(hands.steady.load(Ordering::SeqCst)),
+        };
+        Reading {
+            now: self.now(),
+            steady,
         }
     }
 
     /// Moves a manual clock forward; the system clock takes no orders.
     pub fn advance(&self, span: Duration) {
-        if let Source::Manual(at) = &self.0 {
-            at.fetch_add(millis(span), Ordering::SeqCst);
+        if let Source::Manual(hands) = &self.0 {
+            hands.now.fetch_add(millis(span), Ordering::SeqCst);
+            hands.steady.fetch_add(millis(span), Ordering::SeqCst);
+        }
+    }
+
+    /// Sets a manual clock, as somebody sets a machine's; the system clock takes no orders.
+    pub fn set(&self, now: Timestamp) {
+        if let Source::Manual(hands) = &self.0 {
+            hands.now.store(now.as_millis(), Ordering::SeqCst);
         }
     }
 }
@@ -142,6 +235,11 @@ fn system_now() -> Timestamp {
     let now = std::time::SystemTime::now();
     now.duration_since(std::time::UNIX_EPOCH)
         .map_or(Timestamp::EPOCH, |span| Timestamp(millis(span)))
+}
+
+fn system_steady() -> Steady {
+    static BEGAN: OnceLock<std::time::Instant> = OnceLock::new();
+    Steady(millis(BEGAN.get_or_init(monotonic_now).elapsed()))
 }
 
 /// A monotonic instant, for measuring how long something took.
@@ -163,6 +261,22 @@ mod tests {
         let at = Timestamp::parse_rfc3339("2026-11-22T03:54:00.123Z").unwrap();
         assert_eq!(at.to_rfc3339(), "2026-11-22T03:54:00.123Z");
         assert_eq!(Timestamp::parse_rfc3339("2026-11-22 03:54"), None);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_goes_on_steadily() {
+        let clock = Clock::manual(Timestamp::from_secs(1000));
+        let before = clock.reading();
+        clock.advance(Duration::from_secs(5));
+        assert_eq!(clock.reading(), before.after(Duration::from_secs(5)));
+        assert_eq!(clock.reading().set_since(before), Duration::ZERO);
+        clock.set(Timestamp::from_secs(905));
+        let after = clock.reading();
+        assert_eq!(after.now, Timestamp::from_secs(905));
+        assert_eq!(after.steady.since(before.steady), Duration::from_secs(5));
+        assert_eq!(after.set_since(before), Duration::from_secs(100));
+        let system = Clock::system();
+        assert!(system.reading().steady <= system.reading().steady);
     }
 
     #[test]

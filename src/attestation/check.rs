@@ -9,6 +9,9 @@ pub enum Outcome {
     Passed,
     /// Not as wanted; the evidence is refused for this reason.
     Failed(Reason),
+    /// Not as wanted, under a rule of policy that is looked at and not enforced: it would have been
+    /// refused for this reason. No check of an attestation ends so.
+    Monitored(Reason),
     /// Nothing to compare with was given. Evidence with such a check is never accepted as a device.
     NotChecked,
 }
@@ -60,14 +63,37 @@ impl Checks {
         facts: (impl Into<String>, impl Into<String>),
     ) -> bool {
         let outcome = passed.map_or_else(Outcome::Failed, |()| Outcome::Passed);
+        self.push(name, index.into(), outcome, facts);
+        passed.is_ok()
+    }
+
+    /// Notes a check of a rule that is looked at and not enforced. Policy alone does so: with such a
+    /// check in it no examination becomes an [`Attested`](super::Attested).
+    pub(crate) fn monitor(
+        &mut self,
+        name: &'static str,
+        index: impl Into<Option<usize>>,
+        passed: Result<(), Reason>,
+        facts: (impl Into<String>, impl Into<String>),
+    ) {
+        let outcome = passed.map_or_else(Outcome::Monitored, |()| Outcome::Passed);
+        self.push(name, index.into(), outcome, facts);
+    }
+
+    fn push(
+        &mut self,
+        name: &'static str,
+        certificate_index: Option<usize>,
+        outcome: Outcome,
+        facts: (impl Into<String>, impl Into<String>),
+    ) {
         self.0.push(Check {
             name,
             outcome,
             seen: facts.0.into(),
             wanted: facts.1.into(),
-            certificate_index: index.into(),
+            certificate_index,
         });
-        passed.is_ok()
     }
 
     /// Notes that there was nothing to compare `seen` with.
@@ -103,7 +129,7 @@ impl Checks {
                 seen: check.seen.clone(),
                 wanted: check.wanted.clone(),
             }),
-            Outcome::Passed | Outcome::NotChecked => None,
+            Outcome::Passed | Outcome::Monitored(_) | Outcome::NotChecked => None,
         })
     }
 
@@ -126,7 +152,7 @@ impl Checks {
         }
     }
 
-    /// Whether everything was compared and nothing failed.
+    /// Whether everything was compared and nothing failed, under a monitored rule neither.
     #[must_use]
     pub fn all_passed(&self) -> bool {
         !self.0.is_empty() && self.0.iter().all(|check| check.outcome == Outcome::Passed)

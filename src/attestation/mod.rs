@@ -9,6 +9,7 @@ pub mod android;
 pub mod apple;
 mod check;
 pub mod client_data;
+pub mod lists;
 pub mod own_list;
 mod pem;
 pub mod roots;

@@ -83,6 +83,18 @@ impl OwnList {
         Ok(list)
     }
 
+    /// How many serial numbers are listed.
+    #[must_use]
+    pub fn serials(&self) -> usize {
+        self.serials.len()
+    }
+
+    /// How many keys are.
+    #[must_use]
+    pub fn keys(&self) -> usize {
+        self.keys.len()
+    }
+
     /// How many serial numbers and keys are listed.
     #[must_use]
     pub fn len(&self) -> usize {

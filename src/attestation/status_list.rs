@@ -4,6 +4,10 @@
 //! consist of digits only. An entry of any status refuses, because a status this version does not
 //! know is no reason to trust.
 
+mod packed;
+
+pub use packed::PACKED_BYTES_MAX;
+
 use std::collections::HashMap;
 use std::fmt;
 
@@ -11,7 +15,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 
 /// The list had 185 KB in autumn 2026; this leaves room for twenty times as much.
-const LIST_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub const LIST_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// As many entries as fit at about 60 bytes each.
 const ENTRIES_MAX: usize = 65_536;
 /// Serial numbers have at most 20 octets (RFC 5280, 4.1.2.2), and one more for the sign.

@@ -9,7 +9,7 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::level_filters::LevelFilter;
 
-use crate::config::{Config, LogFormat, LogLevel, Telemetry};
+use crate::config::{Config, ConfigFile, LogFormat, LogLevel, Telemetry};
 use crate::service::Service;
 use crate::telemetry::{self, Settings, log, metrics::Metrics};
 use crate::time::Clock;
@@ -31,12 +31,12 @@ pub struct ServeArgs {
 /// with 1 when it was not or could not start.
 #[must_use]
 pub fn run(args: &ServeArgs) -> ExitCode {
-    let config = match Config::load(&args.config) {
-        Ok(config) => config,
+    let (file, config) = match ConfigFile::open(&args.config) {
+        Ok(opened) => opened,
         Err(report) => return fail(&report.named(&args.config.display().to_string())),
     };
     match tokio::runtime::Runtime::new() {
-        Ok(runtime) => runtime.block_on(serve(&config)),
+        Ok(runtime) => runtime.block_on(serve(file, config)),
         Err(error) => fail(&error),
     }
 }
@@ -47,7 +47,7 @@ fn fail(why: &dyn std::fmt::Display) -> ExitCode {
     ExitCode::FAILURE
 }
 
-async fn serve(config: &Config) -> ExitCode {
+async fn serve(file: ConfigFile, config: Config) -> ExitCode {
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
     let guard = match telemetry::init(&settings(&config.telemetry), Arc::clone(&metrics)) {
         Ok(guard) => guard,
@@ -60,8 +60,8 @@ async fn serve(config: &Config) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return fail(&error),
     };
-    let service = match Service::start(config, Clock::system(), metrics).await {
-        Ok(service) => service,
+    let service = match Service::start(&config, Clock::system(), metrics).await {
+        Ok(service) => service.following(file, config),
         Err(error) => return fail(&error),
     };
     let (grpc, side) = (

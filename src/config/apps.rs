@@ -2,17 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use std::time::Duration;
 
+use super::lifetimes::lifetimes;
 use super::reader::{Reader, Section};
 use super::report::quoted;
 use super::sections::{proof_target, secs};
-use super::value::{checked, choice, count, flag, list, set, show_span, span};
-use super::{App, Mode, platforms};
+use super::value::{checked, choice, count, flag, list, set, span};
+use super::{App, Mode, android, apple};
 use crate::attestation::AppIdentity;
 use crate::id::AppId;
 use crate::policy::{
-    AppPolicy, Lifetimes, NonceRule, ProofPolicy, ReuseRule, ScopeRule, TrustLevel,
+    AppPolicy, Consequence, DowngradeRule, NonceRule, ProofPolicy, Reappraisal, ReuseRule,
+    ScopeRule, TrustLevel,
 };
 use crate::session::Standing;
 
@@ -30,10 +31,6 @@ const URIS_MAX: usize = 32;
 /// devices has 128 places (`session::register`); a larger number here would promise too much.
 const DEVICES: RangeInclusive<u32> = 1..=128;
 const SESSIONS: RangeInclusive<u32> = 1..=1000;
-
-const fn days(days: u64) -> Duration {
-    secs(days * 24 * 60 * 60)
-}
 
 pub(super) fn apps(
     reader: &mut Reader<'_>,
@@ -94,16 +91,18 @@ fn app(reader: &mut Reader<'_>, mut section: Section<'_, '_>, mode: Mode) -> Opt
 
     let nested = section.section(reader, "android");
     let has_android = nested.is_written() || section.has("android");
-    let android = platforms::android(reader, nested);
+    let android = android::android(reader, nested);
     let nested = section.section(reader, "apple");
     let has_apple = nested.is_written() || section.has("apple");
-    let apple = platforms::apple(reader, nested);
+    let apple = apple::apple(reader, nested);
     if section.is_written() && !has_android && !has_apple {
         let hint = "add [apps.NAME.android], [apps.NAME.apple] or both";
         reader.wrong::<()>(section.span(), "the app has no platform", hint);
     }
     let nested = section.section(reader, "lifetimes");
     let lifetimes = lifetimes(reader, nested);
+    let nested = section.section(reader, "reappraisal");
+    let reappraisal = reappraisal(reader, nested);
     let nested = section.section(reader, "proof");
     let proof = proof(reader, nested, mode);
     let nested = section.section(reader, "limits");
@@ -113,6 +112,7 @@ fn app(reader: &mut Reader<'_>, mut section: Section<'_, '_>, mode: Mode) -> Opt
 
     let ((android_app, android), (apple_app, apple)) = (android?, apple?);
     let (devices, sessions, sessions_per_device) = caps?;
+    let (lifetimes, level_lifetimes) = lifetimes?;
     Some(App {
         standing: if enabled? {
             Standing::Enabled
@@ -128,7 +128,9 @@ fn app(reader: &mut Reader<'_>, mut section: Section<'_, '_>, mode: Mode) -> Opt
             apple,
             scopes: scopes?,
             audiences: audiences?,
-            lifetimes: lifetimes?,
+            lifetimes,
+            level_lifetimes,
+            reappraisal: reappraisal?,
             proof: proof?,
             on_refresh_reuse: on_reuse?,
             devices_per_subject_max: devices,
@@ -138,60 +140,28 @@ fn app(reader: &mut Reader<'_>, mut section: Section<'_, '_>, mode: Mode) -> Opt
     })
 }
 
-fn lifetimes(reader: &mut Reader<'_>, mut section: Section<'_, '_>) -> Option<Lifetimes> {
-    let access = section.or(reader, "access", secs(300), span(secs(30)..=secs(3600)));
-    let idle = section.or(reader, "idle", days(30), span(secs(300)..=days(400)));
-    let absolute = section.or(reader, "absolute", days(180), span(secs(300)..=days(400)));
-    let grace = section.or(
-        reader,
-        "refresh_grace",
-        secs(600),
-        span(secs(0)..=secs(3600)),
-    );
-    let challenge = section.or(reader, "challenge", secs(300), span(secs(30)..=secs(3600)));
-    let reattest = span(secs(3600)..=days(400));
-    let reattest = section.maybe(reader, "reattest_after", reattest);
-
-    shorter(reader, &section, ("access", access), ("idle", idle));
-    shorter(reader, &section, ("refresh_grace", grace), ("idle", idle));
-    if let Some((idle, absolute)) = idle.zip(absolute).filter(|(idle, most)| idle > most) {
-        let (idle, absolute) = (show_span(idle), show_span(absolute));
-        let message = format!("\"idle\" ({idle}) is longer than \"absolute\" ({absolute})");
-        let key = if section.has("idle") {
-            "idle"
-        } else {
-            "absolute"
-        };
-        reader.wrong::<()>(
-            section.at(key),
-            message,
-            "a session cannot idle past its end",
-        );
-    }
+fn reappraisal(reader: &mut Reader<'_>, mut section: Section<'_, '_>) -> Option<Reappraisal> {
+    let consequences = [
+        ("revoke", Consequence::Revoke),
+        ("suspend", Consequence::Suspend),
+        ("degrade", Consequence::Degrade),
+        ("report", Consequence::Report),
+    ];
+    let downgrades = [
+        ("refuse", DowngradeRule::Refuse),
+        ("allow", DowngradeRule::Allow),
+    ];
+    let unsaid = Reappraisal::strict();
+    let mut follows = |key, unsaid| section.or(reader, key, unsaid, choice(&consequences));
+    let revoked = follows("revoked_certificate", unsaid.revoked_certificate);
+    let below = follows("below_policy", unsaid.below_policy);
+    let downgrade = section.or(reader, "downgrade", unsaid.downgrade, choice(&downgrades));
     section.finish(reader);
-    Some(Lifetimes {
-        access_for: access?,
-        idle_for: idle?,
-        absolute_for: absolute?,
-        refresh_grace_for: grace?,
-        challenge_for: challenge?,
-        reattest_after: reattest?,
+    Some(Reappraisal {
+        revoked_certificate: revoked?,
+        below_policy: below?,
+        downgrade: downgrade?,
     })
-}
-
-/// Says so unless the first span is shorter than the second; at the one that is written.
-fn shorter(
-    reader: &mut Reader<'_>,
-    section: &Section<'_, '_>,
-    (short, short_for): (&'static str, Option<Duration>),
-    (long, long_for): (&'static str, Option<Duration>),
-) {
-    if let Some((less, more)) = short_for.zip(long_for).filter(|(less, more)| less >= more) {
-        let (less, more) = (show_span(less), show_span(more));
-        let message = format!("\"{short}\" ({less}) has to be shorter than \"{long}\" ({more})");
-        let key = if section.has(short) { short } else { long };
-        reader.wrong::<()>(section.at(key), message, "");
-    }
 }
 
 fn proof(reader: &mut Reader<'_>, mut section: Section<'_, '_>, mode: Mode) -> Option<ProofPolicy> {
@@ -229,13 +199,7 @@ fn caps(reader: &mut Reader<'_>, mut section: Section<'_, '_>) -> Option<(usize,
 }
 
 fn scopes(reader: &mut Reader<'_>, app: &mut Section<'_, '_>) -> Option<Vec<ScopeRule>> {
-    let levels = [
-        TrustLevel::Provisional,
-        TrustLevel::AppAttest,
-        TrustLevel::Tee,
-        TrustLevel::StrongBox,
-    ]
-    .map(|level| (level.as_str(), level));
+    let levels = TrustLevel::ALL.map(|level| (level.as_str(), level));
     let mut rules: Vec<ScopeRule> = Vec::new();
     let mut good = true;
     for mut section in app.sections(reader, "scopes", SCOPE_RULES_MAX)? {

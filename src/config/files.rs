@@ -2,23 +2,25 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use serde::Deserialize;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::parse::{Outcome, parse};
 use super::reader::{FileKind, FileReference};
 use super::report::{Finding, Show};
 use super::{CONFIG_BYTES_MAX, Config, ConfigReport};
+use crate::attestation::own_list::OwnList;
+use crate::attestation::status_list::{LIST_BYTES_MAX, StatusList};
+use crate::key::sha256;
 use crate::secret::Secret;
 
 /// Largest PEM file: a bundle of all public authorities has a quarter of it.
 const PEM_BYTES_MAX: usize = 1024 * 1024;
-/// Largest status list: a hundred times the one of 2026.
-const STATUS_LIST_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Largest list that is read: as large as the parsers take.
+const STATUS_LIST_BYTES_MAX: usize = LIST_BYTES_MAX;
 /// Largest secret file.
 const SECRET_BYTES_MAX: usize = 4096;
 
@@ -50,13 +52,68 @@ pub fn read_secret(path: &Path) -> Result<Secret<String>, SecretFileError> {
     line.ok_or(SecretFileError::NotOneLine)
 }
 
-pub(super) fn load(path: &Path) -> Result<Config, ConfigReport> {
+/// A configuration file that is looked at again and again. Whoever changes the configuration writes
+/// the file and restarts nothing, as far as it can be changed so.
+#[derive(Debug)]
+pub struct ConfigFile {
+    path: PathBuf,
+    good: [u8; 32],
+}
+
+/// What a look at a configuration file found.
+#[derive(Debug)]
+pub enum Look {
+    /// What was last found good.
+    Same,
+    /// Another good configuration.
+    New(Box<Config>),
+    /// Something that is none.
+    Wrong(ConfigReport),
+}
+
+impl ConfigFile {
+    /// Reads the file for the first time, as [`Config::load`] does.
+    ///
+    /// # Errors
+    /// [`ConfigReport`] with every problem, or saying that the file itself cannot be read.
+    pub fn open(path: &Path) -> Result<(Self, Config), ConfigReport> {
+        let bytes = read_whole(path)?;
+        let config = load(path, &bytes)?;
+        let (path, good) = (path.to_owned(), sha256(&bytes));
+        Ok((Self { path, good }, config))
+    }
+
+    /// Looks at the file again. What is wrong is read anew at every look, because what is wrong with it
+    /// may be a file it names.
+    pub fn look(&mut self) -> Look {
+        let loaded = read_whole(&self.path).and_then(|bytes| {
+            let digest = sha256(&bytes);
+            if digest == self.good {
+                return Ok(None);
+            }
+            load(&self.path, &bytes).map(|config| Some((digest, config)))
+        });
+        match loaded {
+            Ok(None) => Look::Same,
+            Ok(Some((digest, config))) => {
+                self.good = digest;
+                Look::New(Box::new(config))
+            }
+            Err(report) => Look::Wrong(report),
+        }
+    }
+}
+
+pub(super) fn read_whole(path: &Path) -> Result<Vec<u8>, ConfigReport> {
     let name = path.display().to_string();
-    let bytes =
-        read(path, CONFIG_BYTES_MAX).map_err(|why| ConfigReport::unreadable(&name, &why))?;
-    let text = match std::str::from_utf8(&bytes) {
+    read(path, CONFIG_BYTES_MAX).map_err(|why| ConfigReport::unreadable(&name, &why))
+}
+
+pub(super) fn load(path: &Path, bytes: &[u8]) -> Result<Config, ConfigReport> {
+    let name = path.display().to_string();
+    let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
-        Err(error) => return Err(not_utf8(&bytes, error.valid_up_to()).named(&name)),
+        Err(error) => return Err(not_utf8(bytes, error.valid_up_to()).named(&name)),
     };
     let base = path.parent().unwrap_or_else(|| Path::new(""));
     let Outcome {
@@ -124,6 +181,8 @@ fn look_at(file: &FileReference) -> Option<Finding> {
             .map(drop)
             .map_err(|error| error.to_string()),
         FileKind::StatusList => status_list(path),
+        FileKind::OwnList => own_list(path),
+        FileKind::NewFile => new_file(path),
         FileKind::Directory => directory(path),
         FileKind::NewDirectory => new_directory(path),
     };
@@ -168,16 +227,33 @@ fn private_key(path: &Path) -> Result<(), String> {
 }
 
 fn status_list(path: &Path) -> Result<(), String> {
-    /// As much of the list as tells that it is one; its reader checks the rest.
-    #[derive(Deserialize)]
-    struct List {
-        #[serde(rename = "entries")]
-        _entries: std::collections::BTreeMap<String, serde::de::IgnoredAny>,
-    }
     let bytes = read(path, STATUS_LIST_BYTES_MAX)?;
-    serde_json::from_slice::<List>(&bytes)
+    StatusList::parse(&bytes)
         .map(drop)
-        .map_err(|_| "it is not a status list (a JSON object with \"entries\")".to_owned())
+        .map_err(|error| error.to_string())
+}
+
+fn own_list(path: &Path) -> Result<(), String> {
+    let bytes = read(path, STATUS_LIST_BYTES_MAX)?;
+    OwnList::parse(&bytes)
+        .map(drop)
+        .map_err(|error| error.to_string())
+}
+
+/// A file that is there, or can be made in its directory.
+fn new_file(path: &Path) -> Result<(), String> {
+    match fs::metadata(path) {
+        Ok(about) if about.is_file() => Ok(()),
+        Ok(_) => Err("it is not a file".to_owned()),
+        Err(_) => directory(parent(path)).map_err(|_| "its directory is not there".to_owned()),
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
+    }
 }
 
 fn directory(path: &Path) -> Result<(), String> {
@@ -195,13 +271,7 @@ fn directory(path: &Path) -> Result<(), String> {
 fn new_directory(path: &Path) -> Result<(), String> {
     match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let parent = path.parent().unwrap_or_else(|| Path::new(""));
-            let here = if parent.as_os_str().is_empty() {
-                Path::new(".")
-            } else {
-                parent
-            };
-            directory(here).map_err(|_| "it is not there and cannot be made".to_owned())
+            directory(parent(path)).map_err(|_| "it is not there and cannot be made".to_owned())
         }
         Ok(_) | Err(_) => directory(path),
     }

@@ -8,12 +8,15 @@
 //!
 //! `example.toml` (`assay config example`) explains every key.
 
+mod android;
+mod apple;
 mod apps;
 mod example;
 mod files;
+mod lifetimes;
 mod listeners;
+mod lists;
 mod parse;
-mod platforms;
 mod reader;
 mod report;
 mod sections;
@@ -29,7 +32,7 @@ use std::time::Duration;
 pub use crate::flow::App;
 pub use crate::grpc::caller::Role;
 pub use example::{DEVELOPMENT, EXAMPLE};
-pub use files::{SecretFileError, read_secret};
+pub use files::{ConfigFile, Look, SecretFileError, read_secret};
 pub use report::{ConfigReport, Problem};
 
 use crate::id::AppId;
@@ -54,6 +57,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// Whom attestations are believed.
     pub attestation: AttestationConfig,
+    /// How services outside are called.
+    pub outbound: OutboundConfig,
     /// The apps.
     pub apps: BTreeMap<AppId, App>,
     /// Who may call what. Empty on a plaintext listener.
@@ -196,10 +201,56 @@ pub struct AttestationConfig {
     pub android_roots: Vec<PathBuf>,
     /// PEM files of test authorities for Apple. Empty in production.
     pub apple_roots: Vec<PathBuf>,
-    /// Google's attestation status list, a JSON file.
-    pub status_list: Option<PathBuf>,
-    /// What to do about Android evidence without one.
-    pub status_list_missing: MissingStatusList,
+    /// Where Google's attestation status list is from.
+    pub status_list: StatusListConfig,
+    /// The operator's own list of revoked keys.
+    pub own_list: Option<PathBuf>,
+}
+
+/// Where Google's attestation status list is from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StatusListConfig {
+    /// There is none.
+    Missing(MissingStatusList),
+    /// It is a file that somebody else keeps fresh.
+    File(ListFile),
+    /// It is fetched.
+    Feed(ListFeed),
+}
+
+/// A status list that is a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListFile {
+    /// The file, JSON.
+    pub path: PathBuf,
+    /// The age up to which it is believed, from when it was written; `None`: any.
+    pub age_max: Option<Duration>,
+    /// A version to be taken however much it lacks.
+    pub accept_sha256: Option<[u8; 32]>,
+}
+
+/// A status list that is fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListFeed {
+    /// From where.
+    pub url: String,
+    /// The longest wait between two fetches.
+    pub every: Duration,
+    /// The age up to which it is believed, from when it was last known to be the newest.
+    pub age_max: Duration,
+    /// Where the last good one is kept on disk.
+    pub cache: Option<PathBuf>,
+    /// A version to be taken however much it lacks.
+    pub accept_sha256: Option<[u8; 32]>,
+}
+
+/// How services outside are called.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OutboundConfig {
+    /// `http://HOST:PORT` of a proxy; none where there is none, whatever the environment says.
+    pub proxy: Option<String>,
+    /// Authorities of the servers; the system's where there is none.
+    pub ca: Option<PathBuf>,
 }
 
 /// What to do about Android evidence when there is no status list.
@@ -281,6 +332,39 @@ impl LogLevel {
 }
 
 impl Config {
+    /// The parts beside the apps in which another configuration differs: those that hold for as long
+    /// as the service runs.
+    #[must_use]
+    pub fn differs_in(&self, other: &Self) -> Vec<&'static str> {
+        let Self {
+            mode,
+            server,
+            side,
+            token,
+            keys,
+            store,
+            attestation,
+            outbound,
+            apps: _,
+            callers,
+            telemetry,
+        } = self;
+        let parts = [
+            ("mode", *mode != other.mode),
+            ("server", *server != other.server),
+            ("side", *side != other.side),
+            ("token", *token != other.token),
+            ("keys", *keys != other.keys),
+            ("store", *store != other.store),
+            ("attestation", *attestation != other.attestation),
+            ("outbound", *outbound != other.outbound),
+            ("callers", *callers != other.callers),
+            ("telemetry", *telemetry != other.telemetry),
+        ];
+        let changed = parts.iter().filter(|(_, differs)| *differs);
+        changed.map(|(part, _)| *part).collect()
+    }
+
     /// Reads a configuration from its text. Relative paths are seen from `base_dir`; no file is
     /// looked at.
     ///
@@ -300,6 +384,6 @@ impl Config {
     /// # Errors
     /// [`ConfigReport`] with every problem, or saying that the file itself cannot be read.
     pub fn load(path: &Path) -> Result<Self, ConfigReport> {
-        files::load(path)
+        files::load(path, &files::read_whole(path)?)
     }
 }

@@ -9,7 +9,7 @@ use toml::de::DeTable;
 use super::reader::{FileReference, Reader, Section};
 use super::report::{Finding, Lines, Show};
 use super::value::choice;
-use super::{CONFIG_BYTES_MAX, Config, Mode, apps, listeners, sections, store};
+use super::{CONFIG_BYTES_MAX, Config, Mode, apps, listeners, lists, sections, store};
 
 /// What came of a text.
 pub(super) struct Outcome {
@@ -138,9 +138,11 @@ fn top(reader: &mut Reader<'_>, mut top: Section<'_, '_>) -> Option<Config> {
     }
     let store = store::store(reader, section, mode);
     let section = top.section(reader, "attestation");
-    let (attestation, list) = sections::attestation(reader, section, mode);
+    let (attestation, need) = sections::attestation(reader, section, mode);
+    let section = top.section(reader, "outbound");
+    let outbound = lists::outbound(reader, section);
     let apps = apps::apps(reader, &mut top, mode);
-    sections::need_status_list(reader, &top, list);
+    sections::need_status_list(reader, &top, need);
     let callers = sections::callers(reader, &mut top, &server);
     let section = top.section(reader, "telemetry");
     let telemetry = sections::telemetry(reader, section);
@@ -153,6 +155,7 @@ fn top(reader: &mut Reader<'_>, mut top: Section<'_, '_>) -> Option<Config> {
         keys: keys?,
         store: store?,
         attestation: attestation?,
+        outbound: outbound?,
         apps: apps?,
         callers: callers?,
         telemetry: telemetry?,

@@ -31,6 +31,10 @@ pub(super) enum FileKind {
     Secret,
     /// A JSON attestation status list.
     StatusList,
+    /// The operator's own list.
+    OwnList,
+    /// A file in a directory that is there; the file itself may be lacking.
+    NewFile,
     /// A directory that is there.
     Directory,
     /// A directory that is there or can be made inside one that is.

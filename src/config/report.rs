@@ -106,6 +106,27 @@ impl ConfigReport {
         &self.problems
     }
 
+    /// The first problem with its place, for a line of a log: no excerpt, so no value that stands
+    /// beside it.
+    #[must_use]
+    pub fn first(&self) -> String {
+        match (&self.unreadable, self.problems.first()) {
+            (Some(why), _) => why.clone(),
+            (
+                None,
+                Some(Problem {
+                    line,
+                    column,
+                    message,
+                    ..
+                }),
+            ) => {
+                format!("{line}:{column}: {message}")
+            }
+            (None, None) => String::new(),
+        }
+    }
+
     /// Whether the file itself could not be read, so that nothing was checked.
     #[must_use]
     pub const fn is_unreadable(&self) -> bool {

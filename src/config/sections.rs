@@ -7,7 +7,7 @@ use super::reader::{FileKind, Reader, Section, Value};
 use super::value::{UrlRule, choice, flag, is_dns_name, list, path, ratio, set, text, url};
 use super::{
     AttestationConfig, Caller, CallerIdentity, KeyGeneration, Keys, LogFormat, LogLevel,
-    MissingStatusList, Mode, Role, Telemetry, Tokens,
+    MissingStatusList, Mode, Role, StatusListConfig, Telemetry, Tokens, lists,
 };
 use crate::proof::TargetUri;
 
@@ -110,16 +110,11 @@ pub(super) fn attestation(
     mut section: Section<'_, '_>,
     mode: Mode,
 ) -> (Option<AttestationConfig>, ListNeed) {
-    let words = [
-        ("refuse", MissingStatusList::Refuse),
-        ("allow", MissingStatusList::Allow),
-    ];
     let roots = || list(0..=ROOTS_MAX, path(FileKind::Certificates));
     let android = section.or(reader, "android_roots", Vec::new(), roots());
     let apple = section.or(reader, "apple_roots", Vec::new(), roots());
-    let status_list = section.maybe(reader, "status_list", path(FileKind::StatusList));
-    let missing = MissingStatusList::Refuse;
-    let missing = section.or(reader, "status_list_missing", missing, choice(&words));
+    let status_list = lists::status_list(reader, &mut section, mode);
+    let own_list = section.maybe(reader, "own_list", path(FileKind::OwnList));
     if mode == Mode::Production {
         for (key, roots) in [("android_roots", &android), ("apple_roots", &apple)] {
             if roots.as_ref().is_some_and(|roots| !roots.is_empty()) {
@@ -128,23 +123,18 @@ pub(super) fn attestation(
                 reader.wrong::<()>(section.at(key), message, hint);
             }
         }
-        if missing == Some(MissingStatusList::Allow) {
-            let hint = "name the file in \"status_list\"";
-            let message = "Android evidence without a status list is taken only in development";
-            reader.wrong::<()>(section.at("status_list_missing"), message, hint);
-        }
     }
     section.finish(reader);
-    let need = match (&status_list, missing) {
-        (Some(None), Some(MissingStatusList::Refuse)) => ListNeed::Lacking,
-        _ => ListNeed::Met,
+    let need = match status_list {
+        Some(StatusListConfig::Missing(MissingStatusList::Refuse)) => ListNeed::Lacking,
+        Some(_) | None => ListNeed::Met,
     };
     let complete = || {
         Some(AttestationConfig {
             android_roots: android?,
             apple_roots: apple?,
             status_list: status_list?,
-            status_list_missing: missing?,
+            own_list: own_list?,
         })
     };
     (complete(), need)
@@ -167,9 +157,9 @@ pub(super) fn need_status_list(reader: &mut Reader<'_>, top: &Section<'_, '_>, n
         apps.any(|app| app.contains_key("android"))
     });
     if need == ListNeed::Lacking && any_android {
-        let hint = "download https://android.googleapis.com/attestation/status and name the file, \
-                    or (development only) set status_list_missing = \"allow\"";
-        top.missing_below(reader, "attestation", "status_list", hint);
+        let hint = "write status_list_url = \"https://android.googleapis.com/attestation/status\", \
+                    or (development only) status_list_missing = \"allow\"";
+        top.missing_below(reader, "attestation", "status_list_url", hint);
     }
 }
 

@@ -13,12 +13,17 @@ use toml::de::DeValue;
 
 use super::reader::{FileKind, Reader, Value, kind};
 use super::report::quoted;
+use super::sections::secs;
 use super::spelling::nearest;
+use crate::policy::Rate;
 
 /// Longest path that is taken (`PATH_MAX` of Linux).
 const PATH_BYTES_MAX: usize = 4096;
 /// Longest URL that is taken.
 const URL_BYTES_MAX: usize = 2048;
+/// Rates: a higher one limits nothing, a longer span would have to be counted for longer.
+const RATE_COUNT_MAX: u32 = 1_000_000;
+const RATE_SPAN: RangeInclusive<Duration> = secs(60)..=days(30);
 
 /// A text.
 pub(super) fn text(reader: &mut Reader<'_>, value: &Value<'_>) -> Option<String> {
@@ -106,6 +111,36 @@ pub(super) fn span(
         }
         Some(span)
     }
+}
+
+/// A rate such as `"20/1d"`: so many in so long.
+pub(super) fn rate(reader: &mut Reader<'_>, value: &Value<'_>) -> Option<Rate> {
+    const HINT: &str = "write how many in how long, as in \"20/1d\" or \"1000/1h\"";
+    let text = text(reader, value)?;
+    let Some(rate) = parse_rate(&text) else {
+        return reader.wrong(value.span(), "not a rate", HINT);
+    };
+    let bounded = (1..=RATE_COUNT_MAX).contains(&rate.count) && RATE_SPAN.contains(&rate.per);
+    if !bounded {
+        let (least, most) = (show_span(*RATE_SPAN.start()), show_span(*RATE_SPAN.end()));
+        let message = format!("has to be 1 to {RATE_COUNT_MAX} in {least} to {most}");
+        return reader.wrong(value.span(), message, "");
+    }
+    Some(rate)
+}
+
+fn parse_rate(text: &str) -> Option<Rate> {
+    let (count, per) = text.split_once('/')?;
+    // `u32::from_str` takes a plus.
+    let digits = count.bytes().all(|b| b.is_ascii_digit());
+    let count = digits.then(|| count.parse().ok()).flatten()?;
+    let per = parse_span(per)?;
+    Some(Rate { count, per })
+}
+
+/// A span of whole days.
+pub(super) const fn days(days: u64) -> Duration {
+    Duration::from_secs(days * 24 * 60 * 60)
 }
 
 fn parse_span(text: &str) -> Option<Duration> {
@@ -406,6 +441,28 @@ mod tests {
         }
         for text in ["1d", "25h", "90s", "1500ms", "10m", "0s"] {
             assert_eq!(show_span(parse_span(text).unwrap()), text);
+        }
+    }
+
+    #[test]
+    fn rates_are_a_count_and_a_span() {
+        let rate = |count, per| Some(Rate { count, per });
+        assert_eq!(parse_rate("20/1d"), rate(20, days(1)));
+        assert_eq!(parse_rate("1000/90s"), rate(1000, secs(90)));
+        for bad in [
+            "",
+            "20",
+            "/1d",
+            "20/",
+            "+2/1d",
+            "-2/1d",
+            "2/1d/1d",
+            "2 /1d",
+            "2/ 1d",
+            "2/d",
+            "9999999999/1d",
+        ] {
+            assert_eq!(parse_rate(bad), None, "{bad}");
         }
     }
 

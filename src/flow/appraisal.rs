@@ -7,9 +7,9 @@ use crate::attestation::{
     examine,
 };
 use crate::key::{Thumbprint, sha256};
-use crate::policy::{self, Assurance};
+use crate::policy::{self, Assurance, AttestKeyRule};
 use crate::reason::Reason;
-use crate::time::Timestamp;
+use crate::time::{Reading, Timestamp};
 
 /// Evidence as a phone sends it, within its bounds.
 #[derive(Debug, Clone)]
@@ -78,13 +78,22 @@ pub(super) fn appraise(
     let given = Given {
         binding: Some(&binding),
         app: Some(&app.identity),
-        attest_keys: AttestKeys::Refuse,
+        attest_keys: match app.policy.android.attest_keys {
+            AttestKeyRule::Allow => AttestKeys::Allow,
+            AttestKeyRule::Refuse => AttestKeys::Refuse,
+        },
     };
-    let status_list = engine.status_list.load();
+    let lists = engine.lists.load();
+    let reading = Reading {
+        now,
+        ..engine.clock.reading()
+    };
     let trust = Trust {
         roots: &engine.roots,
-        status_list: status_list.as_ref().as_ref(),
-        own_list: None,
+        // None when it is too old: Android evidence is refused. An app whose policy trusts
+        // provisionally meanwhile would be given the old list here, and told of the standing.
+        status_list: lists.status_list(reading),
+        own_list: lists.own_list(),
     };
     let examination = examine(&evidence, given, trust, now);
     let (key, facts) = (examination.key.clone(), examination.facts.clone());
@@ -95,7 +104,7 @@ pub(super) fn appraise(
         if let Some(rejection) = said.rejection() {
             return Err(Box::new(rejection));
         }
-        let (made, verdict) = policy::evaluate(&attested, &app.policy);
+        let (made, verdict) = policy::evaluate(&attested, &app.policy, now);
         said.extend(made);
         verdict.map(|assurance| {
             let session_key = vouched.unwrap_or_else(|| assurance.key().thumbprint());

@@ -43,7 +43,7 @@ pub(super) fn mint(
     scopes: BTreeSet<String>,
     now: Timestamp,
 ) -> Result<Grant, Failure> {
-    let lifetimes = &app.policy.lifetimes;
+    let lifetimes = app.policy.lifetimes(device.trust_level);
     // An access token never outlives its session.
     let access_expires_at = now.after(lifetimes.access_for).min(session.expires_at);
     let claims = AccessClaims {

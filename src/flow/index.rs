@@ -4,6 +4,9 @@
 use crate::session::Device;
 use crate::store::{IndexChange, Key, Presence, keys};
 
+/// Longest serial number that is found by: 20 octets (RFC 5280, 4.1.2.2), twice over.
+const SERIAL_DIGITS_MAX: usize = 80;
+
 /// The index changes that go with a device's record as it is written now, where `before` is the
 /// record that was loaded.
 pub(super) fn changes(before: Option<&Device>, now: &Device) -> Vec<IndexChange> {
@@ -28,7 +31,8 @@ pub(super) fn changes(before: Option<&Device>, now: &Device) -> Vec<IndexChange>
 fn places(device: &Device) -> Vec<Key> {
     let bucket = device.id.bucket();
     let mut places = vec![keys::devices(bucket)];
-    let serials = device.chain_serials.iter().skip(1);
+    let findable = |serial: &&String| serial.len() <= SERIAL_DIGITS_MAX;
+    let serials = device.chain_serials.iter().skip(1).filter(findable);
     places.extend(serials.map(|serial| keys::devices_by_serial(bucket, serial)));
     let key = device.issuer_keys.first();
     places.extend(key.map(|key| keys::devices_by_attestation_key(bucket, key)));

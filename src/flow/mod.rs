@@ -10,6 +10,7 @@ pub mod create_challenge;
 pub mod end_session;
 mod error;
 pub mod get_device;
+pub mod get_trust_status;
 mod grant;
 mod index;
 pub mod introspect_token;
@@ -38,8 +39,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::attestation::AppIdentity;
+use crate::attestation::lists::Lists;
 use crate::attestation::roots::Roots;
-use crate::attestation::status_list::StatusList;
 use crate::id::AppId;
 use crate::policy::AppPolicy;
 use crate::proof::{Freshness, TargetUri, nonce};
@@ -76,8 +77,9 @@ pub struct Engine {
     pub clock: Clock,
     /// The roots evidence may lead to.
     pub roots: Roots,
-    /// Google's status list; without one Android evidence is refused.
-    pub status_list: ArcSwap<Option<StatusList>>,
+    /// Google's status list, without which Android evidence is refused, and the operator's own;
+    /// replaced as a whole when one of them changes.
+    pub lists: ArcSwap<Lists>,
     /// `iss` of the access tokens.
     pub issuer: String,
     /// Where phones aim the proofs for our own RPCs: `htu` is this, a slash and the RPC's path.

@@ -112,6 +112,6 @@ fn residual_access(
         .apps
         .load()
         .get(&device.app)
-        .map(|app| app.policy.lifetimes.access_for);
+        .map(|app| app.policy.access_for_max());
     effective_at.after(life.unwrap_or_default()).since(now)
 }

@@ -18,8 +18,10 @@ use super::proto::operations_service_server::OperationsServiceServer;
 use super::proto::session_service_server::SessionServiceServer;
 use super::proto::verification_service_server::VerificationServiceServer;
 use super::{proto, status};
+use crate::attestation::Checks;
 use crate::flow::refresh_session::Refreshed;
 use crate::flow::{Engine, Failure};
+use crate::policy::{Rule, monitored_rules};
 use crate::reason::{Action, Reason};
 use crate::session::{self as domain, Actor};
 use crate::telemetry::metrics::{Metrics, Platform, RefreshOutcome};
@@ -80,6 +82,23 @@ impl Services {
             answer.extensions_mut().insert(reason);
         }
         answer
+    }
+
+    /// Counts the rules that would have refused an accepted device, and says so once.
+    fn note_monitored(&self, checks: &Checks) {
+        let rules: Vec<Rule> = monitored_rules(checks).collect();
+        if rules.is_empty() {
+            return;
+        }
+        for rule in &rules {
+            self.metrics.monitored(*rule);
+        }
+        let words: Vec<&str> = rules.iter().map(|rule| rule.as_str()).collect();
+        let words = words.join(", ");
+        tracing::info!(
+            detail = words.as_str(),
+            "monitored rules would have refused"
+        );
     }
 
     /// An answer, with the nonce for the phone's next proof beside it.

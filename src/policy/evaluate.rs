@@ -1,15 +1,11 @@
 //! From attested facts to what policy makes of them.
 
-use super::{
-    AndroidPolicy, AndroidPosture, AppPolicy, ApplePolicy, ApplePosture, MissingRule, Posture,
-    ProvisioningRule, TrustLevel,
-};
-use crate::attestation::android::{
-    self, AuthorizationList, Provisioning, RootOfTrust, SecurityLevel, VerifiedBootState,
-};
-use crate::attestation::{Attested, AttestedKey, Checks, Facts, Rejection, apple};
+use super::rule::require;
+use super::{AndroidPolicy, AppPolicy, ApplePolicy, Posture, Rule, TrustLevel, android, apple};
+use crate::attestation::{Attested, AttestedKey, Check, Checks, Facts, Outcome, Rejection};
 use crate::key::PublicKey;
 use crate::reason::Reason;
+use crate::time::Timestamp;
 
 /// KeyMint `KeyPurpose::SIGN` and `VERIFY` (hardware/interfaces, KeyPurpose.aidl).
 const PURPOSE_SIGN: u64 = 2;
@@ -32,6 +28,14 @@ impl Assurance {
     #[must_use]
     pub const fn key(&self) -> &PublicKey {
         &self.key
+    }
+
+    /// The same, trusted no further than [`TrustLevel::Provisional`]: for evidence of which something
+    /// could not be looked up.
+    #[must_use]
+    pub fn provisional(mut self) -> Self {
+        self.trust_level = self.trust_level.min(TrustLevel::Provisional);
+        self
     }
 
     /// How far the device is trusted.
@@ -66,14 +70,16 @@ impl Assurance {
 pub fn evaluate(
     attested: &Attested,
     policy: &AppPolicy,
+    now: Timestamp,
 ) -> (Checks, Result<Assurance, Box<Rejection>>) {
-    let mut checks = posture_checks(attested.facts(), &policy.android, &policy.apple);
+    let posture = Posture::of(attested.facts());
+    let (mut checks, _) = appraise(&posture, policy, now);
     checks.extend(device_key_checks(attested.facts(), attested.key()));
     let verdict = match (checks.rejection(), attested.key()) {
         (None, AttestedKey::P256(key)) => Ok(Assurance {
             key: *key,
-            trust_level: trust_level(attested.facts()),
-            posture: Posture::of(attested.facts()),
+            trust_level: trust_level(&posture),
+            posture,
             chain_serials: attested.facts().chain_serials(),
             issuer_keys: attested.facts().issuer_keys(),
         }),
@@ -83,13 +89,43 @@ pub fn evaluate(
     (checks, verdict)
 }
 
-/// Checks what the device is: level, boot, patches, provisioning; or category.
+/// Holds what is known of a device against an app's policy as it is now: every check, and how far the
+/// device is trusted. A registration does the same with fresh facts.
+///
+/// # Errors
+/// The verdict is an error for the first check that failed.
+pub fn appraise(
+    posture: &Posture,
+    policy: &AppPolicy,
+    now: Timestamp,
+) -> (Checks, Result<TrustLevel, Box<Rejection>>) {
+    let checks = posture_checks(posture, &policy.android, &policy.apple, now);
+    let verdict = match checks.rejection() {
+        None => Ok(trust_level(posture)),
+        Some(rejection) => Err(Box::new(rejection)),
+    };
+    (checks, verdict)
+}
+
+/// Checks what the device is: level, boot, patches, provisioning; or environment, category, version.
 #[must_use]
-pub fn posture_checks(facts: &Facts, android: &AndroidPolicy, apple: &ApplePolicy) -> Checks {
-    match facts {
-        Facts::Android(facts) => android_checks(facts, android),
-        Facts::Apple(facts) => apple_checks(facts, apple),
+pub fn posture_checks(
+    posture: &Posture,
+    android: &AndroidPolicy,
+    apple: &ApplePolicy,
+    now: Timestamp,
+) -> Checks {
+    match posture {
+        Posture::Android(posture) => android::checks(posture, android, now),
+        Posture::Apple(posture) => apple::checks(posture, apple),
     }
+}
+
+/// The rules that would have refused, were they not monitored.
+pub fn monitored_rules(checks: &Checks) -> impl Iterator<Item = Rule> + '_ {
+    let monitored = |check: &&Check| matches!(check.outcome, Outcome::Monitored(_));
+    let checks = checks.as_slice().iter().filter(monitored);
+    checks.filter_map(|check| Rule::of_check(check.name))
 }
 
 /// Checks that the attested key can serve as a device key.
@@ -131,164 +167,12 @@ pub fn device_key_checks(facts: &Facts, key: &AttestedKey) -> Checks {
     checks
 }
 
-fn android_checks(facts: &android::Facts, policy: &AndroidPolicy) -> Checks {
-    let mut checks = Checks::default();
-    let level = android_level(facts.security_level);
-    checks.note(
-        "security_level_min",
-        0,
-        require(
-            level >= Some(policy.security_level_min),
-            Reason::SecurityLevelTooLow,
-        ),
-        (
-            facts.security_level.as_str(),
-            format!("at least {}", policy.security_level_min.as_str()),
-        ),
-    );
-    let hardware = &facts.key_description.hardware_enforced;
-    boot_checks(&mut checks, hardware.root_of_trust.as_ref(), policy);
-    patch_checks(&mut checks, hardware, policy);
-    if policy.provisioning == ProvisioningRule::RemoteOnly {
-        let remote = matches!(facts.provisioning, Provisioning::Remote { .. });
-        checks.note(
-            "provisioning",
-            None,
-            require(remote, Reason::SecurityLevelTooLow),
-            (facts.provisioning.as_str(), "remote"),
-        );
-    }
-    checks
-}
-
-fn boot_checks(checks: &mut Checks, root: Option<&RootOfTrust>, policy: &AndroidPolicy) {
-    let locked = root.is_some_and(|root| root.device_locked);
-    let seen = root.map_or("absent", |root| {
-        if root.device_locked {
-            "locked"
-        } else {
-            "unlocked"
+fn trust_level(posture: &Posture) -> TrustLevel {
+    match posture {
+        Posture::Android(posture) => {
+            android::level(posture.security_level).unwrap_or(TrustLevel::Provisional)
         }
-    });
-    checks.note(
-        "device_locked",
-        0,
-        require(locked, Reason::BootStateRejected),
-        (seen, "locked"),
-    );
-    let accepted = root.is_some_and(|root| match root.verified_boot_state {
-        VerifiedBootState::Verified => true,
-        VerifiedBootState::SelfSigned => policy
-            .self_signed_boot_keys
-            .contains(&root.verified_boot_key),
-        VerifiedBootState::Unverified | VerifiedBootState::Failed => false,
-    });
-    let seen = root.map_or("absent".to_owned(), |root| {
-        format!("{:?}", root.verified_boot_state)
-    });
-    let wanted = if policy.self_signed_boot_keys.is_empty() {
-        "Verified"
-    } else {
-        "Verified, or SelfSigned with an allowed boot key"
-    };
-    let outcome = require(accepted, Reason::BootStateRejected);
-    checks.note("verified_boot_state", 0, outcome, (seen, wanted));
-}
-
-fn patch_checks(checks: &mut Checks, hardware: &AuthorizationList, policy: &AndroidPolicy) {
-    // The last number: digits of a patch level, 0 where it is none.
-    let levels = [
-        ("os_version", hardware.os_version, policy.os_version_min, 0),
-        (
-            "os_patch_level",
-            hardware.os_patch_level,
-            policy.os_patch_level_min,
-            6,
-        ),
-        (
-            "vendor_patch_level",
-            hardware.vendor_patch_level,
-            policy.vendor_patch_level_min,
-            8,
-        ),
-        (
-            "boot_patch_level",
-            hardware.boot_patch_level,
-            policy.boot_patch_level_min,
-            8,
-        ),
-    ];
-    for (name, seen, least, digits) in levels {
-        if least == 0 {
-            continue;
-        }
-        let seen_value = seen.map(|value| whole_patch_level(value, digits));
-        let new_enough = seen_value.is_some_and(|value| value >= u64::from(least));
-        let seen = seen.map_or("absent".to_owned(), |value| value.to_string());
-        let outcome = require(new_enough, Reason::PostureBelowPolicy);
-        checks.note(name, 0, outcome, (seen, format!("at least {least}")));
-    }
-}
-
-/// A patch level in its full form. Some devices leave out the day where `YYYYMMDD` belongs, some
-/// write it as 00: both count as the first of the month. A day where `YYYYMM` belongs is dropped, or
-/// the number would pass for a level far in the future.
-const fn whole_patch_level(value: u64, digits: u32) -> u64 {
-    match (value, digits) {
-        (100_000..=999_999, 8) => value * 100 + 1,
-        (10_000_000..=99_999_999, 8) if value.is_multiple_of(100) => value + 1,
-        (10_000_000..=99_999_999, 6) => value / 100,
-        _ => value,
-    }
-}
-
-fn apple_checks(facts: &apple::Facts, policy: &ApplePolicy) -> Checks {
-    let mut checks = Checks::default();
-    if policy.validation_categories.is_empty() && policy.missing_category == MissingRule::Allowed {
-        return checks;
-    }
-    let accepted = match facts.extensions.validation_category {
-        None => policy.missing_category == MissingRule::Allowed,
-        Some(category) => {
-            policy.validation_categories.is_empty()
-                || policy.validation_categories.contains(&category)
-        }
-    };
-    let seen = facts
-        .extensions
-        .validation_category
-        .map_or("absent".to_owned(), |value| value.to_string());
-    let wanted = format!(
-        "one of {:?} ({} when absent)",
-        policy.validation_categories,
-        match policy.missing_category {
-            MissingRule::Allowed => "allowed",
-            MissingRule::Refused => "refused",
-        }
-    );
-    let outcome = require(accepted, Reason::AttestationAppMismatch);
-    checks.note("validation_category", None, outcome, (seen, wanted));
-    checks
-}
-
-const fn require(holds: bool, reason: Reason) -> Result<(), Reason> {
-    if holds { Ok(()) } else { Err(reason) }
-}
-
-const fn android_level(level: SecurityLevel) -> Option<TrustLevel> {
-    match level {
-        SecurityLevel::Software => None,
-        SecurityLevel::TrustedEnvironment => Some(TrustLevel::Tee),
-        SecurityLevel::StrongBox => Some(TrustLevel::StrongBox),
-    }
-}
-
-fn trust_level(facts: &Facts) -> TrustLevel {
-    match facts {
-        Facts::Android(facts) => {
-            android_level(facts.security_level).unwrap_or(TrustLevel::Provisional)
-        }
-        Facts::Apple(_) => TrustLevel::AppAttest,
+        Posture::Apple(_) => TrustLevel::AppAttest,
     }
 }
 
@@ -306,42 +190,6 @@ impl Facts {
         match self {
             Self::Android(facts) => facts.issuer_keys.clone(),
             Self::Apple(_) => Vec::new(),
-        }
-    }
-}
-
-impl Posture {
-    /// The facts that are kept.
-    #[must_use]
-    pub fn of(facts: &Facts) -> Self {
-        match facts {
-            Facts::Android(facts) => {
-                let hardware = &facts.key_description.hardware_enforced;
-                let small = |value: Option<u64>| {
-                    value
-                        .and_then(|value| u32::try_from(value).ok())
-                        .unwrap_or(0)
-                };
-                let self_signed =
-                    |root: &RootOfTrust| root.verified_boot_state == VerifiedBootState::SelfSigned;
-                Self::Android(AndroidPosture {
-                    attestation_version: small(Some(facts.key_description.attestation_version)),
-                    strongbox: facts.security_level == SecurityLevel::StrongBox,
-                    os_version: small(hardware.os_version),
-                    os_patch_level: small(hardware.os_patch_level),
-                    vendor_patch_level: small(hardware.vendor_patch_level),
-                    boot_patch_level: small(hardware.boot_patch_level),
-                    self_signed_boot: hardware.root_of_trust.as_ref().is_some_and(self_signed),
-                    remotely_provisioned: matches!(facts.provisioning, Provisioning::Remote { .. }),
-                })
-            }
-            Facts::Apple(facts) => Self::Apple(ApplePosture {
-                development: facts.environment == Some(apple::Environment::Development),
-                os_version: facts.os_version.clone(),
-                os_build: facts.os_build.clone(),
-                validation_category: facts.extensions.validation_category,
-                bundle_version: facts.extensions.bundle_version.clone(),
-            }),
         }
     }
 }

@@ -1,22 +1,49 @@
 //! Per-app policy: what a device must be, and what it then gets.
 //!
-//! Policy is data; [`evaluate`] is pure.
+//! Policy is data; [`evaluate`] and [`appraise`] are pure. What a device is held against is its
+//! [`Posture`], which is kept: the same rules hold for a new device and for one that was registered
+//! long ago.
 
+mod android;
+mod apple;
 mod evaluate;
+mod patch;
 mod posture;
+mod reappraisal;
+mod rule;
 #[cfg(test)]
 mod tests;
+mod version;
 
-pub use evaluate::{Assurance, device_key_checks, evaluate, posture_checks};
-pub use posture::{AndroidPosture, ApplePosture, Posture};
+pub use android::{
+    AndroidPolicy, AttestKeyRule, ProvisioningRule, StaleListRule, UserAuthenticationRule,
+};
+pub use apple::{ApplePolicy, BundleVersionRule, MissingRule, ReceiptRule};
+pub use evaluate::{
+    Assurance, appraise, device_key_checks, evaluate, monitored_rules, posture_checks,
+};
+pub use posture::{
+    AndroidPosture, ApplePosture, Authenticators, BOOT_DIGEST_BYTES_MAX, Boot, Posture,
+    ProvisioningKind, ReceiptStanding, UserAuthentication,
+};
+pub use reappraisal::{
+    Consequence, DowngradeRule, KeyRates, Rate, RateOutcome, Reappraisal, is_downgrade,
+};
+pub use rule::{Platform, Rule};
 
-use std::collections::BTreeSet;
+// Words of a posture, for those who keep or show one.
+pub use crate::attestation::android::{SecurityLevel, VerifiedBootState};
+pub use crate::attestation::apple::Environment;
+pub use version::{DottedVersion, NoVersion};
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// How far a device is trusted; ordered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TrustLevel {
-    /// Below all others. No evidence gives it yet: as a least level it lets every device in.
+    /// Below all others: accepted while something could not be looked up, or degraded since. As a
+    /// least level it lets every device in.
     Provisional,
     /// Apple App Attest.
     AppAttest,
@@ -27,6 +54,14 @@ pub enum TrustLevel {
 }
 
 impl TrustLevel {
+    /// Every level, lowest first.
+    pub const ALL: [Self; 4] = [
+        Self::Provisional,
+        Self::AppAttest,
+        Self::Tee,
+        Self::StrongBox,
+    ];
+
     /// The word for it in a configuration.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -54,6 +89,17 @@ pub struct Lifetimes {
     pub challenge_for: Duration,
     /// A device must attest again after this long; `None`: never.
     pub reattest_after: Option<Duration>,
+}
+
+/// How sessions live on devices of one trust level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionLifetimes {
+    /// As [`Lifetimes::access_for`].
+    pub access_for: Duration,
+    /// As [`Lifetimes::idle_for`].
+    pub idle_for: Duration,
+    /// As [`Lifetimes::absolute_for`].
+    pub absolute_for: Duration,
 }
 
 /// What proofs of possession must be like.
@@ -86,80 +132,6 @@ pub enum ReuseRule {
     Report,
 }
 
-/// What an Android device must be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AndroidPolicy {
-    /// The lowest level that holds the key: [`TrustLevel::Tee`] or [`TrustLevel::StrongBox`].
-    pub security_level_min: TrustLevel,
-    /// `verifiedBootKey`s accepted with `SelfSigned` boot on a locked device (custom OS fleets).
-    pub self_signed_boot_keys: Vec<Vec<u8>>,
-    /// Lowest `osVersion` as Android writes it (`MMmmss`, e.g. 130000); 0: any.
-    pub os_version_min: u32,
-    /// Lowest `osPatchLevel` (`YYYYMM`); 0: any.
-    pub os_patch_level_min: u32,
-    /// Lowest `vendorPatchLevel` (`YYYYMMDD`); 0: any.
-    pub vendor_patch_level_min: u32,
-    /// Lowest `bootPatchLevel` (`YYYYMMDD`); 0: any.
-    pub boot_patch_level_min: u32,
-    /// Whether only remotely provisioned attestation keys are accepted.
-    pub provisioning: ProvisioningRule,
-}
-
-impl AndroidPolicy {
-    /// What holds where nothing else is said: a key in hardware of a locked device that booted a
-    /// verified system, of any age and any provisioning.
-    #[must_use]
-    pub const fn strict() -> Self {
-        Self {
-            security_level_min: TrustLevel::Tee,
-            self_signed_boot_keys: Vec::new(),
-            os_version_min: 0,
-            os_patch_level_min: 0,
-            vendor_patch_level_min: 0,
-            boot_patch_level_min: 0,
-            provisioning: ProvisioningRule::Any,
-        }
-    }
-}
-
-/// Which attestation keys are accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProvisioningRule {
-    /// Factory or remote.
-    Any,
-    /// Remotely provisioned only.
-    RemoteOnly,
-}
-
-/// What an Apple device must be, beyond its app and environment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ApplePolicy {
-    /// Accepted `apple_validation_category` values (0 to 10); empty: any.
-    pub validation_categories: BTreeSet<u32>,
-    /// Whether evidence without a validation category is accepted (systems before iOS 27).
-    pub missing_category: MissingRule,
-}
-
-impl ApplePolicy {
-    /// What holds where nothing else is said: any category, or none.
-    #[must_use]
-    pub const fn open() -> Self {
-        Self {
-            validation_categories: BTreeSet::new(),
-            missing_category: MissingRule::Allowed,
-        }
-    }
-}
-
-/// What to do about a fact that the evidence does not state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MissingRule {
-    /// Accepted.
-    Allowed,
-    /// Refused.
-    Refused,
-}
-
 /// What a device of a trust level may be granted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScopeRule {
@@ -180,8 +152,12 @@ pub struct AppPolicy {
     pub scopes: Vec<ScopeRule>,
     /// Audiences (`aud`) tokens may be minted for; the first is the default.
     pub audiences: Vec<String>,
-    /// Lifetimes.
+    /// Lifetimes; those of sessions are read by [`AppPolicy::lifetimes`].
     pub lifetimes: Lifetimes,
+    /// Lifetimes of sessions on devices of a trust level, where they differ.
+    pub level_lifetimes: BTreeMap<TrustLevel, SessionLifetimes>,
+    /// What follows when something is found out about a registered device later on.
+    pub reappraisal: Reappraisal,
     /// Proof rules.
     pub proof: ProofPolicy,
     /// What happens when a refresh token is used twice.
@@ -201,5 +177,23 @@ impl AppPolicy {
         self.scopes
             .iter()
             .any(|rule| rule.trust_level_min <= level && rule.scopes.contains(scope))
+    }
+    /// How sessions live on devices of a trust level.
+    #[must_use]
+    pub fn lifetimes(&self, level: TrustLevel) -> SessionLifetimes {
+        let of_all = SessionLifetimes {
+            access_for: self.lifetimes.access_for,
+            idle_for: self.lifetimes.idle_for,
+            absolute_for: self.lifetimes.absolute_for,
+        };
+        self.level_lifetimes.get(&level).copied().unwrap_or(of_all)
+    }
+
+    /// The longest life of an access token of any level: a device may have had another one when its
+    /// token was made.
+    #[must_use]
+    pub fn access_for_max(&self) -> Duration {
+        let levels = TrustLevel::ALL.map(|level| self.lifetimes(level).access_for);
+        levels.into_iter().max().unwrap_or_default()
     }
 }

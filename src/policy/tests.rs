@@ -1,12 +1,14 @@
 //! Every rule of a policy, with facts made by hand.
 
-use std::collections::BTreeSet;
+mod downgrade;
+mod rules;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::*;
 use crate::attestation::android::{
-    self, AuthorizationList, KeyDescription, Origin, Provisioning, RootOfTrust, SecurityLevel,
-    VerifiedBootState,
+    self, AuthorizationList, KeyDescription, Origin, Provisioning, RootOfTrust,
 };
 use crate::attestation::{Attested, AttestedKey, Checks, Facts, Outcome, apple};
 use crate::key::PublicKey;
@@ -65,15 +67,7 @@ fn phone() -> android::Facts {
 }
 
 fn android_policy() -> AndroidPolicy {
-    AndroidPolicy {
-        security_level_min: TrustLevel::Tee,
-        self_signed_boot_keys: Vec::new(),
-        os_version_min: 0,
-        os_patch_level_min: 0,
-        vendor_patch_level_min: 0,
-        boot_patch_level_min: 0,
-        provisioning: ProvisioningRule::Any,
-    }
+    AndroidPolicy::strict()
 }
 
 fn iphone(validation_category: Option<u32>) -> apple::Facts {
@@ -81,7 +75,7 @@ fn iphone(validation_category: Option<u32>) -> apple::Facts {
         key_id: [3; 32],
         rp_id_hash: [4; 32],
         app_id: Some("ABCDE12345.com.example.bank".to_owned()),
-        environment: Some(apple::Environment::Production),
+        environment: Some(Environment::Production),
         sign_count: 0,
         extensions: apple::Extensions {
             validation_category,
@@ -107,6 +101,7 @@ fn apple_policy<const N: usize>(
     ApplePolicy {
         validation_categories: categories.into(),
         missing_category,
+        ..ApplePolicy::open()
     }
 }
 
@@ -121,9 +116,17 @@ fn refusal(checks: &Checks) -> Option<(&'static str, Reason)> {
         .map(|rejection| (rejection.name, rejection.reason))
 }
 
+fn now() -> Timestamp {
+    Timestamp::parse_rfc3339("2026-11-22T00:00:00Z").unwrap()
+}
+
+fn checks(facts: &Facts, android: &AndroidPolicy, apple: &ApplePolicy) -> Checks {
+    posture_checks(&Posture::of(facts), android, apple, now())
+}
+
 fn posture(facts: android::Facts, policy: &AndroidPolicy) -> Option<(&'static str, Reason)> {
     let facts = Facts::Android(Box::new(facts));
-    refusal(&posture_checks(&facts, policy, &any_apple()))
+    refusal(&checks(&facts, policy, &any_apple()))
 }
 
 fn hardware(facts: &mut android::Facts) -> &mut AuthorizationList {
@@ -133,7 +136,7 @@ fn hardware(facts: &mut android::Facts) -> &mut AuthorizationList {
 #[test]
 fn a_well_kept_phone_passes_every_check() {
     let facts = Facts::Android(Box::new(phone()));
-    let mut checks = posture_checks(&facts, &android_policy(), &any_apple());
+    let mut checks = checks(&facts, &android_policy(), &any_apple());
     checks.extend(device_key_checks(&facts, &p256()));
     assert!(checks.all_passed());
 }
@@ -339,7 +342,7 @@ fn a_check_that_failed_does_not_hide_the_others() {
         os_patch_level_min: 202_610,
         ..android_policy()
     };
-    let checks = posture_checks(&Facts::Android(Box::new(facts)), &policy, &any_apple());
+    let checks = checks(&Facts::Android(Box::new(facts)), &policy, &any_apple());
     let failed: Vec<_> = checks
         .as_slice()
         .iter()
@@ -358,22 +361,24 @@ fn a_check_that_failed_does_not_hide_the_others() {
 #[test]
 fn categories_of_an_apple_app_are_listed_and_may_be_missing_where_allowed() {
     use MissingRule::{Allowed, Refused};
-    for (policy, category, passes) in [
-        (apple_policy([], Allowed), None, true),
-        (apple_policy([], Allowed), Some(0), true),
-        (apple_policy([], Refused), None, false),
-        (apple_policy([], Refused), Some(3), true),
-        (apple_policy([2, 4], Allowed), None, true),
-        (apple_policy([2, 4], Allowed), Some(4), true),
-        (apple_policy([2, 4], Allowed), Some(3), false),
-        (apple_policy([2, 4], Allowed), Some(0), false),
-        (apple_policy([2, 4], Refused), None, false),
-        (apple_policy([2, 4], Refused), Some(2), true),
-        (apple_policy([2, 4], Refused), Some(u32::MAX), false),
+    let other = Some(Reason::AttestationAppMismatch);
+    let old = Some(Reason::PostureBelowPolicy);
+    for (policy, category, reason) in [
+        (apple_policy([], Allowed), None, None),
+        (apple_policy([], Allowed), Some(0), None),
+        (apple_policy([], Refused), None, old),
+        (apple_policy([], Refused), Some(3), None),
+        (apple_policy([2, 4], Allowed), None, None),
+        (apple_policy([2, 4], Allowed), Some(4), None),
+        (apple_policy([2, 4], Allowed), Some(3), other),
+        (apple_policy([2, 4], Allowed), Some(0), other),
+        (apple_policy([2, 4], Refused), None, old),
+        (apple_policy([2, 4], Refused), Some(2), None),
+        (apple_policy([2, 4], Refused), Some(u32::MAX), other),
     ] {
         let facts = Facts::Apple(Box::new(iphone(category)));
-        let seen = refusal(&posture_checks(&facts, &android_policy(), &policy));
-        let expected = (!passes).then_some(("validation_category", Reason::AttestationAppMismatch));
+        let seen = refusal(&checks(&facts, &android_policy(), &policy));
+        let expected = reason.map(|reason| ("validation_category", reason));
         assert_eq!(seen, expected, "{category:?} under {policy:?}");
     }
 }
@@ -451,6 +456,8 @@ fn app_policy() -> AppPolicy {
             challenge_for: Duration::ZERO,
             reattest_after: None,
         },
+        level_lifetimes: BTreeMap::new(),
+        reappraisal: Reappraisal::strict(),
         proof: ProofPolicy {
             nonce: NonceRule::Required,
             iat_window: Duration::ZERO,
@@ -465,7 +472,7 @@ fn app_policy() -> AppPolicy {
 
 fn assured(facts: Facts, key: AttestedKey, policy: &AppPolicy) -> Result<Assurance, Reason> {
     let attested = Attested::of(key, facts);
-    let (checks, verdict) = evaluate(&attested, policy);
+    let (checks, verdict) = evaluate(&attested, policy, now());
     assert_eq!(checks.rejection().is_none(), verdict.is_ok());
     verdict.map_err(|rejection| rejection.reason)
 }
@@ -485,39 +492,61 @@ fn an_assurance_says_what_was_attested() {
     assert_eq!(seen.chain_serials(), ["1", "a0"]);
     let expected = AndroidPosture {
         attestation_version: 300,
-        strongbox: true,
-        os_version: 150_000,
-        os_patch_level: 202_610,
-        vendor_patch_level: 20_261_005,
-        boot_patch_level: 20_261_005,
-        self_signed_boot: false,
-        remotely_provisioned: false,
+        keymint_version: 300,
+        security_level: SecurityLevel::StrongBox,
+        boot: Some(Boot {
+            device_locked: true,
+            state: VerifiedBootState::Verified,
+            key: BOOT_KEY.to_vec(),
+            hash: None,
+        }),
+        os_version: Some(150_000),
+        os_patch_level: Some(202_610),
+        vendor_patch_level: Some(20_261_005),
+        boot_patch_level: Some(20_261_005),
+        provisioning: ProvisioningKind::Factory,
+        user: UserAuthentication::default(),
+        attest_key: false,
     };
     assert_eq!(*seen.posture(), Posture::Android(expected));
+    assert_eq!(seen.provisional().trust_level(), TrustLevel::Provisional);
 
     let apple = Facts::Apple(Box::new(iphone(Some(4))));
     let seen = assured(apple, key, &app_policy()).unwrap();
     assert_eq!(seen.trust_level(), TrustLevel::AppAttest);
     assert_eq!(seen.chain_serials(), ["c0"]);
     let expected = ApplePosture {
-        development: false,
+        environment: Some(Environment::Production),
+        platform: None,
         os_version: Some("26.1".to_owned()),
         os_build: Some("23B85".to_owned()),
         validation_category: Some(4),
         bundle_version: Some("12".to_owned()),
+        boot_rules: false,
+        cd_hash: None,
+        receipt: ReceiptStanding::Absent,
     };
     assert_eq!(*seen.posture(), Posture::Apple(expected));
 }
 
 #[test]
-fn numbers_that_fit_no_posture_are_kept_as_absent() {
+fn what_no_genuine_device_states_is_kept_as_not_stated() {
     let mut facts = phone();
-    hardware(&mut facts).os_patch_level = Some(u64::MAX);
-    hardware(&mut facts).os_version = None;
+    let list = hardware(&mut facts);
+    list.os_patch_level = Some(u64::MAX);
+    list.os_version = Some(0);
+    list.vendor_patch_level = None;
+    let root = list.root_of_trust.as_mut().unwrap();
+    root.verified_boot_key = vec![1; BOOT_DIGEST_BYTES_MAX + 1];
+    root.verified_boot_hash = Some(vec![2; BOOT_DIGEST_BYTES_MAX]);
     let Posture::Android(seen) = Posture::of(&Facts::Android(Box::new(facts))) else {
         panic!("not Android");
     };
-    assert_eq!((seen.os_patch_level, seen.os_version), (0, 0));
+    assert_eq!((seen.os_patch_level, seen.vendor_patch_level), (None, None));
+    assert_eq!(seen.os_version, Some(0));
+    let boot = seen.boot.unwrap();
+    assert_eq!(boot.key, [0; 0]);
+    assert_eq!(boot.hash, Some(vec![2; BOOT_DIGEST_BYTES_MAX]));
 }
 
 #[test]
@@ -537,12 +566,9 @@ fn what_any_check_refuses_gets_no_assurance() {
     hardware(&mut both).purposes = None;
     assert_eq!(refusals(both, p256()), Err(Reason::SecurityLevelTooLow));
     let refused = AppPolicy {
-        apple: ApplePolicy {
-            validation_categories: BTreeSet::from([4]),
-            missing_category: MissingRule::Refused,
-        },
+        apple: apple_policy([4], MissingRule::Refused),
         ..app_policy()
     };
-    let seen = assured(Facts::Apple(Box::new(iphone(None))), p256(), &refused);
+    let seen = assured(Facts::Apple(Box::new(iphone(Some(3)))), p256(), &refused);
     assert_eq!(seen, Err(Reason::AttestationAppMismatch));
 }

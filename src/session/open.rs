@@ -74,7 +74,8 @@ pub fn open(
     {
         return Err(Reason::SessionLimit.into());
     }
-    let expires_at = now.after(policy.lifetimes.absolute_for);
+    let lifetimes = policy.lifetimes(device.trust_level);
+    let expires_at = now.after(lifetimes.absolute_for);
     subject.sessions.push(SessionEntry {
         id: opening.id,
         device: device.id,
@@ -91,7 +92,7 @@ pub fn open(
         refresh_key: opening.refresh_key,
         rotated_at: now,
         opened_at: now,
-        idle_expires_at: now.after(policy.lifetimes.idle_for).min(expires_at),
+        idle_expires_at: now.after(lifetimes.idle_for).min(expires_at),
         expires_at,
         device_epoch: device.epoch,
         subject_epoch: subject.epoch,

@@ -71,8 +71,8 @@ pub struct Presented {
 ///
 /// # Errors
 /// The reason the session is not live, [`Reason::TokenInvalid`] when the session has moved on from
-/// the token's key, or [`Reason::ReattestationRequired`]. Liveness comes before everything, a retry
-/// included.
+/// the token's key, [`Reason::ReattestationRequired`], or [`Reason::SessionExpiredAbsolute`] where the
+/// policy now ends it earlier. Liveness comes before everything, a retry included.
 pub fn rotate(
     session: &Session,
     presented: Presented,
@@ -84,8 +84,15 @@ pub fn rotate(
     if presented.key != session.session_key {
         return Err(Reason::TokenInvalid.into());
     }
-    if let Some(device) = surroundings.device {
-        open::check_attestation_age(device, policy, now)?;
+    // The check has found that there is one.
+    let device = surroundings.device.ok_or(Reason::DeviceRevoked)?;
+    open::check_attestation_age(device, policy, now)?;
+    let lifetimes = policy.lifetimes(device.trust_level);
+    // The device may have been degraded since, or the policy tightened; neither lengthens a session.
+    let latest = session.opened_at.after(lifetimes.absolute_for);
+    let expires_at = session.expires_at.min(latest);
+    if expires_at <= now {
+        return Err(Reason::SessionExpiredAbsolute.into());
     }
     let current = session.generation;
     let successor = presented
@@ -98,12 +105,12 @@ pub fn rotate(
         } else {
             RefreshOutcome::Healed
         };
-        let lifetimes = &policy.lifetimes;
         let session = Session {
             generation: successor,
             refresh_key: presented.refresh_key,
             rotated_at: now,
-            idle_expires_at: now.after(lifetimes.idle_for).min(session.expires_at),
+            idle_expires_at: now.after(lifetimes.idle_for).min(expires_at),
+            expires_at,
             ..session.clone()
         };
         return Ok(Rotation::Granted { outcome, session });

@@ -7,7 +7,7 @@ mod open;
 mod renew;
 mod rotate;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ use super::{
 use crate::id::{AppId, Bucket, DeviceId, SessionId, Subject};
 use crate::key::{PublicKey, Thumbprint};
 use crate::policy::{
-    AndroidPolicy, AndroidPosture, AppPolicy, ApplePolicy, Lifetimes, MissingRule, NonceRule,
-    Posture, ProofPolicy, ProvisioningRule, ReuseRule, ScopeRule, TrustLevel,
+    AndroidPolicy, AppPolicy, ApplePolicy, ApplePosture, Lifetimes, NonceRule, Posture,
+    ProofPolicy, Reappraisal, ReceiptStanding, ReuseRule, ScopeRule, TrustLevel,
 };
 use crate::proof::dpop;
 use crate::proof::{Body, Freshness, ProofExpectation, VerifiedProof};
@@ -82,7 +82,17 @@ fn point(soft: &SoftKey) -> PublicKey {
 }
 
 fn posture() -> Posture {
-    Posture::Android(AndroidPosture::default())
+    Posture::Apple(ApplePosture {
+        environment: None,
+        platform: None,
+        os_version: None,
+        os_build: None,
+        validation_category: None,
+        bundle_version: None,
+        boot_rules: false,
+        cd_hash: None,
+        receipt: ReceiptStanding::Absent,
+    })
 }
 
 /// Accounts for app attestation, transfers for execution environments, admin for secure elements.
@@ -92,19 +102,8 @@ fn policy() -> AppPolicy {
         trust_level_min,
     };
     AppPolicy {
-        android: AndroidPolicy {
-            security_level_min: TrustLevel::Tee,
-            self_signed_boot_keys: Vec::new(),
-            os_version_min: 0,
-            os_patch_level_min: 0,
-            vendor_patch_level_min: 0,
-            boot_patch_level_min: 0,
-            provisioning: ProvisioningRule::Any,
-        },
-        apple: ApplePolicy {
-            validation_categories: BTreeSet::new(),
-            missing_category: MissingRule::Allowed,
-        },
+        android: AndroidPolicy::strict(),
+        apple: ApplePolicy::open(),
         scopes: vec![
             rule("read", TrustLevel::Provisional),
             rule("accounts", TrustLevel::AppAttest),
@@ -120,6 +119,8 @@ fn policy() -> AppPolicy {
             challenge_for: Duration::from_secs(300),
             reattest_after: None,
         },
+        level_lifetimes: BTreeMap::new(),
+        reappraisal: Reappraisal::strict(),
         proof: ProofPolicy {
             nonce: NonceRule::Optional,
             iat_window: Duration::from_secs(60),

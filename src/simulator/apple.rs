@@ -16,6 +16,7 @@ use super::certificate::{
 };
 use super::der::{self, Der};
 use super::key::{Curve, SoftKey, sha256};
+use super::receipt::{Receipt, ReceiptSigner};
 use crate::time::Timestamp;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -111,6 +112,7 @@ struct ClientData<'a> {
 pub struct Phone {
     options: Options,
     authority: Arc<Authority>,
+    receipts: Arc<ReceiptSigner>,
     app_attest_key: SoftKey,
     session_key: SoftKey,
     counter: u32,
@@ -125,6 +127,7 @@ impl Phone {
         Ok(Self {
             options,
             authority: Arc::clone(&authorities.apple),
+            receipts: Arc::clone(&authorities.receipts),
             app_attest_key: SoftKey::generate(Curve::P256)?,
             session_key: SoftKey::generate(Curve::P256)?,
             counter: 0,
@@ -198,17 +201,26 @@ impl Phone {
     pub fn attest(&self, client_data: &[u8], now: Timestamp) -> Result<Vec<u8>, Error> {
         let authenticator_data = self.attested_data();
         let nonce = nonce(&authenticator_data, client_data);
-        let mut certificates = vec![cbor::bytes(&self.leaf(&nonce, now)?)];
+        let leaf = self.leaf(&nonce, now)?;
+        let mut certificates = vec![cbor::bytes(&leaf)];
         // The root is not sent.
         let above = self.authority.chain.iter().take(1);
         certificates.extend(above.map(|der| cbor::bytes(der)));
+        let receipt = self.receipts.sign(&Receipt {
+            app_id: self.options.app_id(),
+            leaf,
+            client_data_hash: sha256(client_data),
+            environment: self.options.environment,
+            risk_metric: None,
+            created_at: now,
+        })?;
         Ok(cbor::map(&[
             (cbor::text("fmt"), cbor::text("apple-appattest")),
             (
                 cbor::text("attStmt"),
                 cbor::map(&[
                     (cbor::text("x5c"), cbor::array(&certificates)),
-                    (cbor::text("receipt"), cbor::bytes(RECEIPT)),
+                    (cbor::text("receipt"), cbor::bytes(&receipt)),
                 ]),
             ),
             (cbor::text("authData"), cbor::bytes(&authenticator_data)),
@@ -339,9 +351,6 @@ impl Phone {
         ])
     }
 }
-
-/// Stands where Apple's signed receipt would be. It is no receipt: no authority signs any here.
-const RECEIPT: &[u8] = b"simulated receipt";
 
 /// What an attestation carries and an assertion signs.
 fn nonce(authenticator_data: &[u8], client_data: &[u8]) -> [u8; 32] {

@@ -11,6 +11,7 @@ use super::certificate::{
 use super::der::Der;
 use super::key::{Curve, Hash, SoftKey};
 use super::pem;
+use super::receipt::{Receipt, ReceiptSigner};
 use crate::secret::{Secret, random};
 use crate::time::Timestamp;
 
@@ -148,6 +149,7 @@ pub struct Authorities {
     pub(super) android_remote: Arc<Authority>,
     pub(super) apple: Arc<Authority>,
     pub(super) android_root: Arc<Authority>,
+    pub(super) receipts: Arc<ReceiptSigner>,
     apple_root: Arc<Authority>,
 }
 
@@ -217,6 +219,14 @@ impl Authorities {
         self.apple_root.certificate_pem()
     }
 
+    /// A receipt as Apple's server would sign it, under the Apple-like root.
+    ///
+    /// # Errors
+    /// [`Error::Cryptography`] when the library fails.
+    pub fn receipt(&self, receipt: &Receipt) -> Result<Vec<u8>, Error> {
+        self.receipts.sign(receipt)
+    }
+
     fn under(android: Authority, apple: Authority, now: Timestamp) -> Result<Self, Error> {
         // The names of the real intermediates: remotely provisioned chains are told by them. They
         // make nobody trust these; the root key does, and it is another one.
@@ -249,6 +259,7 @@ impl Authorities {
             android_remote: Arc::new(ca3),
             apple: Arc::new(apple.subordinate(&app_attestation)?),
             android_root: Arc::new(android),
+            receipts: Arc::new(ReceiptSigner::under(&apple, now)?),
             apple_root: Arc::new(apple),
         })
     }

@@ -16,6 +16,7 @@ mod der;
 mod key;
 mod pem;
 pub mod proof;
+pub mod receipt;
 pub mod storage;
 
 pub use authority::{Authorities, StoredRoots};

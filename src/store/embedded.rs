@@ -5,14 +5,15 @@
 //! check, so that they share one flush to disk; nothing is answered before that flush. Records are
 //! durable when acknowledged, and there are no replicas to wait for.
 //!
-//! Plain loads do not go through the writer: they read a snapshot of the last committed state, on the
-//! calling task. Such a read is a few microseconds out of a cache, at worst a read of some file pages,
+//! Plain loads and pages do not go through the writer: they read a snapshot of the last committed state,
+//! on the calling task. Such a read is a few microseconds out of a cache, at worst a read of some file pages,
 //! which is less than handing it to another thread costs.
 //!
 //! When a flush fails nobody can say what is on the disk. The requests of that group get
 //! [`StoreError::OutcomeUnknown`], and from then on every call is refused, reads too, until the
 //! process starts again and reads what really is there.
 
+mod snapshot;
 mod tables;
 mod writer;
 
@@ -30,9 +31,10 @@ use redb::backends::InMemoryBackend;
 use redb::{Database, DatabaseError, ReadableDatabase as _, StorageError};
 use tokio::sync::{mpsc, oneshot};
 
-use self::tables::{Snapshot, Tables};
+use self::snapshot::Snapshot;
+use self::tables::Tables;
 use self::writer::{Asked, Job, Writer};
-use super::rules::{FOLLOW_MAX, Place, check_admission, check_change_set};
+use super::rules::{FOLLOW_MAX, Place, check_admission, check_change_set, check_ranges};
 use super::{Admission, Admitted, ChangeSet, Committed, Cursor, IndexRange, Store, StoreError};
 use crate::id::Bucket;
 use crate::time::Clock;
@@ -182,10 +184,11 @@ impl Embedded {
 impl Store for Embedded {
     async fn admit(&self, ask: Admission) -> Result<Admitted, StoreError> {
         check_admission(&ask)?;
-        if ask.claim.is_empty() {
-            let records = self.snapshot()?.load(&ask.load)?;
+        if ask.claim.is_empty() && ask.limit.is_empty() {
+            let snapshot = self.snapshot()?;
             return Ok(Admitted {
-                records,
+                records: snapshot.load(&ask.load)?,
+                owners: snapshot.owners(&ask.owner_of).map_err(unavailable)?,
                 ..Admitted::default()
             });
         }
@@ -209,8 +212,11 @@ impl Store for Embedded {
             .map_err(unavailable)
     }
 
-    async fn page(&self, _: Vec<IndexRange>) -> Result<Vec<Vec<Vec<u8>>>, StoreError> {
-        Err(StoreError::Invalid("this store has no indexes yet"))
+    async fn page(&self, ranges: Vec<IndexRange>) -> Result<Vec<Vec<Vec<u8>>>, StoreError> {
+        check_ranges(&ranges)?;
+        let snapshot = self.snapshot()?;
+        let pages = ranges.iter().map(|range| snapshot.members(range));
+        pages.collect::<Result<_, _>>().map_err(unavailable)
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -3,9 +3,12 @@
 use data_encoding::HEXLOWER;
 
 use super::Key;
-use super::rules::OUTBOX_NAME;
+use super::rules::{INDEX_PREFIX, LIMIT_PREFIX, OUTBOX_NAME};
 use crate::id::{Bucket, DeviceId, SessionId};
 use crate::key::{Thumbprint, sha256};
+
+/// The bucket of what there is once.
+const FIRST: Bucket = Bucket::of_digest(&[0; 32]);
 
 /// `{bN}:d:<id>`: a device.
 #[must_use]
@@ -43,27 +46,42 @@ pub fn outbox(bucket: Bucket) -> Key {
 /// `{bN}:i:a`: every device of a bucket, by id.
 #[must_use]
 pub fn devices(bucket: Bucket) -> Key {
-    Key::new(bucket, "i:a".to_owned())
+    Key::new(bucket, format!("{INDEX_PREFIX}a"))
 }
 
 /// `{bN}:i:n:<serial>`: the devices of a bucket whose attestation names this certificate above the
 /// leaf, by id. `serial` is minimal lowercase hex.
 #[must_use]
 pub fn devices_by_serial(bucket: Bucket, serial: &str) -> Key {
-    Key::new(bucket, format!("i:n:{serial}"))
+    Key::new(bucket, format!("{INDEX_PREFIX}n:{serial}"))
 }
 
 /// `{bN}:i:k:<digest>`: the devices of a bucket attested by this key, by id.
 #[must_use]
 pub fn devices_by_attestation_key(bucket: Bucket, key_sha256: &[u8; 32]) -> Key {
-    Key::new(bucket, format!("i:k:{}", HEXLOWER.encode(key_sha256)))
+    let digest = HEXLOWER.encode(key_sha256);
+    Key::new(bucket, format!("{INDEX_PREFIX}k:{digest}"))
 }
 
 /// `{bN}:l:k:<digest>`: how fast devices register under an attestation key, in the bucket of the key.
 #[must_use]
 pub fn attestation_key_rate(key_sha256: &[u8; 32]) -> Key {
     let bucket = Bucket::of_digest(key_sha256);
-    Key::new(bucket, format!("l:k:{}", HEXLOWER.encode(key_sha256)))
+    let digest = HEXLOWER.encode(key_sha256);
+    Key::new(bucket, format!("{LIMIT_PREFIX}k:{digest}"))
+}
+
+/// `{b0}:t:s`: where the kept copy of the attestation status list is from. Not about any subject, so
+/// it lies in the first bucket.
+#[must_use]
+pub fn status_list() -> Key {
+    Key::new(FIRST, "t:s".to_owned())
+}
+
+/// `{b0}:t:s:<n>`: a part of that copy.
+#[must_use]
+pub fn status_list_part(number: usize) -> Key {
+    Key::new(FIRST, format!("t:s:{number}"))
 }
 
 /// `{bN}:c:k:<digest>`: the one owner of an attested or session key, in the bucket of the key.

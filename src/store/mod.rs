@@ -1,16 +1,18 @@
 //! The port to the state store, and what both stores promise.
 //!
 //! The store knows nothing of devices or sessions: it keeps opaque values under names, each with a
-//! version, and offers three things: load with claims ([`Store::admit`]), compare-and-set of several
-//! records of one bucket together with claims and outbox events ([`Store::commit`]), and reading the
-//! outbox ([`Store::follow`]). All rules are decided above, in Rust, once.
+//! version, and offers four things: load with claims and rate limits ([`Store::admit`]),
+//! compare-and-set of several records of one bucket together with claims, members of indexes and
+//! outbox events ([`Store::commit`]), reading indexes ([`Store::page`]) and reading the outbox
+//! ([`Store::follow`]). All rules are decided above, in Rust, once.
 //!
 //! **Versions.** A record's version is the id of the operation that wrote it: 16 random bytes. So a
 //! deleted and re-created record never looks like the old one, and a commit that is sent twice (a
 //! client library or a network may do that) is recognised as done.
 //!
 //! **Time to live** is garbage collection, never a check: records carry their own expiry. Only a
-//! claim is forgotten when its time is over, and whoever makes one asks for long enough.
+//! claim is forgotten when its time is over, and whoever makes one asks for long enough; and a limit,
+//! when it is idle, which is the same as never counted.
 //!
 //! **A lost answer** ([`StoreError::OutcomeUnknown`]) means the commit may or may not have happened;
 //! the caller finds out by reading, or says so, and never assumes.
@@ -24,14 +26,17 @@ use crate::id::Bucket;
 
 pub mod embedded;
 pub mod keys;
+mod rate;
 pub mod record;
 pub mod redis;
 mod rules;
 mod scripts;
 
+pub use rate::LIMIT_SPAN_MAX;
 pub use rules::{
-    CLAIMS_MAX, EVENT_KEPT_FOR, EVENTS_MAX, FOLLOW_MAX, ITEMS_MAX, LOADS_MAX, NAME_BYTES_MAX,
-    OWNER_BYTES_MAX, VALUE_BYTES_MAX,
+    CLAIMS_MAX, EVENT_KEPT_FOR, EVENTS_MAX, FOLLOW_MAX, INDEX_CHANGES_MAX, ITEMS_MAX, LIMITS_MAX,
+    LOADS_MAX, MEMBER_BYTES_MAX, NAME_BYTES_MAX, OWNER_BYTES_MAX, OWNERS_MAX, PAGE_MEMBERS_MAX,
+    RANGE_MEMBERS_MAX, RANGES_MAX, VALUE_BYTES_MAX,
 };
 
 /// Id of the operation that wrote a record: its version. Fresh random bytes for every commit.
@@ -44,9 +49,10 @@ impl fmt::Debug for OperationId {
     }
 }
 
-/// The name of a record or claim: `{bN}:` and a kind-prefixed name, printable ASCII without spaces.
-/// One name is for a record or for a claim, never for both. The name `o` and names beginning with
-/// `m:` are the store's own.
+/// The name of a record, claim, index or limit: `{bN}:` and a kind-prefixed name, printable ASCII
+/// without spaces. One name is for one kind of thing: names beginning with `i:` are for indexes, those
+/// beginning with `l:` for limits, and of the others each is for a record or for a claim. The name `o`
+/// and names beginning with `m:` are the store's own.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
     bucket: Bucket,
@@ -126,14 +132,17 @@ pub enum Claimed {
 }
 
 /// A rate: so many at once, and one more each time the interval has passed (the generic cell rate
-/// algorithm, ITU-T I.371). Counted by the store's own clock.
+/// algorithm, ITU-T I.371). Counted by the store's own clock, in microseconds; where that goes back,
+/// nobody more is admitted. Nobody is ever told to wait for longer than an interval, not by such a
+/// clock and not by what was counted under other numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limit {
     /// Its name.
     pub key: Key,
-    /// The time after which one more is admitted.
+    /// The time after which one more is admitted; not zero.
     pub every: Duration,
-    /// How many are admitted at once; at least 1.
+    /// How many are admitted at once; at least 1. All of them together take at most
+    /// [`LIMIT_SPAN_MAX`].
     pub burst: u32,
 }
 
@@ -156,9 +165,10 @@ pub struct Admission {
     pub load: Vec<Key>,
     /// Claims to make, each for itself.
     pub claim: Vec<Claim>,
-    /// Claims to look at: who has them.
+    /// Claims to look at: who has them, once the claims of this admission are made.
     pub owner_of: Vec<Key>,
-    /// Rates to count against, each for itself.
+    /// Rates to count against, each for itself: one that refuses, or a claim that is taken, does not
+    /// take back what another has counted.
     pub limit: Vec<Limit>,
 }
 
@@ -220,7 +230,7 @@ pub struct Item {
 pub struct IndexChange {
     /// The index.
     pub key: Key,
-    /// The member, ordered by its bytes.
+    /// The member, ordered by its bytes: 1 to [`MEMBER_BYTES_MAX`] of them.
     pub member: Vec<u8>,
     /// Whether it is there from then on.
     pub presence: Presence,
@@ -242,7 +252,7 @@ pub struct IndexRange {
     pub key: Key,
     /// Only members greater than this; empty: from the beginning.
     pub after: Vec<u8>,
-    /// At most so many.
+    /// At most so many, up to [`RANGE_MEMBERS_MAX`]. Fewer are the end of the index.
     pub limit: usize,
 }
 
@@ -262,7 +272,7 @@ pub enum Durability {
 }
 
 /// All or nothing: every item has the expected version and every claim is granted, or nothing
-/// happens. All keys lie in one bucket, and none is named twice.
+/// happens. All keys lie in one bucket, and no record, claim or member of an index is named twice.
 #[derive(Debug, Clone)]
 pub struct ChangeSet {
     /// The id of this operation: the version of everything it writes.
@@ -305,7 +315,8 @@ pub struct Cursor(pub String);
 /// Why the store could not answer. It carries no key and no value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// Nothing was changed: the store was not reached or refused.
+    /// Nothing was changed, but that a rate may have been counted: the store was not reached or
+    /// refused.
     #[error("the state store is unavailable: {0}")]
     Unavailable(String),
     /// The answer was lost: a change may or may not have happened.
@@ -319,11 +330,14 @@ pub enum StoreError {
 /// The state store. Implementations pass one list of behaviours (`tests/it/store.rs`).
 #[async_trait]
 pub trait Store: fmt::Debug + Send + Sync + 'static {
-    /// Loads records and makes claims, in one trip. Claims and loads are each atomic for themselves.
+    /// Loads records, makes claims, looks at claims and counts against rates, in one trip. Each of
+    /// them is atomic for itself.
     ///
     /// # Errors
     /// [`StoreError::OutcomeUnknown`] when claims were asked for and the answer was lost; asking
-    /// again with the same owner is safe.
+    /// again with the same owner is safe. Without claims it is [`StoreError::Unavailable`], with
+    /// limits as well: a count that may have been made is nothing to be found out, and counting the
+    /// next attempt again errs on the strict side.
     async fn admit(&self, ask: Admission) -> Result<Admitted, StoreError>;
 
     /// Applies a change set, in one trip.
@@ -344,8 +358,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<(Cursor, Vec<u8>)>, StoreError>;
 
-    /// Parts of indexes, each with its members in order; an index that does not exist is empty. The
-    /// indexes may lie in several buckets.
+    /// Parts of indexes, in one trip: at most [`RANGES_MAX`] of them, and [`PAGE_MEMBERS_MAX`] members.
+    /// Each is read as of one instant and has its members in order; an index that does not exist is
+    /// empty. The indexes may lie in several buckets.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`]

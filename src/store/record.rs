@@ -1,4 +1,5 @@
-//! The form in which devices, sessions, subjects, fleets and events are kept: protobuf, sealed.
+//! The form in which devices, sessions, subjects, fleets, events and the copy of the status list are
+//! kept: protobuf, sealed.
 //!
 //! A sealed record is `format (1) ‖ key tag (4) ‖ nonce (12) ‖ AES-256-GCM(record)`, under a key of its
 //! name and with the name as associated data, so a dump of the store shows no subject, scope or
@@ -10,6 +11,7 @@ use prost::Message;
 use zeroize::Zeroizing;
 
 use super::{Key, Record};
+use crate::attestation::lists::Origin;
 use crate::secret::random;
 use crate::session::{Device, Event, Fleet, Session, SubjectRecord};
 use crate::token::keyring::Keyring;
@@ -68,6 +70,18 @@ stored! {
     SubjectRecord => wire::Subject;
     Fleet => wire::Fleet;
     Event => wire::Event;
+    Origin => wire::Origin;
+    ListPart => wire::ListPart;
+}
+
+/// A part of the packed status list, with the list it is of: parts that were written at different
+/// times are told apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListPart {
+    /// [`Origin::sha256`] of the list.
+    pub sha256: [u8; 32],
+    /// The part.
+    pub packed: Vec<u8>,
 }
 
 /// Seals a record for its name.

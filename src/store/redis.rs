@@ -1,18 +1,20 @@
 //! The shared store: a Redis 7 or Valkey server.
 //!
-//! Every call is one trip: an admission is one pipeline, a commit is one script
-//! (`src/store/scripts.rs`). Nothing is ever sent again here, except a script the server did not know:
+//! Every call is one trip: an admission or a page is one pipeline, a commit is one script
+//! (`src/store/scripts.rs`). Every command stays within one bucket, so in one slot. Nothing is ever sent again here, except a script the server did not know:
 //! whoever gets [`StoreError::OutcomeUnknown`] decides. The server is not needed to start:
 //! [`Store::ping`] tells how it is.
 //!
-//! A record is one string: its version, 16 bytes, and its value. A claim is a string: its owner. An
-//! outbox is a stream.
+//! A record is one string: its version, 16 bytes, and its value. A claim is a string: its owner. A
+//! limit is a string: the instant at which it is idle. An index is a sorted set whose scores are all 0,
+//! so that its members are ordered by their bytes; without members it has no key. An outbox is a
+//! stream.
 
+mod admission;
 mod answer;
 mod fault;
 mod link;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -26,15 +28,16 @@ use rustls::pki_types::pem::PemObject as _;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use self::answer::{claimed, committed, count, events, healthy, is_unknown_script, loaded, odd};
+use self::answer::{committed, count, events, healthy, is_unknown_script, members, odd};
 use self::fault::Fault;
 use self::link::Link;
 use super::rules::{
-    FOLLOW_MAX, MARK_PREFIX, OUTBOX_NAME, Place, check_admission, check_change_set, life_millis,
+    FOLLOW_MAX, MARK_PREFIX, OUTBOX_NAME, Place, check_admission, check_change_set, check_ranges,
+    life_millis,
 };
 use super::scripts::{self, By};
 use super::{
-    Admission, Admitted, ChangeSet, Claim, Committed, Cursor, Durability, IndexRange, Key, Store,
+    Admission, Admitted, ChangeSet, Committed, Cursor, Durability, IndexRange, Key, Store,
     StoreError,
 };
 use crate::id::Bucket;
@@ -133,43 +136,7 @@ impl Redis {
 impl Store for Redis {
     async fn admit(&self, ask: Admission) -> Result<Admitted, StoreError> {
         check_admission(&ask)?;
-        let mut commands = Pipeline::new();
-        for claim in &ask.claim {
-            commands.add_command(claim_command(claim));
-        }
-        let groups = by_bucket(&ask.load);
-        for group in groups.values() {
-            let mut load = redis::cmd("MGET");
-            for (_, key) in group {
-                load.arg(key.to_string());
-            }
-            commands.add_command(load);
-        }
-        if commands.is_empty() {
-            return Ok(Admitted::default());
-        }
-        let sent = self.send(&commands).await;
-        if ask.claim.is_empty() {
-            let answers = sent.map_err(Fault::of_read)?;
-            let records = loaded(&ask.load, &groups, answers)?;
-            return Ok(Admitted {
-                records,
-                ..Admitted::default()
-            });
-        }
-        let mut answers = sent.map_err(Fault::of_write)?;
-        let loads = answers.split_off(ask.claim.len().min(answers.len()));
-        let claims = claimed(&ask.claim, answers)?;
-        // The claims are made. What is wrong with a record then leaves them as they are.
-        let records = loaded(&ask.load, &groups, loads).map_err(|error| match error {
-            StoreError::Unavailable(why) => StoreError::OutcomeUnknown(why),
-            other @ (StoreError::OutcomeUnknown(_) | StoreError::Invalid(_)) => other,
-        })?;
-        Ok(Admitted {
-            records,
-            claims,
-            ..Admitted::default()
-        })
+        self.admission(&ask).await
     }
 
     async fn commit(&self, change: ChangeSet) -> Result<Committed, StoreError> {
@@ -209,8 +176,18 @@ impl Store for Redis {
         events(answer).map_err(Fault::of_read)
     }
 
-    async fn page(&self, _: Vec<IndexRange>) -> Result<Vec<Vec<Vec<u8>>>, StoreError> {
-        Err(StoreError::Invalid("this store has no indexes yet"))
+    async fn page(&self, ranges: Vec<IndexRange>) -> Result<Vec<Vec<Vec<u8>>>, StoreError> {
+        check_ranges(&ranges)?;
+        if ranges.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut commands = Pipeline::with_capacity(ranges.len());
+        for range in &ranges {
+            commands.add_command(range_command(range));
+        }
+        let answers = self.send(&commands).await.map_err(Fault::of_read)?;
+        let pages = answers.into_iter().map(members);
+        pages.collect::<Result<_, _>>().map_err(Fault::of_read)
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
@@ -277,27 +254,15 @@ fn client(options: &RedisOptions) -> Result<Client, &'static str> {
     }
 }
 
-fn claim_command(claim: &Claim) -> Cmd {
-    let mut set = redis::cmd("SET");
-    set.arg(claim.key.to_string())
-        .arg(&claim.owner[..])
-        .arg("NX");
-    if let Some(life) = claim.live_for {
-        set.arg("PX").arg(life_millis(life));
+fn range_command(range: &IndexRange) -> Cmd {
+    let mut command = redis::cmd("ZRANGE");
+    command.arg(range.key.to_string());
+    if range.after.is_empty() {
+        command.arg("-");
+    } else {
+        command.arg([b"(", &range.after[..]].concat());
     }
-    // Gives the owner it has, or nothing where the claim is now made.
-    set.arg("GET");
-    set
-}
-
-/// Keys with their places in the request, by bucket.
-type Groups<'k> = BTreeMap<Bucket, Vec<(usize, &'k Key)>>;
-
-/// A load of one bucket is one command, and stays in one slot.
-fn by_bucket(keys: &[Key]) -> Groups<'_> {
-    let mut groups = Groups::new();
-    for (place, key) in keys.iter().enumerate() {
-        groups.entry(key.bucket()).or_default().push((place, key));
-    }
-    groups
+    command.arg("+").arg("BYLEX");
+    command.arg("LIMIT").arg(0).arg(range.limit);
+    command
 }

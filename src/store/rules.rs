@@ -3,7 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Admission, Change, ChangeSet, Claim, Cursor, Key, OperationId, Record, StoreError};
+use super::rate::{LIMIT_SPAN_MAX, Rate};
+use super::{
+    Admission, Change, ChangeSet, Claim, Cursor, IndexChange, IndexRange, Key, Limit, OperationId,
+    Record, StoreError,
+};
 
 /// Records one admission may load: one of every bucket, four times over.
 pub const LOADS_MAX: usize = 4096;
@@ -11,8 +15,17 @@ pub const LOADS_MAX: usize = 4096;
 /// Claims one admission or change set may make.
 pub const CLAIMS_MAX: usize = 64;
 
+/// Claims one admission may look at.
+pub const OWNERS_MAX: usize = 256;
+
+/// Rates one admission may count against.
+pub const LIMITS_MAX: usize = 64;
+
 /// Records one change set may touch: a subject with all its devices and sessions, at their caps.
 pub const ITEMS_MAX: usize = 256;
+
+/// Members of indexes one change set may add and remove.
+pub const INDEX_CHANGES_MAX: usize = 256;
 
 /// Events one change set may append.
 pub const EVENTS_MAX: usize = 256;
@@ -22,6 +35,20 @@ pub const VALUE_BYTES_MAX: usize = 1 << 20;
 
 /// Longest owner of a claim.
 pub const OWNER_BYTES_MAX: usize = 1024;
+
+/// Longest member of an index: servers keep small sets of members up to this length in their
+/// compact form (`zset-max-listpack-value`).
+pub const MEMBER_BYTES_MAX: usize = 64;
+
+/// Parts of indexes one call of `page` reads: one of every bucket.
+pub const RANGES_MAX: usize = 1024;
+
+/// Members of one index one call of `page` asks for at most.
+pub const RANGE_MEMBERS_MAX: usize = 1000;
+
+/// Members one call of `page` asks for at most, over all its ranges: a hundred of every bucket, and
+/// 8 MiB at their longest.
+pub const PAGE_MEMBERS_MAX: usize = 128 * 1024;
 
 /// Longest name within a bucket.
 pub const NAME_BYTES_MAX: usize = 256;
@@ -41,6 +68,12 @@ pub(super) const OUTBOX_NAME: &str = "o";
 
 /// Names that begin so are marks of operations.
 pub(super) const MARK_PREFIX: &str = "m:";
+
+/// Names that begin so are indexes, and no other names are.
+pub(super) const INDEX_PREFIX: &str = "i:";
+
+/// Names that begin so are limits, and no other names are.
+pub(super) const LIMIT_PREFIX: &str = "l:";
 
 /// Bytes of a version in front of a stored value.
 pub(super) const VERSION_BYTES: usize = 16;
@@ -93,10 +126,31 @@ pub(super) fn decode_record(stored: &[u8]) -> Result<Record, StoreError> {
 /// [`StoreError::Invalid`]
 pub(super) fn check_admission(ask: &Admission) -> Result<(), StoreError> {
     at_most(ask.load.len(), LOADS_MAX, "too many records to load")?;
-    for key in &ask.load {
-        check_name(key)?;
+    at_most(ask.owner_of.len(), OWNERS_MAX, "too many claims to look at")?;
+    for key in ask.load.iter().chain(&ask.owner_of) {
+        check_name(key, Kind::Value)?;
     }
-    check_claims(&ask.claim)
+    check_claims(&ask.claim)?;
+    at_most(ask.limit.len(), LIMITS_MAX, "too many limits")?;
+    ask.limit.iter().try_for_each(check_limit)
+}
+
+/// Checks what is asked of indexes before anything is read. A range is never cut short silently:
+/// fewer members than asked for are always the end of the index.
+///
+/// # Errors
+/// [`StoreError::Invalid`]
+pub(super) fn check_ranges(ranges: &[IndexRange]) -> Result<(), StoreError> {
+    const TOO_MANY: &str = "too many members to read";
+    at_most(ranges.len(), RANGES_MAX, "too many ranges")?;
+    let mut members = 0;
+    for range in ranges {
+        check_name(&range.key, Kind::Index)?;
+        at_most(range.after.len(), MEMBER_BYTES_MAX, "a member is too long")?;
+        at_most(range.limit, RANGE_MEMBERS_MAX, TOO_MANY)?;
+        members += range.limit;
+    }
+    at_most(members, PAGE_MEMBERS_MAX, TOO_MANY)
 }
 
 /// Checks a change set before anything is sent.
@@ -107,14 +161,13 @@ pub(super) fn check_change_set(change: &ChangeSet) -> Result<(), StoreError> {
     at_most(change.items.len(), ITEMS_MAX, "too many records to change")?;
     at_most(change.events.len(), EVENTS_MAX, "too many events")?;
     check_claims(&change.claims)?;
+    check_index(change)?;
     let items = change.items.iter().map(|item| &item.key);
     let claims = change.claims.iter().map(|claim| &claim.key);
     let mut seen = BTreeSet::new();
     for key in items.chain(claims) {
-        check_name(key)?;
-        if key.bucket() != change.bucket {
-            return Err(StoreError::Invalid("a key lies outside of the bucket"));
-        }
+        check_name(key, Kind::Value)?;
+        check_bucket(key, change)?;
         if !seen.insert(key) {
             return Err(StoreError::Invalid("a key is named twice"));
         }
@@ -132,13 +185,65 @@ pub(super) fn check_change_set(change: &ChangeSet) -> Result<(), StoreError> {
 fn check_claims(claims: &[Claim]) -> Result<(), StoreError> {
     at_most(claims.len(), CLAIMS_MAX, "too many claims")?;
     for claim in claims {
-        check_name(&claim.key)?;
+        check_name(&claim.key, Kind::Value)?;
         at_most(claim.owner.len(), OWNER_BYTES_MAX, "an owner is too long")?;
     }
     Ok(())
 }
 
-fn check_name(key: &Key) -> Result<(), StoreError> {
+fn check_index(change: &ChangeSet) -> Result<(), StoreError> {
+    let count = change.index.len();
+    at_most(count, INDEX_CHANGES_MAX, "too many members to change")?;
+    let mut seen = BTreeSet::new();
+    for IndexChange { key, member, .. } in &change.index {
+        check_name(key, Kind::Index)?;
+        check_bucket(key, change)?;
+        at_most(member.len(), MEMBER_BYTES_MAX, "a member is too long")?;
+        // No range could begin behind it.
+        if member.is_empty() {
+            return Err(StoreError::Invalid("a member is empty"));
+        }
+        if !seen.insert((key, member)) {
+            return Err(StoreError::Invalid("a member is named twice"));
+        }
+    }
+    Ok(())
+}
+
+fn check_limit(limit: &Limit) -> Result<(), StoreError> {
+    check_name(&limit.key, Kind::Limit)?;
+    if limit.burst == 0 {
+        return Err(StoreError::Invalid("a limit admits nothing"));
+    }
+    if limit.every.is_zero() {
+        return Err(StoreError::Invalid("a limit has no interval"));
+    }
+    if u128::from(Rate::of(limit).span) > LIMIT_SPAN_MAX.as_micros() {
+        return Err(StoreError::Invalid("a limit is too slow"));
+    }
+    Ok(())
+}
+
+fn check_bucket(key: &Key, change: &ChangeSet) -> Result<(), StoreError> {
+    if key.bucket() == change.bucket {
+        Ok(())
+    } else {
+        Err(StoreError::Invalid("a key lies outside of the bucket"))
+    }
+}
+
+/// What a name is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A record or claim.
+    Value,
+    /// An index.
+    Index,
+    /// A limit.
+    Limit,
+}
+
+fn check_name(key: &Key, kind: Kind) -> Result<(), StoreError> {
     let name = key.name();
     at_most(name.len(), NAME_BYTES_MAX, "a name is too long")?;
     if name.is_empty() || !name.bytes().all(|b| b.is_ascii_graphic()) {
@@ -147,7 +252,18 @@ fn check_name(key: &Key) -> Result<(), StoreError> {
     if name == OUTBOX_NAME || name.starts_with(MARK_PREFIX) {
         return Err(StoreError::Invalid("a name is the store's own"));
     }
-    Ok(())
+    let meant = if name.starts_with(INDEX_PREFIX) {
+        Kind::Index
+    } else if name.starts_with(LIMIT_PREFIX) {
+        Kind::Limit
+    } else {
+        Kind::Value
+    };
+    if meant == kind {
+        Ok(())
+    } else {
+        Err(StoreError::Invalid("a name is for something else"))
+    }
 }
 
 const fn at_most(count: usize, max: usize, else_say: &'static str) -> Result<(), StoreError> {
@@ -162,7 +278,8 @@ const fn at_most(count: usize, max: usize, else_say: &'static str) -> Result<(),
 ///
 /// A record written over an existing version needs none: the version it was written over never comes
 /// back, so a second application is impossible, and the record shows our id as its version. A creation
-/// could be applied again once its record is gone, a deletion and an event leave no trace at all.
+/// could be applied again once its record is gone, a member once it was removed; a deletion and an
+/// event leave no trace at all.
 pub(super) fn needs_mark(change: &ChangeSet) -> bool {
     let shows = change
         .items
@@ -170,6 +287,7 @@ pub(super) fn needs_mark(change: &ChangeSet) -> bool {
         .any(|item| item.expected.is_some() && matches!(item.change, Change::Put { .. }));
     let changes = change.items.iter().any(|item| item.change != Change::Keep)
         || !change.claims.is_empty()
+        || !change.index.is_empty()
         || !change.events.is_empty();
     changes && !shows
 }
@@ -247,7 +365,7 @@ impl Place {
 mod tests {
     use super::*;
     use crate::id::Bucket;
-    use crate::store::{Durability, Item};
+    use crate::store::{Durability, Item, Presence};
 
     fn bucket(number: u16) -> Bucket {
         Bucket::new(number).unwrap()
@@ -290,15 +408,37 @@ mod tests {
         let mut told = change(vec![(old, Change::Keep)]);
         told.events.push(vec![1]);
         assert!(needs_mark(&told));
+        let mut indexed = change(vec![(old, Change::Keep)]);
+        indexed.index.push(IndexChange {
+            key: Key::new(bucket(1), "i:1".to_owned()),
+            member: vec![1],
+            presence: Presence::Present,
+        });
+        assert!(needs_mark(&indexed));
+    }
+
+    #[test]
+    fn a_name_is_for_one_kind_of_thing() {
+        let name = |name: &str| Key::new(bucket(1), name.to_owned());
+        for (key, is) in [
+            (name("s:1"), Kind::Value),
+            (name("i"), Kind::Value),
+            (name("i:"), Kind::Index),
+            (name("i:n:1"), Kind::Index),
+            (name("l:k:1"), Kind::Limit),
+        ] {
+            for kind in [Kind::Value, Kind::Index, Kind::Limit] {
+                assert_eq!(check_name(&key, kind).is_ok(), kind == is, "{key} {kind:?}");
+            }
+        }
     }
 
     #[test]
     fn names_of_the_store_itself_are_refused() {
         for name in ["", "o", "m:00", "a b", "é", &"n".repeat(NAME_BYTES_MAX + 1)] {
             let key = Key::new(bucket(1), name.to_owned());
-            assert!(check_name(&key).is_err(), "{name}");
+            assert!(check_name(&key, Kind::Value).is_err(), "{name}");
         }
-        assert_eq!(check_name(&Key::new(bucket(1), "s:1".to_owned())), Ok(()));
     }
 
     #[test]

@@ -57,6 +57,18 @@ labels! {
 }
 
 labels! {
+    /// What became of a changed configuration file.
+    ReloadOutcome {
+        /// Its apps are in use.
+        Applied = "applied",
+        /// Its apps are in use as far as they may; something else in it needs a restart.
+        NeedsRestart = "needs_restart",
+        /// It is wrong, and what was in use stays in use.
+        Wrong = "wrong",
+    }
+}
+
+labels! {
     /// An operation of the store port.
     StoreOperation {
         /// Load records and make claims.
@@ -103,6 +115,52 @@ labels! {
         PeerGone = "peer_gone",
         /// The system refused to accept.
         AcceptFailed = "accept_failed",
+    }
+}
+
+labels! {
+    /// How a fetch of the attestation status list ended.
+    ListFetch {
+        /// Another list than before, in use from now on.
+        Changed = "changed",
+        /// The list in use is the newest.
+        Unchanged = "unchanged",
+        /// Not asked: another instance has just done so.
+        Shared = "shared",
+        /// No address, or nobody there.
+        Unreachable = "unreachable",
+        /// No TLS with the right server.
+        Tls = "tls",
+        /// Not answered in time.
+        Timeout = "timeout",
+        /// Larger than a list can be.
+        TooLarge = "too_large",
+        /// Cut off, or not HTTP.
+        Broken = "broken",
+        /// Another status than 200 or 304.
+        Status = "status",
+        /// Not a list that can be read whole.
+        Malformed = "malformed",
+        /// Another list, from an older cache than the one in use.
+        Outdated = "outdated",
+        /// Nothing is on the list.
+        Empty = "empty",
+        /// Most of what was on the list is not there any more.
+        Shrunken = "shrunken",
+    }
+}
+
+labels! {
+    /// How the attestation status list stands.
+    ListStanding {
+        /// There is none.
+        Absent = "absent",
+        /// There is none, by configuration.
+        NotUsed = "not_used",
+        /// Recent enough.
+        Fresh = "fresh",
+        /// Too old: Android evidence is refused.
+        Stale = "stale",
     }
 }
 

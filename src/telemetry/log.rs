@@ -64,6 +64,7 @@ pub const FIELDS: &[(&str, &str)] = &[
     ),
     ("session_id", "session"),
     ("setting", "name of a setting in the configuration"),
+    ("sha256", "SHA-256 of a list"),
     ("side_address", "address of the HTTP side port"),
     (
         "trace_id",

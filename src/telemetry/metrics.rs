@@ -14,8 +14,10 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{self, Registry};
 
 pub use super::labels::{
-    Code, ConnectionOutcome, Method, Platform, RefreshOutcome, StoreOperation, StoreOutcome,
+    Code, ConnectionOutcome, ListFetch, ListStanding, Method, Platform, RefreshOutcome,
+    ReloadOutcome, StoreOperation, StoreOutcome,
 };
+use crate::policy::Rule;
 use crate::reason::Reason;
 
 /// Bounds of the duration histograms, in seconds. From a cached answer (a tenth of a millisecond)
@@ -35,6 +37,16 @@ impl EncodeLabelValue for Why {
     }
 }
 
+/// A rule of policy as a label: its word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct RuleWord(Rule);
+
+impl EncodeLabelValue for RuleWord {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        EncodeLabelValue::encode(&self.0.as_str(), encoder)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RpcLabels {
     method: Method,
@@ -51,6 +63,16 @@ struct MethodLabels {
 struct VerdictLabels {
     platform: Platform,
     reason: Why,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RuleLabels {
+    rule: RuleWord,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReloadLabels {
+    outcome: ReloadOutcome,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -74,6 +96,29 @@ struct ConnectionLabels {
     outcome: ConnectionOutcome,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ListFetchLabels {
+    outcome: ListFetch,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ListStandingLabels {
+    standing: ListStanding,
+}
+
+/// How the attestation status list stands, as it is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListShown {
+    /// How it stands.
+    pub standing: ListStanding,
+    /// When it was last known to be the newest, in Unix seconds.
+    pub validated_at: i64,
+    /// That long ago, in seconds.
+    pub age: i64,
+    /// What is on it.
+    pub entries: i64,
+}
+
 fn histogram() -> Histogram {
     Histogram::new(SECONDS)
 }
@@ -87,12 +132,20 @@ pub struct Metrics {
     rpc_duration: Family<MethodLabels, Histogram, fn() -> Histogram>,
     rpc_in_flight: Family<MethodLabels, Gauge>,
     verdicts: Family<VerdictLabels, Counter>,
+    monitored: Family<RuleLabels, Counter>,
     refreshes: Family<RefreshLabels, Counter>,
+    reloads: Family<ReloadLabels, Counter>,
+    config_current: Gauge,
+    config_time: Gauge,
     store_operations: Family<StoreLabels, Counter>,
     store_duration: Family<StoreDurationLabels, Histogram, fn() -> Histogram>,
     connections: Family<ConnectionLabels, Counter>,
     connections_open: Gauge,
     status_list_time: Gauge,
+    status_list_age: Gauge,
+    status_list_entries: Gauge,
+    status_list_standing: Family<ListStandingLabels, Gauge>,
+    status_list_fetches: Family<ListFetchLabels, Counter>,
     log_lines_lost: Counter,
 }
 
@@ -107,12 +160,20 @@ impl Metrics {
             rpc_duration: Family::new_with_constructor(histogram),
             rpc_in_flight: Family::default(),
             verdicts: Family::default(),
+            monitored: Family::default(),
             refreshes: Family::default(),
+            reloads: Family::default(),
+            config_current: Gauge::default(),
+            config_time: Gauge::default(),
             store_operations: Family::default(),
             store_duration: Family::new_with_constructor(histogram),
             connections: Family::default(),
             connections_open: Gauge::default(),
             status_list_time: Gauge::default(),
+            status_list_age: Gauge::default(),
+            status_list_entries: Gauge::default(),
+            status_list_standing: Family::default(),
+            status_list_fetches: Family::default(),
             log_lines_lost: Counter::default(),
         };
         metrics.register(version);
@@ -152,10 +213,16 @@ impl Metrics {
             self.verdicts.clone(),
         );
         self.add(
+            "policy_monitored",
+            "Devices accepted that a monitored rule would have refused, by rule",
+            self.monitored.clone(),
+        );
+        self.add(
             "refresh_outcomes",
             "Refreshes, by how they ended",
             self.refreshes.clone(),
         );
+        self.register_config();
         self.add(
             "store_operations",
             "Operations of the state store, by kind and outcome",
@@ -176,11 +243,7 @@ impl Metrics {
             "Open connections to the gRPC port, handshakes included",
             self.connections_open.clone(),
         );
-        self.add(
-            "status_list_time_seconds",
-            "Unix time of the attestation status list in use, 0 without one",
-            self.status_list_time.clone(),
-        );
+        self.register_lists();
         self.add(
             "log_lines_lost",
             "Log lines that could not be written",
@@ -190,6 +253,52 @@ impl Metrics {
             "build",
             "The version that runs",
             Info::new([("version", version)]),
+        );
+    }
+
+    fn register_config(&mut self) {
+        self.add(
+            "config_reloads",
+            "Changes of the configuration file, by what became of them",
+            self.reloads.clone(),
+        );
+        self.add(
+            "config_current",
+            "1 when everything in the configuration file is in use, 0 when something is not",
+            self.config_current.clone(),
+        );
+        self.add(
+            "config_time_seconds",
+            "Unix time the apps in use were read from the configuration file",
+            self.config_time.clone(),
+        );
+    }
+
+    fn register_lists(&mut self) {
+        self.add(
+            "status_list_time_seconds",
+            "Unix time at which the attestation status list in use was known to be the newest, 0 without one",
+            self.status_list_time.clone(),
+        );
+        self.add(
+            "status_list_age_seconds",
+            "How long ago that was, 0 without one",
+            self.status_list_age.clone(),
+        );
+        self.add(
+            "status_list_entries",
+            "Entries of the attestation status list in use",
+            self.status_list_entries.clone(),
+        );
+        self.add(
+            "status_list_standing",
+            "1 for how the attestation status list stands, 0 for the others",
+            self.status_list_standing.clone(),
+        );
+        self.add(
+            "status_list_fetches",
+            "Fetches of the attestation status list, by how they ended",
+            self.status_list_fetches.clone(),
         );
     }
 
@@ -224,6 +333,27 @@ impl Metrics {
         self.verdicts
             .get_or_create(&VerdictLabels { platform, reason })
             .inc();
+    }
+
+    /// A device was accepted that a monitored rule would have refused.
+    pub fn monitored(&self, rule: Rule) {
+        let rule = RuleWord(rule);
+        self.monitored.get_or_create(&RuleLabels { rule }).inc();
+    }
+
+    /// The configuration file changed.
+    pub fn reloaded(&self, outcome: ReloadOutcome) {
+        self.reloads.get_or_create(&ReloadLabels { outcome }).inc();
+    }
+
+    /// Whether everything in the configuration file is in use.
+    pub fn config_current(&self, current: bool) {
+        self.config_current.set(i64::from(current));
+    }
+
+    /// The apps in use were read at this Unix time.
+    pub fn config_read(&self, unix_seconds: i64) {
+        self.config_time.set(unix_seconds);
     }
 
     /// A refresh ended.
@@ -265,9 +395,23 @@ impl Metrics {
         self.connections_open.dec();
     }
 
-    /// The status list in use is of this Unix time.
-    pub fn status_list(&self, unix_seconds: i64) {
-        self.status_list_time.set(unix_seconds);
+    /// How the status list stands.
+    pub fn status_list(&self, shown: ListShown) {
+        self.status_list_time.set(shown.validated_at);
+        self.status_list_age.set(shown.age);
+        self.status_list_entries.set(shown.entries);
+        for standing in ListStanding::ALL.iter().copied() {
+            self.status_list_standing
+                .get_or_create(&ListStandingLabels { standing })
+                .set((standing == shown.standing).into());
+        }
+    }
+
+    /// A fetch of the status list ended.
+    pub fn status_list_fetch(&self, outcome: ListFetch) {
+        self.status_list_fetches
+            .get_or_create(&ListFetchLabels { outcome })
+            .inc();
     }
 
     /// A log line was lost.

@@ -1,6 +1,8 @@
 //! Makes Android chains, genuine and forged, octet by octet: its own encoder, so that a mistake in
 //! the reader cannot hide behind the same mistake here.
 
+use std::process::Command;
+
 use assay::attestation::android::Chain;
 use assay::attestation::roots::{AndroidRoots, Roots};
 use assay::time::Timestamp;
@@ -99,6 +101,8 @@ pub(crate) const CHALLENGE: &[u8] = b"a challenge of the server";
 #[derive(Clone)]
 pub(crate) struct KeyDescription {
     pub(crate) version: u64,
+    /// Instead of the same as `version`.
+    pub(crate) key_version: Option<u64>,
     pub(crate) attestation_level: u8,
     pub(crate) key_level: u8,
     pub(crate) challenge: Vec<u8>,
@@ -113,6 +117,7 @@ impl KeyDescription {
     pub(crate) fn genuine() -> Self {
         Self {
             version: 300,
+            key_version: None,
             attestation_level: 1,
             key_level: 1,
             challenge: CHALLENGE.to_vec(),
@@ -163,6 +168,13 @@ impl KeyDescription {
         description
     }
 
+    /// Of a key that attests other keys of the same app.
+    pub(crate) fn attest_key() -> Self {
+        let mut description = Self::genuine().with_hardware(1, integers(&[7]));
+        description.challenge = b"an earlier challenge".to_vec();
+        description
+    }
+
     pub(crate) fn without_hardware(mut self, tag: u32) -> Self {
         self.hardware.retain(|(number, _)| *number != tag);
         self
@@ -194,7 +206,7 @@ impl KeyDescription {
         sequence(&[
             integer(self.version),
             enumerated(self.attestation_level),
-            integer(self.version),
+            integer(self.key_version.unwrap_or(self.version)),
             enumerated(self.key_level),
             octets(&self.challenge),
             octets(&self.unique_id),
@@ -218,7 +230,13 @@ const ORGANIZATION: &[u8] = &[0x55, 4, 10];
 const COMMON_NAME: &[u8] = &[0x55, 4, 3];
 
 pub(crate) const ECDSA_SHA256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
+pub(crate) const ECDSA_SHA384: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 3];
+pub(crate) const ECDSA_SHA512: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 4];
 pub(crate) const ECDSA_SHA1: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 1];
+pub(crate) const RSA_MD5: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 4];
+pub(crate) const RSA_SHA1: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 5];
+pub(crate) const RSA_SHA256: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 11];
+pub(crate) const ED25519: &[u8] = &[0x2b, 101, 112];
 
 pub(crate) fn extension(oid: &[u8], critical: Option<u8>, value: &[u8]) -> Vec<u8> {
     let mut parts = vec![tlv(6, oid)];
@@ -270,9 +288,51 @@ pub(crate) fn time(text: &str) -> Vec<u8> {
     tlv(24, text.as_bytes())
 }
 
+/// A key of a kind that no library here makes, or with a digest that none signs.
+pub(crate) struct OpensslKey {
+    directory: tempfile::TempDir,
+    digest: &'static str,
+}
+
+impl OpensslKey {
+    /// With the arguments of `openssl genpkey`, and that of `openssl dgst` for signing.
+    pub(crate) fn generate(kind: &[&str], digest: &'static str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let made = Self { directory, digest };
+        made.openssl(&[&["genpkey", "-out", "key.pem"], kind].concat());
+        made
+    }
+
+    fn openssl(&self, arguments: &[&str]) -> Vec<u8> {
+        let output = Command::new("openssl")
+            .args(arguments)
+            .current_dir(self.directory.path())
+            .output()
+            .expect("the tests need the openssl command");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {errors}");
+        output.stdout
+    }
+
+    pub(crate) fn spki(&self) -> Vec<u8> {
+        self.openssl(&["pkey", "-in", "key.pem", "-pubout", "-outform", "DER"])
+    }
+
+    fn sign(&self, bytes: &[u8]) -> Vec<u8> {
+        std::fs::write(self.directory.path().join("bytes"), bytes).unwrap();
+        if self.digest.is_empty() {
+            let sign = ["pkeyutl", "-sign", "-rawin", "-inkey", "key.pem"];
+            return self.openssl(&[&sign[..], &["-in", "bytes"]].concat());
+        }
+        self.openssl(&["dgst", self.digest, "-sign", "key.pem", "bytes"])
+    }
+}
+
 /// One certificate to be made.
 pub(crate) struct Certificate {
     pub(crate) key: KeyPair,
+    /// Signs instead of `key`; the certificate then shows its public key.
+    pub(crate) signer: Option<OpensslKey>,
     /// Instead of the key's own.
     pub(crate) spki: Option<Vec<u8>>,
     pub(crate) subject: Vec<u8>,
@@ -293,6 +353,7 @@ impl Certificate {
     pub(crate) fn new(subject: Vec<u8>, serial: u8) -> Self {
         Self {
             key: KeyPair::generate().unwrap(),
+            signer: None,
             spki: None,
             subject,
             issuer: None,
@@ -316,17 +377,30 @@ impl Certificate {
         certificate
     }
 
-    fn spki(&self) -> Vec<u8> {
-        let own = || self.key.subject_public_key_info();
+    pub(crate) fn spki(&self) -> Vec<u8> {
+        let own = || match &self.signer {
+            Some(signer) => signer.spki(),
+            None => self.key.subject_public_key_info(),
+        };
         self.spki.clone().unwrap_or_else(own)
     }
 
-    fn der(&self, issuer: &[u8], signer: &KeyPair) -> Vec<u8> {
+    fn sign(&self, bytes: &[u8]) -> Vec<u8> {
+        match &self.signer {
+            Some(signer) => signer.sign(bytes),
+            None => self.key.sign(bytes).unwrap(),
+        }
+    }
+
+    /// Issued and signed by another, or by itself.
+    pub(crate) fn der(&self, signer: &Self) -> Vec<u8> {
         let mut fields = vec![
             explicit(0, &integer(self.version)),
             tlv(2, &self.serial),
             self.inner_algorithm.clone(),
-            self.issuer.clone().unwrap_or_else(|| issuer.to_vec()),
+            self.issuer
+                .clone()
+                .unwrap_or_else(|| signer.subject.clone()),
             sequence(&[self.not_before.clone(), self.not_after.clone()]),
             self.subject.clone(),
             self.spki(),
@@ -336,7 +410,7 @@ impl Certificate {
         }
         let signed = sequence(&fields);
         let mut signature = vec![0];
-        signature.extend(signer.sign(&signed).unwrap());
+        signature.extend(signer.sign(&signed));
         let mut der = sequence(&[signed, self.outer_algorithm.clone(), tlv(3, &signature)]);
         der.extend_from_slice(&self.trailing);
         der
@@ -360,17 +434,20 @@ impl Forge {
         let each = self.certificates.iter().enumerate().take(sent);
         each.map(|(index, certificate)| {
             let issuer = self.certificates.get(index + 1).unwrap_or(certificate);
-            certificate.der(&issuer.subject, &issuer.key)
+            certificate.der(issuer)
         })
         .collect()
     }
 
     /// Trust in this chain's own root.
     pub(crate) fn roots(&self) -> Roots {
-        let root = self.certificates.last().unwrap();
+        let sent = self.certificates.last().unwrap();
+        // Readable, whatever was done to the one in the chain; nobody looks at its signature.
+        let mut root = Certificate::new(sent.subject.clone(), 9);
+        root.spki = Some(sent.spki());
         let pem = format!(
             "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
-            BASE64.encode(&root.der(&root.subject, &root.key))
+            BASE64.encode(&root.der(&root))
         );
         Roots {
             android: AndroidRoots::from_pem(&pem).unwrap(),
@@ -429,4 +506,18 @@ pub(crate) fn remote(description: &KeyDescription, holder: &str) -> Forge {
 
 pub(crate) fn chain_for(description: &KeyDescription) -> Forge {
     remote(description, "TEE")
+}
+
+/// The certificate of an attest key, as the hardware writes it for an app.
+pub(crate) fn attest_key(description: &KeyDescription) -> Certificate {
+    let mut certificate = leaf(description);
+    certificate.not_before = time("20200101000000Z");
+    certificate.not_after = time("20200102000000Z");
+    certificate
+}
+
+/// The chain with an attest key between the leaf and the attestation certificate.
+pub(crate) fn under_attest_key(mut chain: Forge, description: &KeyDescription) -> Forge {
+    chain.certificates.insert(1, attest_key(description));
+    chain
 }

@@ -138,10 +138,17 @@ fn every_real_chain_has_its_expected_verdict() {
     for entry in &entries {
         let file = entry["file"].as_str().unwrap();
         let verdict = entry["strict_verdict"].as_str().unwrap();
-        let examination = look(&chain(file), Given::default(), &roots, time_for(entry));
+        let at = time_for(entry);
+        let examination = look(&chain(file), Given::default(), &roots, at);
         let mut wanted = expected_failures(verdict);
         wanted.extend(also_wrong(file));
         assert_eq!(failures(&examination), wanted, "{file}: {verdict}");
+        let allowing = Given {
+            attest_keys: attestation::AttestKeys::Allow,
+            ..Given::default()
+        };
+        let allowing = look(&chain(file), allowing, &roots, at);
+        assert_eq!(allowing.checks, examination.checks, "{file}: none has one");
         assert_eq!(wanted.is_empty(), verdict == "ACCEPT", "{file}: {verdict}");
         let provisioning = facts(&examination).map(|facts| &facts.provisioning);
         match entry["provisioning"].as_str().unwrap() {

@@ -103,6 +103,16 @@ pub(crate) fn facts_of(examination: &Examination) -> Facts {
     }
 }
 
+/// Where the receipt stands in an attestation object: behind its name, the type of a byte string
+/// and two bytes of length.
+pub(crate) fn receipt_range(object: &[u8]) -> std::ops::Range<usize> {
+    const NAME: &[u8] = b"greceipt\x59";
+    let name = object.windows(NAME.len()).position(|bytes| bytes == NAME);
+    let start = name.unwrap() + NAME.len() + 2;
+    let length = usize::from(object[start - 2]) << 8 | usize::from(object[start - 1]);
+    start..start + length
+}
+
 pub(crate) fn verdict(examination: Examination) -> Result<(), Reason> {
     match examination.into_attested() {
         Ok(_) => Ok(()),

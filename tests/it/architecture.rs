@@ -56,7 +56,8 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     // edges
-    ("telemetry", &["store"]),
+    // The names of rules are labels.
+    ("telemetry", &["policy", "store"]),
     (
         "grpc",
         &[
@@ -88,9 +89,10 @@ const LAYERS: &[(&str, &[&str])] = &[
             "key_directory",
         ],
     ),
+    ("reload", &["flow", "telemetry", "config", "assemble"]),
     (
         "service",
-        &["flow", "telemetry", "grpc", "config", "assemble"],
+        &["flow", "telemetry", "grpc", "config", "assemble", "reload"],
     ),
     (
         "cli",
@@ -155,6 +157,7 @@ const PLACES: &[(&str, &[&str])] = &[
             "flow/state.rs",
             "telemetry/",
             "assemble.rs",
+            "reload.rs",
             "service.rs",
             "cli/serve.rs",
             "cli/demo/",
@@ -165,6 +168,7 @@ const PLACES: &[(&str, &[&str])] = &[
         &[
             "grpc/",
             "telemetry/",
+            "reload.rs",
             "service.rs",
             "cli/serve.rs",
             // The line that says what was committed.

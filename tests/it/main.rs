@@ -4,6 +4,7 @@
 mod android_attacks;
 mod android_forge;
 mod android_odd;
+mod android_quirks;
 mod android_vectors;
 mod apple_assertions;
 mod apple_attacks;
@@ -11,6 +12,7 @@ mod apple_forms;
 mod apple_matrix;
 mod apple_mutations;
 mod apple_odd;
+mod apple_receipt_refresh;
 mod apple_receipts;
 mod apple_support;
 mod apple_vectors;

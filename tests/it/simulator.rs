@@ -10,6 +10,7 @@ use assay::key::{PublicKey, sha256};
 use assay::simulator::android::{Boot, Provisioning, SecurityLevel};
 use assay::simulator::apple::{Environment, Extensions};
 use assay::simulator::proof::Dpop;
+use assay::simulator::receipt::Receipt;
 use assay::simulator::{Authorities, Device, Evidence, android, apple};
 use assay::time::Timestamp;
 use clap::Parser as _;
@@ -324,6 +325,7 @@ struct Opened {
     leaf: Vec<u8>,
     intermediate: Vec<u8>,
     authenticator_data: Vec<u8>,
+    receipt: Vec<u8>,
 }
 
 fn opened(object: &[u8]) -> Opened {
@@ -331,8 +333,8 @@ fn opened(object: &[u8]) -> Opened {
     assert_eq!(value["fmt"], "apple-appattest");
     let x5c = value["attStmt"]["x5c"].as_array().unwrap();
     assert_eq!(x5c.len(), 2);
-    assert!(value["attStmt"]["receipt"].is_string());
     Opened {
+        receipt: decoded(&value["attStmt"]["receipt"]),
         leaf: decoded(&x5c[0]),
         intermediate: decoded(&x5c[1]),
         authenticator_data: decoded(&value["authData"]),
@@ -346,6 +348,54 @@ fn openssl_verifies_an_apple_chain() {
     let chain = [object.leaf, object.intermediate];
     assert!(openssl_verifies(&chain, &authorities.apple_root_pem()));
     assert!(!openssl_verifies(&chain, &authorities.android_root_pem()));
+}
+
+/// What OpenSSL finds signed by somebody certified under the root.
+fn openssl_opens(receipt: &[u8], root_pem: &str) -> Option<Vec<u8>> {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, input) = (dir.path().join("root.pem"), dir.path().join("receipt.der"));
+    std::fs::write(&root, root_pem).unwrap();
+    std::fs::write(&input, receipt).unwrap();
+    let output = Command::new("openssl")
+        .args(["cms", "-verify", "-binary", "-inform", "DER", "-in"])
+        .arg(input)
+        .args(["-purpose", "any"])
+        .args(["-attime", &now().as_secs().to_string()])
+        .arg("-CAfile")
+        .arg(root)
+        .output()
+        .expect("the tests need the openssl command");
+    output.status.success().then_some(output.stdout)
+}
+
+#[test]
+fn openssl_verifies_the_receipt_of_an_attestation() {
+    let (authorities, phone) = apple_phone(None);
+    let object = opened(&phone.attest(b"client data", now()).unwrap());
+    let content = openssl_opens(&object.receipt, &authorities.apple_root_pem()).unwrap();
+    let said = Receipt::read(&object.receipt).unwrap();
+    assert_eq!(
+        said,
+        Receipt {
+            app_id: "ABCDE12345.com.example.app".to_owned(),
+            leaf: object.leaf,
+            client_data_hash: sha256(b"client data"),
+            environment: Environment::Development,
+            risk_metric: None,
+            created_at: now(),
+        }
+    );
+    // The content OpenSSL joined from the chunks is what was read back.
+    let contains = |needle: &[u8]| content.windows(needle.len()).any(|window| window == needle);
+    assert!(contains(&said.leaf) && contains(b"ATTEST") && contains(b"sandbox"));
+    assert_eq!(
+        openssl_opens(&object.receipt, &authorities.android_root_pem()),
+        None
+    );
+    let mut changed = object.receipt;
+    let at = changed.windows(6).position(|six| six == b"ATTEST").unwrap();
+    changed[at] ^= 1;
+    assert_eq!(openssl_opens(&changed, &authorities.apple_root_pem()), None);
 }
 
 #[test]
@@ -849,6 +899,25 @@ mod real_devices {
         }
         // From purpose to origin: what the key is, not what the phone is.
         assert_eq!(tags(&theirs[7])[..7], tags(&ours[7])[..7]);
+    }
+
+    #[test]
+    fn receipts_have_the_shape_of_real_ones() {
+        /// Up to the first chunk: all of it but the chunk's bytes is the same in every receipt.
+        const BEFORE_THE_CHUNK: usize = 58;
+        let vector = vectors().join("apple/attestation/a-sit-plus-ios17.5.1-c1888c.json");
+        let theirs = opened(&decoded(&json_file(&vector)["attestation"])).receipt;
+        let (_, phone) = apple_phone(None);
+        let ours = opened(&phone.attest(b"x", now()).unwrap()).receipt;
+        assert_eq!(theirs[..BEFORE_THE_CHUNK], ours[..BEFORE_THE_CHUNK]);
+        // The ends of signers' set, data, explicit tag and whole.
+        assert_eq!(theirs[theirs.len() - 6..], ours[ours.len() - 6..]);
+        let said = Receipt::read(&theirs).unwrap();
+        assert_eq!(said.risk_metric, None);
+        assert_eq!(
+            said.leaf,
+            opened(&decoded(&json_file(&vector)["attestation"])).leaf
+        );
     }
 
     #[test]

@@ -3,6 +3,8 @@
 mod behaviours;
 mod disk;
 mod faults;
+mod indexes;
+mod limits;
 mod model;
 
 use std::future::Future;
@@ -15,8 +17,8 @@ use assay::secret::random;
 use assay::store::embedded::Embedded;
 use assay::store::redis::{Redis, RedisOptions};
 use assay::store::{
-    Admission, Change, ChangeSet, Claim, Claimed, Committed, Cursor, Durability, Item, Key,
-    OperationId, Record, Store,
+    Admission, Change, ChangeSet, Claim, Claimed, Committed, Cursor, Durability, IndexChange,
+    IndexRange, Item, Key, Limit, Limited, OperationId, Presence, Record, Store,
 };
 use assay::time::Clock;
 
@@ -53,6 +55,15 @@ trait Build: Sized {
     fn item(self, name: &str, expected: Option<OperationId>, change: Change) -> Self;
     fn claim(self, claim: Claim) -> Self;
     fn event(self, event: &[u8]) -> Self;
+    fn member(self, index: &str, member: &[u8], presence: Presence) -> Self;
+
+    fn add(self, index: &str, member: &[u8]) -> Self {
+        self.member(index, member, Presence::Present)
+    }
+
+    fn remove(self, index: &str, member: &[u8]) -> Self {
+        self.member(index, member, Presence::Absent)
+    }
 
     fn put(self, name: &str, expected: Option<OperationId>, value: &[u8]) -> Self {
         let value = value.to_vec();
@@ -86,6 +97,15 @@ impl Build for ChangeSet {
 
     fn event(mut self, event: &[u8]) -> Self {
         self.events.push(event.to_vec());
+        self
+    }
+
+    fn member(mut self, index: &str, member: &[u8], presence: Presence) -> Self {
+        self.index.push(IndexChange {
+            key: Key::new(self.bucket, index.to_owned()),
+            member: member.to_vec(),
+            presence,
+        });
         self
     }
 }
@@ -124,6 +144,53 @@ async fn make(store: &dyn Store, claim: Claim) -> Claimed {
     };
     let admitted = store.admit(ask).await.unwrap();
     admitted.claims.into_iter().next().unwrap()
+}
+
+/// Who has a claim of bucket 1.
+async fn owner(store: &dyn Store, name: &str) -> Option<Vec<u8>> {
+    let ask = Admission {
+        owner_of: vec![key(name)],
+        ..Admission::default()
+    };
+    let admitted = store.admit(ask).await.unwrap();
+    admitted.owners.into_iter().next().unwrap()
+}
+
+/// A part of an index of bucket 1.
+fn range(index: &str, after: &[u8], limit: usize) -> IndexRange {
+    IndexRange {
+        key: key(index),
+        after: after.to_vec(),
+        limit,
+    }
+}
+
+/// Everything in an index of bucket 1.
+async fn members(store: &dyn Store, index: &str) -> Vec<Vec<u8>> {
+    let mut pages = store.page(vec![range(index, b"", 1000)]).await.unwrap();
+    assert_eq!(pages.len(), 1);
+    pages.remove(0)
+}
+
+/// A rate under a name of bucket 1.
+fn limit(name: &str, every: Duration, burst: u32) -> Limit {
+    let key = key(name);
+    Limit { key, every, burst }
+}
+
+/// Counts against rates in one trip.
+async fn count_all(store: &dyn Store, limit: Vec<Limit>) -> Vec<Limited> {
+    let ask = Admission {
+        limit,
+        ..Admission::default()
+    };
+    store.admit(ask).await.unwrap().limits
+}
+
+async fn count(store: &dyn Store, limit: &Limit) -> Limited {
+    let counted = count_all(store, vec![limit.clone()]).await;
+    assert_eq!(counted.len(), 1);
+    counted[0]
 }
 
 /// Puts a value where there is none, and gives its version.

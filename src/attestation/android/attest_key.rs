@@ -7,6 +7,8 @@
 //!
 //! So, and only where they are allowed, the second certificate may be that of an attest key:
 //! - the hardware enforces that its purpose is to attest, and nothing else; the system adds nothing;
+//! - the hardware speaks the interface that has such keys; older hardware knows no such purpose and
+//!   cannot be relied on to refuse a signature with it;
 //! - it was made in the hardware, of the same level as the key it attests: a secure element's word
 //!   is not given by an execution environment, nor the other way round;
 //! - it was made under the same boot key, boot state, lock and system as the key it attests: a key
@@ -23,6 +25,9 @@ use super::value::{Origin, SecurityLevel};
 use super::{Objection, note};
 use crate::attestation::{AttestKeys, Checks};
 use crate::reason::Reason;
+
+/// `KeyMint` 1, the first interface with keys that attest (KeyPurpose.aidl, `ATTEST_KEY`).
+const KEYMINT_1: u64 = 100;
 
 /// The certificate of the attest key, where there may be one and it is there.
 pub(super) fn among<'c, 'a>(
@@ -62,6 +67,9 @@ fn may_attest(attest_key: &KeyDescription, leaf: &KeyDescription) -> Result<Stri
     let attests_only =
         !purposes.is_empty() && purposes.iter().all(|number| *number == purpose::ATTEST_KEY);
     let level = attest_key.attestation_security_level;
+    let version = attest_key
+        .attestation_version
+        .min(attest_key.keymint_version);
     let levels_agree = [
         attest_key.keymint_security_level,
         leaf.attestation_security_level,
@@ -74,6 +82,8 @@ fn may_attest(attest_key: &KeyDescription, leaf: &KeyDescription) -> Result<Stri
         format!("purposes {purposes:?}, enforced by hardware")
     } else if attest_key.software_enforced.purposes.is_some() {
         "purposes enforced by the system".to_owned()
+    } else if version < KEYMINT_1 {
+        format!("version {version}, which has no attest keys")
     } else if level == SecurityLevel::Software || !levels_agree {
         format!("level {level}, beside a key of another or of none")
     } else if hardware.origin != Some(Origin::Generated) {

@@ -8,9 +8,10 @@
 //! are allowed it may stand in the second as well, by the rules of `attest_key.rs`.
 //!
 //! Checks, in the order that decides the reason: structure, extensions, position of the attestation,
-//! root, signatures, names, shape, dates, status list, own list, the attestation itself, the attest
-//! key's, security level, origin of the key, root of trust, challenge, app, the attest key's app. What devices must be beyond that (boot state,
-//! patch levels, purposes) is policy and is decided from [`Facts`].
+//! root, signatures, names, shape, dates, status list, own list, the attestation itself, that of the
+//! attest key, security level, origin of the key, root of trust, challenge, app, the attest key's
+//! app. What devices must be beyond that (boot state, patch levels, purposes) is policy and is
+//! decided from [`Facts`].
 
 mod attest_key;
 mod authorization_list;
@@ -54,13 +55,13 @@ pub struct Facts {
     /// Serial numbers in minimal lowercase hex, leaf first, without the root's: nothing vouches for
     /// a root certificate but its key. A later status list is compared with these.
     pub serials: Vec<String>,
-    /// SHA-256 of the `SubjectPublicKeyInfo`s of the certificates in `serials`, but the leaf's: the
-    /// attestation key first. A later list of leaked keys is compared with these.
+    /// SHA-256 of the `SubjectPublicKeyInfo` of each certificate of `serials` but the leaf's, in the
+    /// same order. A later list of leaked keys is compared with these.
     pub issuer_keys: Vec<[u8; 32]>,
     /// Whether an attest key of the app attested the key.
     pub attest_key: bool,
-    /// SHA-256 of the public key that signed the attestation, or the attest key's: one device, or one
-    /// factory batch. Apps make attest keys as they like, so theirs is never the one.
+    /// SHA-256 of the public key that signed the attestation: one device, or one factory batch. Below
+    /// it may stand an attest key, which is never the one: apps make those as they like.
     pub attestation_key_sha256: [u8; 32],
     /// SHA-256 of the pinned key the chain ends in.
     pub root_key_sha256: [u8; 32],

@@ -344,6 +344,14 @@ fn facts(leaf: &Certificate<'_>, data: Attested, app: Option<&AppIdentity>) -> F
     }
 }
 
+impl Facts {
+    /// Whether the key is bound to the boot state that Apple documents for the Mac.
+    #[must_use]
+    pub fn states_mac_boot_rules(&self) -> bool {
+        self.acl_blob.as_deref() == Some(MAC_ACL_BLOB)
+    }
+}
+
 fn app_id(app: &AppleApp) -> String {
     format!("{}.{}", app.team_id, app.bundle_id)
 }

@@ -15,11 +15,11 @@ use crate::attestation::{
     AppIdentity, AppleApp, AttestKeys, AttestedKey, CertificateSummary, Checks, Evidence,
     Examination, Facts, Given, Outcome, Rejection, Trust, examine,
 };
-use crate::config::Config;
+use crate::config::{Config, StatusListConfig};
 use crate::flow::App;
 use crate::id::AppId;
 use crate::key::{PublicKey, sha256};
-use crate::policy::{self, AndroidPolicy, ApplePolicy};
+use crate::policy::{self, AndroidPolicy, ApplePolicy, Posture};
 use crate::reason::Reason;
 use crate::session::Standing;
 use crate::time::Timestamp;
@@ -95,8 +95,9 @@ impl Finding {
             ..
         } = examination;
         if let Some(facts) = &facts {
-            let posture = policy::posture_checks(facts, &standard.android, &standard.apple);
-            checks.extend(posture);
+            let posture = Posture::of(facts);
+            let (android, apple) = (&standard.android, &standard.apple);
+            checks.extend(policy::posture_checks(&posture, android, apple, at));
             if let Some(key) = &key {
                 let device_key = policy::device_key_checks(facts, key);
                 match standard.device_key {
@@ -264,7 +265,11 @@ fn status_list(
     args: &AndroidArgs,
     config: Option<&Config>,
 ) -> Result<Option<StatusList>, Unusable> {
-    let configured = config.and_then(|config| config.attestation.status_list.as_ref());
+    // A list that is fetched is not at hand here.
+    let configured = match config.map(|config| &config.attestation.status_list) {
+        Some(StatusListConfig::File(file)) => Some(&file.path),
+        Some(StatusListConfig::Feed(_) | StatusListConfig::Missing(_)) | None => None,
+    };
     args.status_list
         .as_ref()
         .or(configured)

@@ -89,13 +89,31 @@ struct ProvisioningSaid<'a> {
 #[derive(Serialize)]
 struct AndroidPostureSaid {
     attestation_version: u32,
-    strongbox: bool,
-    os_version: u32,
-    os_patch_level: u32,
-    vendor_patch_level: u32,
-    boot_patch_level: u32,
-    self_signed_boot: bool,
-    remotely_provisioned: bool,
+    keymint_version: u32,
+    security_level: android::SecurityLevel,
+    device_locked: Option<bool>,
+    verified_boot_state: Option<android::VerifiedBootState>,
+    verified_boot_key: Option<String>,
+    verified_boot_hash: Option<String>,
+    os_version: Option<u32>,
+    os_patch_level: Option<u32>,
+    vendor_patch_level: Option<u32>,
+    boot_patch_level: Option<u32>,
+    provisioning: &'static str,
+    attest_key: bool,
+    user_authentication: UserAuthenticationSaid,
+}
+
+#[derive(Serialize)]
+struct UserAuthenticationSaid {
+    none_required: bool,
+    password: bool,
+    biometric: bool,
+    other: bool,
+    timeout_seconds: Option<u64>,
+    unlocked_device: bool,
+    presence: bool,
+    confirmation: bool,
 }
 
 #[derive(Serialize)]
@@ -121,11 +139,15 @@ struct AppleSaid<'a> {
 
 #[derive(Serialize)]
 struct ApplePostureSaid {
-    development: bool,
+    environment: Option<&'static str>,
+    platform: Option<String>,
     os_version: Option<String>,
     os_build: Option<String>,
     validation_category: Option<u32>,
     bundle_version: Option<String>,
+    boot_rules: bool,
+    cd_hash: Option<String>,
+    receipt: &'static str,
 }
 
 #[derive(Serialize)]
@@ -183,6 +205,7 @@ fn check(check: &Check) -> CheckLine<'_> {
     let (outcome, reason) = match check.outcome {
         Outcome::Passed => ("passed", None),
         Outcome::Failed(reason) => ("failed", Some(reason.as_str())),
+        Outcome::Monitored(reason) => ("monitored", Some(reason.as_str())),
         Outcome::NotChecked => ("not_checked", None),
     };
     CheckLine {
@@ -274,16 +297,34 @@ fn android(facts: &android::Facts, posture: Posture) -> AndroidSaid<'_> {
     }
 }
 
-const fn android_posture(posture: &AndroidPosture) -> AndroidPostureSaid {
+fn android_posture(posture: &AndroidPosture) -> AndroidPostureSaid {
+    let boot = posture.boot.as_ref();
+    let user = &posture.user;
+    let held = user.authenticators.unwrap_or_default();
     AndroidPostureSaid {
         attestation_version: posture.attestation_version,
-        strongbox: posture.strongbox,
+        keymint_version: posture.keymint_version,
+        security_level: posture.security_level,
+        device_locked: boot.map(|boot| boot.device_locked),
+        verified_boot_state: boot.map(|boot| boot.state),
+        verified_boot_key: boot.map(|boot| HEXLOWER.encode(&boot.key)),
+        verified_boot_hash: boot.and_then(|boot| boot.hash.as_deref().map(|h| HEXLOWER.encode(h))),
         os_version: posture.os_version,
         os_patch_level: posture.os_patch_level,
         vendor_patch_level: posture.vendor_patch_level,
         boot_patch_level: posture.boot_patch_level,
-        self_signed_boot: posture.self_signed_boot,
-        remotely_provisioned: posture.remotely_provisioned,
+        provisioning: posture.provisioning.as_str(),
+        attest_key: posture.attest_key,
+        user_authentication: UserAuthenticationSaid {
+            none_required: user.none_required,
+            password: held.password,
+            biometric: held.biometric,
+            other: held.other,
+            timeout_seconds: user.timeout.map(|timeout| timeout.as_secs()),
+            unlocked_device: user.unlocked_device,
+            presence: user.presence,
+            confirmation: user.confirmation,
+        },
     }
 }
 
@@ -313,11 +354,15 @@ fn apple(facts: &apple::Facts, posture: Posture) -> AppleSaid<'_> {
 
 fn apple_posture(posture: ApplePosture) -> ApplePostureSaid {
     ApplePostureSaid {
-        development: posture.development,
+        environment: posture.environment.map(apple::Environment::as_str),
+        platform: posture.platform,
         os_version: posture.os_version,
         os_build: posture.os_build,
         validation_category: posture.validation_category,
         bundle_version: posture.bundle_version,
+        boot_rules: posture.boot_rules,
+        cd_hash: posture.cd_hash.as_deref().map(|hash| HEXLOWER.encode(hash)),
+        receipt: posture.receipt.as_str(),
     }
 }
 

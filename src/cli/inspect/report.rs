@@ -170,6 +170,7 @@ fn checks(page: &mut Page, checks: &[Check]) {
         let (mark, ink) = match check.outcome {
             Outcome::Passed => ("✓", Ink::Good),
             Outcome::Failed(_) => ("✗", Ink::Bad),
+            Outcome::Monitored(_) => ("!", Ink::Bad),
             Outcome::NotChecked => ("–", Ink::Faint),
         };
         page.text.push_str("  ");
@@ -182,14 +183,18 @@ fn checks(page: &mut Page, checks: &[Check]) {
                 page.put(Ink::Plain, &check.seen);
                 page.line(Ink::Faint, "  not checked");
             }
-            Outcome::Failed(reason) => {
+            Outcome::Failed(reason) | Outcome::Monitored(reason) => {
                 let place = check
                     .certificate_index
                     .map_or_else(String::new, |index| format!(" at certificate {index}"));
                 let indent = " ".repeat(width + 4);
                 page.line(Ink::Bad, &format!("saw {}", check.seen));
                 page.line(Ink::Plain, &format!("{indent}wanted {}", check.wanted));
-                page.line(Ink::Faint, &format!("{indent}{reason}{place}"));
+                let note = match check.outcome {
+                    Outcome::Monitored(_) => ", monitored only",
+                    Outcome::Failed(_) | Outcome::Passed | Outcome::NotChecked => "",
+                };
+                page.line(Ink::Faint, &format!("{indent}{reason}{place}{note}"));
             }
         }
     }

@@ -3,7 +3,7 @@
 use tonic::{Request, Response, Status};
 
 use super::Services;
-use crate::flow::appraise_evidence;
+use crate::flow::{appraise_evidence, get_trust_status};
 use crate::grpc::proto::attestation_service_server::AttestationService;
 use crate::grpc::{proto, wire};
 
@@ -27,6 +27,7 @@ impl AttestationService for Services {
         &self,
         _: Request<proto::GetTrustStatusRequest>,
     ) -> Result<Response<proto::GetTrustStatusResponse>, Status> {
-        Err(super::not_yet())
+        let status = get_trust_status::run(&self.engine);
+        Ok(Response::new(wire::trust_status(&status)))
     }
 }

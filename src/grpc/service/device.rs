@@ -37,6 +37,7 @@ impl DeviceService for Services {
             self.metrics.verdict(platform, refused);
         }
         let registered = registered.map_err(|failure| self.refuse(&failure))?;
+        self.note_monitored(&registered.appraisal.checks);
         Ok(self.answer(wire::registered(&registered, self.engine.next_nonce())))
     }
 

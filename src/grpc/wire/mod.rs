@@ -5,9 +5,12 @@
 
 mod fields;
 mod parse;
+mod posture;
 mod render;
 mod renewal;
+mod trust;
 
 pub(super) use parse::*;
 pub(super) use render::*;
 pub(super) use renewal::*;
+pub(super) use trust::trust_status;

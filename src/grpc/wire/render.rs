@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 
+use super::posture::{platform, posture};
 use crate::attestation::{AttestedKey, Outcome};
 use crate::flow::create_challenge::Challenge;
 use crate::flow::refresh_session::Refreshed;
@@ -21,7 +22,7 @@ use crate::session::{
 use crate::time::Timestamp;
 use crate::token::access::VerifiedClaims;
 
-fn timestamp(at: Timestamp) -> prost_types::Timestamp {
+pub(super) fn timestamp(at: Timestamp) -> prost_types::Timestamp {
     let nanos = i32::try_from(at.as_millis().rem_euclid(1000))
         .unwrap_or(0)
         .saturating_mul(1_000_000);
@@ -73,6 +74,7 @@ pub(crate) fn appraisal(appraisal: &Appraisal) -> proto::Appraisal {
             outcome: match check.outcome {
                 Outcome::Passed => proto::CheckOutcome::Passed,
                 Outcome::Failed(_) => proto::CheckOutcome::Failed,
+                Outcome::Monitored(_) => proto::CheckOutcome::Monitored,
                 Outcome::NotChecked => proto::CheckOutcome::NotChecked,
             }
             .into(),
@@ -80,7 +82,7 @@ pub(crate) fn appraisal(appraisal: &Appraisal) -> proto::Appraisal {
             wanted: check.wanted.clone(),
             certificate_index: index(check.certificate_index),
             reason: match check.outcome {
-                Outcome::Failed(reason) => reason.as_str().to_owned(),
+                Outcome::Failed(reason) | Outcome::Monitored(reason) => reason.as_str().to_owned(),
                 Outcome::Passed | Outcome::NotChecked => String::new(),
             },
         });
@@ -104,51 +106,6 @@ pub(crate) fn appraisal(appraisal: &Appraisal) -> proto::Appraisal {
         },
         posture: seen.as_ref().map(posture),
     }
-}
-
-const fn platform(posture: &Posture) -> proto::Platform {
-    match posture {
-        Posture::Android(_) => proto::Platform::Android,
-        Posture::Apple(_) => proto::Platform::Apple,
-    }
-}
-
-fn posture(posture: &Posture) -> proto::Posture {
-    let kind = match posture {
-        Posture::Android(seen) => proto::posture::Kind::Android(proto::AndroidPosture {
-            attestation_version: seen.attestation_version,
-            security_level: if seen.strongbox {
-                "StrongBox"
-            } else {
-                "TrustedEnvironment"
-            }
-            .to_owned(),
-            os_version: seen.os_version,
-            os_patch_level: seen.os_patch_level,
-            vendor_patch_level: seen.vendor_patch_level,
-            boot_patch_level: seen.boot_patch_level,
-            verified_boot_state: if seen.self_signed_boot {
-                "SelfSigned"
-            } else {
-                "Verified"
-            }
-            .to_owned(),
-            remotely_provisioned: seen.remotely_provisioned,
-        }),
-        Posture::Apple(seen) => proto::posture::Kind::Apple(proto::ApplePosture {
-            environment: if seen.development {
-                "development"
-            } else {
-                "production"
-            }
-            .to_owned(),
-            os_version: seen.os_version.clone().unwrap_or_default(),
-            os_build: seen.os_build.clone().unwrap_or_default(),
-            validation_category: seen.validation_category,
-            bundle_version: seen.bundle_version.clone().unwrap_or_default(),
-        }),
-    };
-    proto::Posture { kind: Some(kind) }
 }
 
 pub(crate) fn device(device: &Device) -> proto::Device {

@@ -1,32 +1,40 @@
-//! The tables and what is done to them within one transaction.
+//! The tables, and what is written to them within one transaction.
+
+use std::time::Duration;
 
 use redb::{
-    Database, ReadOnlyTable, ReadTransaction, ReadableTable, StorageError, Table, TableDefinition,
-    TableError, WriteTransaction,
+    Database, ReadableTable as _, StorageError, Table, TableDefinition, TableError,
+    WriteTransaction,
 };
 
+use super::super::rate::Rate;
 use super::super::rules::{
-    EVENT_KEPT_FOR, MARK_KEPT_FOR, Place, decode_record, encode_record, life_millis, mark_key,
-    needs_mark, stored_version,
+    EVENT_KEPT_FOR, MARK_KEPT_FOR, Place, encode_record, life_millis, mark_key, needs_mark,
+    stored_version,
 };
 use super::super::{
-    Admission, Admitted, Change, ChangeSet, Claim, Claimed, Committed, Cursor, Key, Record,
-    StoreError,
+    Admission, Admitted, Change, ChangeSet, Claim, Claimed, Committed, IndexChange, Limit, Limited,
+    Presence, StoreError,
 };
+use super::snapshot::{live, load, owners};
 use super::{OpenError, open_error};
 use crate::id::Bucket;
 use crate::time::Timestamp;
 
-/// Records, claims and marks by key: when they expire (milliseconds) and their bytes.
-const ENTRIES: TableDefinition<'static, &'static str, (i64, &'static [u8])> =
+/// Records, claims, limits and marks by key: when they expire (milliseconds) and their bytes.
+pub(super) const ENTRIES: TableDefinition<'static, &'static str, (i64, &'static [u8])> =
     TableDefinition::new("entries");
 
 /// Which entries expire when.
 const EXPIRY: TableDefinition<'static, (i64, &'static str), ()> = TableDefinition::new("expiry");
 
 /// Events by bucket, millisecond and number.
-const OUTBOX: TableDefinition<'static, (u16, u64, u64), &'static [u8]> =
+pub(super) const OUTBOX: TableDefinition<'static, (u16, u64, u64), &'static [u8]> =
     TableDefinition::new("outbox");
+
+/// Members of indexes, by index and member.
+pub(super) const INDEX: TableDefinition<'static, (&'static str, &'static [u8]), ()> =
+    TableDefinition::new("index");
 
 /// Facts about the file itself.
 const META: TableDefinition<'static, &'static str, u64> = TableDefinition::new("meta");
@@ -70,52 +78,13 @@ pub(super) fn prepare(database: &Database) -> Result<(), OpenError> {
     transaction.commit().map_err(|e| damaged(e.into()))
 }
 
-/// The last committed state, for reading.
-pub(super) struct Snapshot {
-    entries: ReadOnlyTable<&'static str, (i64, &'static [u8])>,
-    outbox: ReadOnlyTable<(u16, u64, u64), &'static [u8]>,
-    now: Timestamp,
-}
-
-impl Snapshot {
-    pub(super) fn of(transaction: &ReadTransaction, now: Timestamp) -> Result<Self, TableError> {
-        Ok(Self {
-            entries: transaction.open_table(ENTRIES)?,
-            outbox: transaction.open_table(OUTBOX)?,
-            now,
-        })
-    }
-
-    pub(super) fn load(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, StoreError> {
-        load(&self.entries, keys, self.now).map_err(super::unavailable)?
-    }
-
-    pub(super) fn events(
-        &self,
-        bucket: Bucket,
-        after: Option<Place>,
-        limit: usize,
-    ) -> Result<Vec<(Cursor, Vec<u8>)>, StorageError> {
-        let first = after.map_or((0, 0), |place| {
-            (place.millis, place.number.saturating_add(1))
-        });
-        let range = (bucket.number(), first.0, first.1)..=(bucket.number(), u64::MAX, u64::MAX);
-        let mut events = Vec::new();
-        for entry in self.outbox.range(range)?.take(limit) {
-            let (key, event) = entry?;
-            let (_, millis, number) = key.value();
-            events.push((Place { millis, number }.cursor(), event.value().to_vec()));
-        }
-        Ok(events)
-    }
-}
-
 /// The tables within a write transaction. A [`StorageError`] ends the whole transaction, whoever else
 /// is in it; everything else is an answer to one request.
 pub(super) struct Tables<'t> {
     entries: Table<'t, &'static str, (i64, &'static [u8])>,
     expiry: Table<'t, (i64, &'static str), ()>,
     outbox: Table<'t, (u16, u64, u64), &'static [u8]>,
+    index: Table<'t, (&'static str, &'static [u8]), ()>,
     meta: Table<'t, &'static str, u64>,
     now: Timestamp,
     changed: bool,
@@ -130,6 +99,7 @@ impl<'t> Tables<'t> {
             entries: transaction.open_table(ENTRIES)?,
             expiry: transaction.open_table(EXPIRY)?,
             outbox: transaction.open_table(OUTBOX)?,
+            index: transaction.open_table(INDEX)?,
             meta: transaction.open_table(META)?,
             now,
             changed: false,
@@ -155,10 +125,16 @@ impl<'t> Tables<'t> {
             self.keep_claim(claim, &ended)?;
             claims.push(ended.unwrap_or(Claimed::Granted));
         }
+        let owners = owners(&self.entries, &ask.owner_of, self.now)?;
+        let mut limits = Vec::with_capacity(ask.limit.len());
+        for limit in &ask.limit {
+            limits.push(self.count(limit)?);
+        }
         Ok(Ok(Admitted {
             records,
             claims,
-            ..Admitted::default()
+            owners,
+            limits,
         }))
     }
 
@@ -217,6 +193,9 @@ impl<'t> Tables<'t> {
         for (claim, ended) in change.claims.iter().zip(ended) {
             self.keep_claim(claim, ended)?;
         }
+        for member in &change.index {
+            self.place(member)?;
+        }
         for event in &change.events {
             self.append(change.bucket, event)?;
         }
@@ -262,6 +241,32 @@ impl<'t> Tables<'t> {
         Ok(())
     }
 
+    /// Counts one more against a rate.
+    fn count(&mut self, limit: &Limit) -> Result<Limited, StorageError> {
+        let key = limit.key.to_string();
+        let now = micros(self.now);
+        let idle_at = self.get(&key)?.map(<[u8; 8]>::try_from).transpose();
+        let damaged = |_| StorageError::Corrupted("a stored limit is damaged".to_owned());
+        let idle_at = idle_at.map_err(damaged)?.map(u64::from_be_bytes);
+        let counted = Rate::of(limit).count(idle_at, now);
+        if let Some(ahead) = counted.ahead {
+            let idle_at = now.saturating_add(ahead).to_be_bytes();
+            self.put(&key, &idle_at, Some(Duration::from_micros(ahead)))?;
+        }
+        Ok(counted.said)
+    }
+
+    fn place(&mut self, change: &IndexChange) -> Result<(), StorageError> {
+        self.changed = true;
+        let key = change.key.to_string();
+        let member = (key.as_str(), change.member.as_slice());
+        match change.presence {
+            Presence::Present => self.index.insert(member, ())?,
+            Presence::Absent => self.index.remove(member)?,
+        };
+        Ok(())
+    }
+
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StorageError> {
         live(&self.entries, key, self.now)
     }
@@ -270,7 +275,7 @@ impl<'t> Tables<'t> {
         &mut self,
         key: &str,
         bytes: &[u8],
-        live_for: Option<std::time::Duration>,
+        live_for: Option<Duration>,
     ) -> Result<(), StorageError> {
         self.changed = true;
         let expires = live_for.map_or(NEVER, |life| expiry(self.now, life_millis(life)));
@@ -325,35 +330,9 @@ impl<'t> Tables<'t> {
     }
 }
 
-/// The bytes under a key; what is expired is not there.
-fn live<T>(entries: &T, key: &str, now: Timestamp) -> Result<Option<Vec<u8>>, StorageError>
-where
-    T: ReadableTable<&'static str, (i64, &'static [u8])>,
-{
-    let Some(entry) = entries.get(key)? else {
-        return Ok(None);
-    };
-    let (expires, bytes) = entry.value();
-    Ok((now.as_millis() < expires).then(|| bytes.to_vec()))
-}
-
-fn load<T>(
-    entries: &T,
-    keys: &[Key],
-    now: Timestamp,
-) -> Result<Result<Vec<Option<Record>>, StoreError>, StorageError>
-where
-    T: ReadableTable<&'static str, (i64, &'static [u8])>,
-{
-    let mut records = Vec::with_capacity(keys.len());
-    for key in keys {
-        let stored = live(entries, &key.to_string(), now)?;
-        match stored.as_deref().map(decode_record).transpose() {
-            Ok(record) => records.push(record),
-            Err(damaged) => return Ok(Err(damaged)),
-        }
-    }
-    Ok(Ok(records))
+fn micros(at: Timestamp) -> u64 {
+    let millis = u64::try_from(at.as_millis()).unwrap_or(0);
+    millis.saturating_mul(1000)
 }
 
 fn expiry(now: Timestamp, life_millis: u64) -> i64 {

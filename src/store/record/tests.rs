@@ -1,6 +1,7 @@
 //! Records through the seal and back, and everything that must not come through.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
@@ -11,7 +12,10 @@ use super::*;
 use crate::id::{AppId, Bucket, DeviceId, SessionId, Subject};
 use crate::key::{PublicKey, Thumbprint};
 use crate::key_directory::generate_files;
-use crate::policy::{AndroidPosture, ApplePosture, Posture, TrustLevel};
+use crate::policy::{
+    AndroidPosture, ApplePosture, Authenticators, Boot, Environment, Posture, ProvisioningKind,
+    ReceiptStanding, SecurityLevel, TrustLevel, UserAuthentication, VerifiedBootState,
+};
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::session::{
@@ -144,37 +148,106 @@ fn session_state() -> impl Strategy<Value = SessionState> {
     })
 }
 
-fn posture() -> impl Strategy<Value = Posture> {
-    let android = (any::<[u32; 5]>(), any::<[bool; 3]>()).prop_map(|(numbers, flags)| {
+fn number() -> impl Strategy<Value = Option<u32>> {
+    option::of(any::<u32>())
+}
+
+fn text() -> impl Strategy<Value = Option<String>> {
+    option::of(any::<String>())
+}
+
+fn digest() -> impl Strategy<Value = Option<Vec<u8>>> {
+    option::of(vec(any::<u8>(), 0..64))
+}
+
+prop_compose! {
+    fn boot()(
+        device_locked in any::<bool>(),
+        state in prop::sample::select(vec![
+            VerifiedBootState::Verified,
+            VerifiedBootState::SelfSigned,
+            VerifiedBootState::Unverified,
+            VerifiedBootState::Failed,
+        ]),
+        key in vec(any::<u8>(), 0..64),
+        hash in digest(),
+    ) -> Boot {
+        Boot { device_locked, state, key, hash }
+    }
+}
+
+prop_compose! {
+    fn user()(
+        [none_required, unlocked_device, presence, confirmation] in any::<[bool; 4]>(),
+        authenticators in option::of(any::<[bool; 3]>()),
+        timeout in option::of(any::<u64>().prop_map(Duration::from_secs)),
+    ) -> UserAuthentication {
+        let set = |[password, biometric, other]: [bool; 3]| {
+            Authenticators { password, biometric, other }
+        };
+        UserAuthentication {
+            none_required,
+            authenticators: authenticators.map(set),
+            timeout,
+            unlocked_device,
+            presence,
+            confirmation,
+        }
+    }
+}
+
+prop_compose! {
+    fn android()(
+        (attestation_version, keymint_version) in any::<(u32, u32)>(),
+        security_level in prop::sample::select(vec![
+            SecurityLevel::Software,
+            SecurityLevel::TrustedEnvironment,
+            SecurityLevel::StrongBox,
+        ]),
+        provisioning in prop::sample::select(vec![
+            ProvisioningKind::Factory,
+            ProvisioningKind::Remote,
+            ProvisioningKind::Other,
+        ]),
+        boot in option::of(boot()),
+        (os_version, os_patch_level) in (number(), number()),
+        (vendor_patch_level, boot_patch_level) in (number(), number()),
+        user in user(),
+        attest_key in any::<bool>(),
+    ) -> Posture {
         Posture::Android(AndroidPosture {
-            attestation_version: numbers[0],
-            strongbox: flags[0],
-            os_version: numbers[1],
-            os_patch_level: numbers[2],
-            vendor_patch_level: numbers[3],
-            boot_patch_level: numbers[4],
-            self_signed_boot: flags[1],
-            remotely_provisioned: flags[2],
+            attestation_version, keymint_version, security_level, boot, os_version,
+            os_patch_level, vendor_patch_level, boot_patch_level, provisioning, user, attest_key,
         })
-    });
-    let text = || option::of(any::<String>());
-    let apple = (
-        any::<bool>(),
-        text(),
-        text(),
-        option::of(any::<u32>()),
-        text(),
-    );
-    let apple = apple.prop_map(|(development, version, build, category, bundle)| {
+    }
+}
+
+prop_compose! {
+    fn apple()(
+        environment in option::of(prop::sample::select(vec![
+            Environment::Production,
+            Environment::Development,
+        ])),
+        (platform, os_version, os_build) in (text(), text(), text()),
+        validation_category in number(),
+        bundle_version in text(),
+        boot_rules in any::<bool>(),
+        cd_hash in digest(),
+        receipt in prop::sample::select(vec![
+            ReceiptStanding::Absent,
+            ReceiptStanding::Unverified,
+            ReceiptStanding::Verified,
+        ]),
+    ) -> Posture {
         Posture::Apple(ApplePosture {
-            development,
-            os_version: version,
-            os_build: build,
-            validation_category: category,
-            bundle_version: bundle,
+            environment, platform, os_version, os_build, validation_category, bundle_version,
+            boot_rules, cd_hash, receipt,
         })
-    });
-    prop_oneof![android, apple]
+    }
+}
+
+fn posture() -> impl Strategy<Value = Posture> {
+    prop_oneof![android(), apple()]
 }
 
 prop_compose! {
@@ -329,7 +402,7 @@ proptest! {
     }
 
     #[test]
-    fn fields_of_a_later_version_are_passed_over(device in device(), session in session(), number in 20_u32..2000, text in any::<String>()) {
+    fn fields_of_a_later_version_are_passed_over(device in device(), session in session(), number in 100_u32..2000, text in any::<String>()) {
         let mut later = device.encode();
         prost::encoding::string::encode(number, &text, &mut later);
         prop_assert_eq!(Device::decode(&later), Ok(device));

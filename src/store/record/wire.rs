@@ -3,9 +3,12 @@
 
 mod device;
 mod event;
+mod list;
+mod posture;
 
 pub(super) use device::Device;
 pub(super) use event::Event;
+pub(super) use list::{ListPart, Origin};
 
 use std::collections::BTreeMap;
 

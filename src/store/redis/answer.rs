@@ -4,11 +4,13 @@
     reason = "the client library keeps its value type open; what is not expected is odd"
 )]
 
+use std::time::Duration;
+
 use redis::{ServerErrorKind, Value};
 
 use super::super::rules::{Place, decode_record};
-use super::super::{Claim, Claimed, Committed, Cursor, Key, Record, StoreError};
-use super::Groups;
+use super::super::{Claim, Claimed, Committed, Cursor, Key, Limited, Record, StoreError};
+use super::admission::Groups;
 use super::fault::Fault;
 
 /// The oldest version that has `SET … NX GET` and scripts that declare themselves.
@@ -76,6 +78,24 @@ pub(super) fn claimed(claims: &[Claim], answers: Vec<Value>) -> Result<Vec<Claim
         });
     }
     Ok(ended)
+}
+
+/// What the limit script said.
+pub(super) fn limited(answer: Value) -> Result<Limited, Fault> {
+    match answer {
+        Value::Int(0) => Ok(Limited::Admitted),
+        Value::Int(micros) => Ok(Limited::Refused {
+            retry_after: Duration::from_micros(u64::try_from(micros).map_err(|_| odd())?),
+        }),
+        Value::ServerError(error) => Err(Fault::reply(&error)),
+        _ => Err(odd()),
+    }
+}
+
+/// The members of a part of an index.
+pub(super) fn members(answer: Value) -> Result<Vec<Vec<u8>>, Fault> {
+    let member = |member| optional_bytes(member)?.ok_or_else(odd);
+    list(answer)?.into_iter().map(member).collect()
 }
 
 /// How the commit script ended.
@@ -154,7 +174,8 @@ fn list(value: Value) -> Result<Vec<Value>, Fault> {
     }
 }
 
-fn optional_bytes(value: Value) -> Result<Option<Vec<u8>>, Fault> {
+/// A string; `None`: there is none.
+pub(super) fn optional_bytes(value: Value) -> Result<Option<Vec<u8>>, Fault> {
     match value {
         Value::Nil => Ok(None),
         Value::BulkString(bytes) => Ok(Some(bytes)),

@@ -227,7 +227,7 @@ async fn a_revoked_key_stays_out(world: World) {
 }
 
 async fn without_a_status_list_no_android_phone_registers(world: World) {
-    world.engine.status_list.store(std::sync::Arc::new(None));
+    world.engine.lists.store(std::sync::Arc::default());
     let before = world.trips();
     let android = world
         .register(&mut world.phone(Kind::Android, "user-1"))

@@ -1,11 +1,12 @@
 //! An engine with two apps over a store, and callers that do what good callers do.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use assay::attestation::lists::{Google, Lists};
 use assay::attestation::roots::{AndroidRoots, AppleRoots, Roots};
 use assay::attestation::status_list::StatusList;
 use assay::attestation::{AndroidApp, AppIdentity, AppleApp, apple};
@@ -17,8 +18,8 @@ use assay::flow::{
 use assay::id::{AppId, DeviceId, SessionId, Subject};
 use assay::key_directory::generate_files;
 use assay::policy::{
-    AndroidPolicy, AppPolicy, ApplePolicy, Lifetimes, MissingRule, NonceRule, ProofPolicy,
-    ProvisioningRule, ReuseRule, ScopeRule, TrustLevel,
+    AndroidPolicy, AppPolicy, ApplePolicy, Lifetimes, NonceRule, ProofPolicy, Reappraisal,
+    ReuseRule, ScopeRule, TrustLevel,
 };
 use assay::reason::Reason;
 use assay::secret::Secret;
@@ -74,18 +75,11 @@ fn policy() -> AppPolicy {
     };
     AppPolicy {
         android: AndroidPolicy {
-            security_level_min: TrustLevel::Tee,
-            self_signed_boot_keys: Vec::new(),
             os_version_min: 130_000,
             os_patch_level_min: 202_601,
-            vendor_patch_level_min: 0,
-            boot_patch_level_min: 0,
-            provisioning: ProvisioningRule::Any,
+            ..AndroidPolicy::strict()
         },
-        apple: ApplePolicy {
-            validation_categories: BTreeSet::new(),
-            missing_category: MissingRule::Allowed,
-        },
+        apple: ApplePolicy::open(),
         scopes: vec![
             rule("accounts", TrustLevel::AppAttest),
             rule("transfer", TrustLevel::Tee),
@@ -100,6 +94,8 @@ fn policy() -> AppPolicy {
             challenge_for: CHALLENGE,
             reattest_after: None,
         },
+        level_lifetimes: BTreeMap::new(),
+        reappraisal: Reappraisal::strict(),
         proof: ProofPolicy {
             nonce: NonceRule::Optional,
             iat_window: Duration::from_secs(60),
@@ -190,7 +186,10 @@ impl World {
             store: Arc::<Watched>::clone(&store),
             clock,
             roots,
-            status_list: ArcSwap::from_pointee(Some(StatusList::empty())),
+            lists: ArcSwap::from_pointee(Lists {
+                google: Google::NotUsed(StatusList::empty()),
+                own: None,
+            }),
             issuer: PUBLIC_URL.to_owned(),
             public_url: format!("{PUBLIC_URL}/"),
             revocation_durability: Durability::Local,

@@ -1,8 +1,14 @@
 //! What every store does, run over each of them.
 
+use super::indexes::*;
+use super::limits::*;
 use super::*;
 use crate::support::redis_server::RedisServer;
 use assay::store::StoreError;
+
+pub(super) fn is_invalid<T>(outcome: &Result<T, StoreError>) -> bool {
+    matches!(outcome, Err(StoreError::Invalid(_)))
+}
 
 macro_rules! over_every_store {
     ($($behaviour:ident)*) => {
@@ -66,6 +72,32 @@ over_every_store! {
     a_commit_over_two_buckets_is_refused
     requests_beyond_the_limits_are_refused
     a_foreign_cursor_is_refused
+    who_has_a_claim_is_seen_without_making_it
+    who_had_a_claim_is_forgotten_with_it
+    members_are_there_from_their_commit_on
+    members_that_are_there_or_are_not_may_be_named_again
+    a_commit_that_conflicts_changes_no_index
+    a_commit_whose_claim_is_taken_changes_no_index
+    members_are_paged_in_the_order_of_their_bytes
+    indexes_are_apart
+    parts_of_many_indexes_are_read_in_one_call
+    every_bucket_is_read_in_one_call
+    an_empty_page_is_answered
+    a_removed_member_does_not_come_back_with_a_commit_sent_again
+    an_added_member_does_not_go_with_a_commit_sent_again
+    members_of_any_bytes_are_kept
+    concurrent_commits_to_one_index_all_count
+    indexes_beyond_the_limits_are_refused
+    a_burst_is_admitted_and_then_no_more
+    one_more_is_admitted_after_the_interval
+    rates_are_apart
+    a_rate_is_counted_beside_claims_and_loads
+    a_rate_counts_twice_within_one_admission
+    what_is_refused_is_not_counted
+    another_rate_under_the_name_holds_at_once
+    concurrent_counts_never_admit_more_than_the_burst
+    rates_beyond_the_limits_are_refused
+    a_name_is_for_one_kind_of_thing
     it_says_that_it_is_well
     no_replica_is_claimed_to_have_acknowledged
 }
@@ -534,7 +566,7 @@ async fn a_commit_over_two_buckets_is_refused(store: Arc<dyn Store>) {
 }
 
 async fn requests_beyond_the_limits_are_refused(store: Arc<dyn Store>) {
-    use assay::store::{EVENTS_MAX, LOADS_MAX, OWNER_BYTES_MAX, VALUE_BYTES_MAX};
+    use assay::store::{EVENTS_MAX, LOADS_MAX, OWNER_BYTES_MAX, OWNERS_MAX, VALUE_BYTES_MAX};
     let mut talkative = change();
     talkative.events = vec![Vec::new(); EVENTS_MAX + 1];
     for bad in [
@@ -556,14 +588,104 @@ async fn requests_beyond_the_limits_are_refused(store: Arc<dyn Store>) {
         load: vec![key("s:1"); LOADS_MAX + 1],
         ..Admission::default()
     };
-    let refused = store.admit(greedy).await;
-    assert!(matches!(refused, Err(StoreError::Invalid(_))));
+    assert!(is_invalid(&store.admit(greedy).await));
+    let curious = Admission {
+        owner_of: vec![key("c:1"); OWNERS_MAX + 1],
+        ..Admission::default()
+    };
+    assert!(is_invalid(&store.admit(curious).await));
 }
 
 async fn a_foreign_cursor_is_refused(store: Arc<dyn Store>) {
     for text in ["0", "-", "+", "1-1", "$"] {
         let refused = store.follow(bucket(1), &Cursor(text.to_owned()), 1).await;
         assert!(matches!(refused, Err(StoreError::Invalid(_))), "{text}");
+    }
+}
+
+async fn who_has_a_claim_is_seen_without_making_it(store: Arc<dyn Store>) {
+    assert_eq!(owner(&*store, "c:1").await, None);
+    assert_eq!(make(&*store, claim("c:1", "me")).await, Claimed::Granted);
+    assert_eq!(owner(&*store, "c:1").await, Some(b"me".to_vec()));
+    let committed = store.commit(change().claim(claim("c:2", ""))).await;
+    assert_eq!(committed, Ok(DONE));
+    create(&*store, "s:1", b"one").await;
+    let elsewhere = Key::new(bucket(9), "c:1".to_owned());
+    let ask = Admission {
+        load: vec![key("s:1")],
+        claim: vec![claim("c:1", "you"), claim("c:3", "you")],
+        owner_of: vec![key("c:3"), elsewhere, key("c:2"), key("c:1"), key("c:4")],
+        ..Admission::default()
+    };
+    let admitted = store.admit(ask).await.unwrap();
+    assert_eq!(admitted.claims, [taken_by("me"), Claimed::Granted]);
+    let owners = [Some("you"), None, Some(""), Some("me"), None];
+    let owners = owners.map(|owner| owner.map(|owner| owner.as_bytes().to_vec()));
+    assert_eq!(admitted.owners, owners);
+    assert_eq!(admitted.records[0].as_ref().unwrap().value, b"one");
+    assert_eq!(make(&*store, claim("c:4", "she")).await, Claimed::Granted);
+}
+
+async fn who_had_a_claim_is_forgotten_with_it(store: Arc<dyn Store>) {
+    let short = Claim {
+        live_for: Some(Duration::from_millis(50)),
+        ..claim("c:1", "me")
+    };
+    assert_eq!(make(&*store, short).await, Claimed::Granted);
+    until("nobody has it", || async {
+        owner(&*store, "c:1").await.is_none()
+    })
+    .await;
+    assert_eq!(make(&*store, claim("c:1", "you")).await, Claimed::Granted);
+    assert_eq!(owner(&*store, "c:1").await, Some(b"you".to_vec()));
+}
+
+async fn a_name_is_for_one_kind_of_thing(store: Arc<dyn Store>) {
+    let minute = Duration::from_secs(60);
+    for name in ["s:1", "c:1", "l:1"] {
+        let indexed = change().add(name, b"one");
+        assert!(is_invalid(&store.commit(indexed).await), "{name}");
+        let read = store.page(vec![range(name, b"", 1)]).await;
+        assert!(is_invalid(&read), "{name}");
+    }
+    for name in ["i:1", "l:1"] {
+        let put = change().put(name, None, b"one");
+        assert!(is_invalid(&store.commit(put).await), "{name}");
+        let claimed = change().claim(claim(name, "me"));
+        assert!(is_invalid(&store.commit(claimed).await), "{name}");
+    }
+    let asking = Admission::default;
+    for ask in [
+        Admission {
+            load: vec![key("i:1")],
+            ..asking()
+        },
+        Admission {
+            load: vec![key("l:1")],
+            ..asking()
+        },
+        Admission {
+            owner_of: vec![key("i:1")],
+            ..asking()
+        },
+        Admission {
+            owner_of: vec![key("l:1")],
+            ..asking()
+        },
+        Admission {
+            claim: vec![claim("l:1", "me")],
+            ..asking()
+        },
+        Admission {
+            limit: vec![limit("i:1", minute, 1)],
+            ..asking()
+        },
+        Admission {
+            limit: vec![limit("s:1", minute, 1)],
+            ..asking()
+        },
+    ] {
+        assert!(is_invalid(&store.admit(ask.clone()).await), "{ask:?}");
     }
 }
 

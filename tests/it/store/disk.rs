@@ -18,7 +18,7 @@ async fn a_store_opened_again_has_everything() {
     let store = on_disk(dir.path());
     let version = create(&store, "s:1", b"one").await;
     assert_eq!(make(&store, claim("c:1", "me")).await, Claimed::Granted);
-    let told = change().event(b"told");
+    let told = change().event(b"told").add("i:a", b"one");
     assert_eq!(store.commit(told.clone()).await, Ok(DONE));
     drop(store);
 
@@ -27,6 +27,7 @@ async fn a_store_opened_again_has_everything() {
     assert_eq!(make(&store, claim("c:1", "you")).await, taken_by("me"));
     assert_eq!(store.commit(told).await, Ok(DONE));
     assert_eq!(events(&store).await, [b"told"]);
+    assert_eq!(members(&store, "i:a").await, [b"one"]);
 }
 
 #[tokio::test]
@@ -285,6 +286,65 @@ async fn what_is_over_is_taken_out_of_the_file() {
     let transaction = database.begin_read().unwrap();
     assert_eq!(transaction.open_table(ENTRIES).unwrap().len().unwrap(), 20);
     assert_eq!(transaction.open_table(EXPIRY).unwrap().len().unwrap(), 10);
+}
+
+#[tokio::test]
+async fn a_rate_counts_by_the_clock_to_the_millisecond() {
+    let clock = manual();
+    let store = Embedded::in_memory(clock.clone()).unwrap();
+    let rate = limit("l:1", Duration::from_secs(10), 2);
+    let refused = |millis| Limited::Refused {
+        retry_after: Duration::from_millis(millis),
+    };
+    assert_eq!(count(&store, &rate).await, Limited::Admitted);
+    clock.advance(Duration::from_secs(4));
+    assert_eq!(count(&store, &rate).await, Limited::Admitted);
+    assert_eq!(count(&store, &rate).await, refused(6_000));
+    clock.advance(Duration::from_millis(5_999));
+    assert_eq!(count(&store, &rate).await, refused(1));
+    clock.advance(Duration::from_millis(1));
+    assert_eq!(count(&store, &rate).await, Limited::Admitted);
+    assert_eq!(count(&store, &rate).await, refused(10_000));
+    // Idle for long, there is room for the burst and no more.
+    clock.advance(Duration::from_secs(3600));
+    assert_eq!(
+        count_all(&store, vec![rate.clone(); 2]).await,
+        [Limited::Admitted; 2]
+    );
+    assert_eq!(count(&store, &rate).await, refused(10_000));
+}
+
+#[tokio::test]
+async fn idle_rates_are_taken_out_of_the_file_and_counted_ones_and_indexes_stay() {
+    const ENTRIES: TableDefinition<'static, &'static str, (i64, &'static [u8])> =
+        TableDefinition::new("entries");
+    let clock = manual();
+    let dir = tempfile::tempdir().unwrap();
+    let store = Embedded::open(dir.path(), clock.clone()).unwrap();
+    assert_eq!(store.commit(change().add("i:a", b"one")).await, Ok(DONE));
+    let slow = limit("l:slow", Duration::from_secs(3600), 1);
+    assert_eq!(count(&store, &slow).await, Limited::Admitted);
+    for number in 0..40 {
+        let quick = limit(&format!("l:{number}"), Duration::from_secs(1), 5);
+        assert_eq!(count(&store, &quick).await, Limited::Admitted);
+    }
+    clock.advance(Duration::from_secs(1800));
+    for number in 0..10 {
+        assert_eq!(
+            make(&store, claim(&format!("c:{number}"), "me")).await,
+            Claimed::Granted
+        );
+    }
+    drop(store);
+    let database = redb::Database::open(dir.path().join(FILE_NAME)).unwrap();
+    let transaction = database.begin_read().unwrap();
+    // The claims, and the one rate that is not idle yet.
+    assert_eq!(transaction.open_table(ENTRIES).unwrap().len().unwrap(), 11);
+    drop(transaction);
+    drop(database);
+    let store = Embedded::open(dir.path(), clock).unwrap();
+    assert_ne!(count(&store, &slow).await, Limited::Admitted);
+    assert_eq!(members(&store, "i:a").await, [b"one"]);
 }
 
 #[tokio::test]

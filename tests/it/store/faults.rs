@@ -43,6 +43,9 @@ async fn a_commit_whose_answer_is_swallowed_is_found_done_when_sent_again() {
     let update = change().put("s:1", Some(first), b"two").event(b"told");
     let creation = change().put("s:2", None, b"new").event(b"made");
     let deletion = change().delete("s:3", create(&*store, "s:3", b"").await);
+    let update = update.add("i:a", b"one");
+    let creation = creation.add("i:a", b"two").add("i:b", b"two");
+    let deletion = deletion.remove("i:a", b"one");
     for commit in [update, creation, deletion] {
         proxy.swallow_answers(true);
         let outcome = store.commit(commit.clone()).await;
@@ -58,6 +61,39 @@ async fn a_commit_whose_answer_is_swallowed_is_found_done_when_sent_again() {
     assert_eq!(value(&*store, "s:2").await, Some(b"new".to_vec()));
     assert_eq!(value(&*store, "s:3").await, None);
     assert_eq!(events(&*store).await, [b"told", b"made"]);
+    assert_eq!(members(&*store, "i:a").await, [b"two"]);
+    assert_eq!(members(&*store, "i:b").await, [b"two"]);
+}
+
+#[tokio::test]
+async fn without_claims_a_lost_answer_leaves_nothing_open() {
+    let server = RedisServer::start();
+    let proxy = Proxy::to(server.port()).await;
+    let store = impatient(proxy.url());
+    assert_eq!(store.ping().await, Ok(()));
+    let counting = Admission {
+        owner_of: vec![key("c:1")],
+        limit: vec![limit("l:1", Duration::from_secs(3600), 100)],
+        ..asking("s:1")
+    };
+    let claiming = Admission {
+        claim: vec![claim("c:1", "me")],
+        ..counting.clone()
+    };
+    proxy.swallow_answers(true);
+    let outcome = store.admit(counting.clone()).await;
+    assert!(is_unavailable(&outcome), "{outcome:?}");
+    let outcome = store.admit(claiming).await;
+    assert!(is_unknown(&outcome), "{outcome:?}");
+    let outcome = store.page(vec![range("i:a", b"", 1)]).await;
+    assert!(is_unavailable(&outcome), "{outcome:?}");
+    proxy.cut();
+    proxy.swallow_answers(false);
+    until("it is counted", || async {
+        let admitted = store.admit(counting.clone()).await;
+        admitted.is_ok_and(|admitted| admitted.limits == [Limited::Admitted])
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -230,6 +266,27 @@ async fn scripts_that_were_flushed_are_sent_again() {
         assert_eq!(server.command("SCRIPT FLUSH"), "+OK\r\n");
         create(&*store, name, b"").await;
     }
+    let rates = ["l:1", "l:2"].map(|name| limit(name, Duration::from_secs(3600), 2));
+    let ask = Admission {
+        claim: vec![claim("c:1", "me")],
+        owner_of: vec![key("c:1")],
+        limit: rates.to_vec(),
+        ..asking("s:1")
+    };
+    for _ in 0..2 {
+        assert_eq!(server.command("SCRIPT FLUSH"), "+OK\r\n");
+        let admitted = store.admit(ask.clone()).await.unwrap();
+        assert_eq!(admitted.limits, [Limited::Admitted; 2]);
+        assert_eq!(admitted.claims, [Claimed::Granted]);
+        assert_eq!(admitted.owners, [Some(b"me".to_vec())]);
+        assert!(admitted.records[0].is_some());
+    }
+    // What was sent again was counted once.
+    assert!(
+        !count_all(&*store, rates.to_vec())
+            .await
+            .contains(&Limited::Admitted)
+    );
 }
 
 #[tokio::test]
@@ -307,6 +364,9 @@ async fn a_server_without_memory_changes_nothing() {
     let server = RedisServer::start();
     let store = redis(server.url());
     let first = create(&*store, "s:1", b"one").await;
+    let indexed = change().add("i:a", b"one");
+    assert_eq!(store.commit(indexed).await, Ok(DONE));
+    let rate = limit("l:1", Duration::from_secs(3600), 1);
     assert_eq!(server.command("CONFIG SET maxmemory 1"), "+OK\r\n");
     let full = "the server is out of memory";
     assert_eq!(store.ping().await, unavailable(full));
@@ -315,6 +375,7 @@ async fn a_server_without_memory_changes_nothing() {
         .put("s:2", None, b"")
         .event(b"told");
     let update = update.claim(claim("c:1", "me"));
+    let update = update.add("i:a", b"two").remove("i:a", b"one");
     assert_eq!(
         store.commit(update.clone()).await.map(|_| ()),
         unavailable(full)
@@ -324,7 +385,15 @@ async fn a_server_without_memory_changes_nothing() {
         ..asking("s:1")
     };
     assert_eq!(store.admit(ask).await.map(|_| ()), unavailable(full));
+    let counting = Admission {
+        limit: vec![rate.clone()],
+        ..asking("s:1")
+    };
+    assert_eq!(store.admit(counting).await.map(|_| ()), unavailable(full));
+    assert_eq!(members(&*store, "i:a").await, [b"one"]);
     assert_eq!(server.command("CONFIG SET maxmemory 0"), "+OK\r\n");
+    assert_eq!(members(&*store, "i:a").await, [b"one"]);
+    assert_eq!(count(&*store, &rate).await, Limited::Admitted);
     assert_eq!(value(&*store, "s:1").await, Some(b"one".to_vec()));
     assert!(events(&*store).await.is_empty());
     assert_eq!(make(&*store, claim("c:1", "you")).await, Claimed::Granted);
@@ -344,6 +413,119 @@ async fn an_outbox_that_is_none_fails_the_whole_commit() {
     let outcome = store.commit(update).await;
     assert!(is_unavailable(&outcome), "{outcome:?}");
     assert_eq!(load(&*store, "s:1").await.unwrap().version, first);
+}
+
+#[tokio::test]
+async fn an_index_that_is_none_fails_the_whole_commit() {
+    let server = RedisServer::start();
+    let store = redis(server.url());
+    let first = create(&*store, "s:1", b"one").await;
+    assert_eq!(server.command("SET {b1}:i:b x"), "+OK\r\n");
+    // The member of the sound index and the event would be written before the unsound one is met.
+    for update in [change().add("i:b", b"m"), change().remove("i:b", b"m")] {
+        let update = update.add("i:a", b"m").put("s:1", Some(first), b"two");
+        let update = update.claim(claim("c:1", "me")).event(b"told");
+        for index in [
+            update.index.clone(),
+            update.index.iter().rev().cloned().collect(),
+        ] {
+            let update = ChangeSet {
+                index,
+                ..update.clone()
+            };
+            let outcome = store.commit(update).await.map(|_| ());
+            let foreign = "a key holds something this program did not write";
+            assert_eq!(outcome, unavailable(foreign));
+        }
+    }
+    assert_eq!(load(&*store, "s:1").await.unwrap().version, first);
+    assert!(members(&*store, "i:a").await.is_empty());
+    assert!(events(&*store).await.is_empty());
+    assert_eq!(owner(&*store, "c:1").await, None);
+    let outcome = store.page(vec![range("i:b", b"", 1)]).await;
+    assert!(is_unavailable(&outcome), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn an_index_without_members_leaves_no_key() {
+    let server = RedisServer::start();
+    let store = redis(server.url());
+    let made = change().add("i:a", b"one").add("i:a", b"two");
+    assert_eq!(store.commit(made).await, Ok(DONE));
+    assert_eq!(server.command("ZCARD {b1}:i:a"), ":2\r\n");
+    let gone = change().remove("i:a", b"one").remove("i:a", b"two");
+    assert_eq!(store.commit(gone).await, Ok(DONE));
+    assert_eq!(server.command("EXISTS {b1}:i:a"), ":0\r\n");
+}
+
+/// The second line of the server's answer to `GET`.
+fn stored_number(server: &RedisServer, name: &str) -> u64 {
+    let answer = server.command(&format!("GET {{b1}}:{name}"));
+    answer.lines().nth(1).unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn the_server_counts_every_microsecond_of_a_rate() {
+    let server = RedisServer::start();
+    let store = redis(server.url());
+    // An odd number of microseconds, and so many that a number of Lua printed in short loses them.
+    let every = Duration::from_micros(3_600_000_001);
+    let rate = limit("l:1", every, 4);
+    assert_eq!(count(&*store, &rate).await, Limited::Admitted);
+    let first = stored_number(&server, "l:1");
+    for more in 1..4 {
+        assert_eq!(count(&*store, &rate).await, Limited::Admitted);
+        assert_eq!(stored_number(&server, "l:1"), first + more * 3_600_000_001);
+    }
+    let refused = count(&*store, &rate).await;
+    assert!(matches!(refused, Limited::Refused { retry_after } if retry_after <= every));
+    assert_eq!(stored_number(&server, "l:1"), first + 3 * 3_600_000_001);
+    // It goes when it is idle, and not before.
+    let expires = server.command("PEXPIRETIME {b1}:l:1");
+    let expires: u64 = expires.trim_start_matches(':').trim().parse().unwrap();
+    assert!(expires * 1000 + 1000 >= first + 3 * 3_600_000_001);
+}
+
+#[tokio::test]
+async fn a_rate_counted_under_a_clock_that_went_back_refuses_for_an_interval_at_most() {
+    let server = RedisServer::start();
+    let store = redis(server.url());
+    let every = Duration::from_secs(3600);
+    let rate = limit("l:1", every, 2);
+    let future = 8_000_000_000_000_000_u64;
+    assert_eq!(
+        server.command(&format!("SET {{b1}}:l:1 {future}")),
+        "+OK\r\n"
+    );
+    let refused = count(&*store, &rate).await;
+    assert_eq!(refused, Limited::Refused { retry_after: every });
+    // So that the interval passes, although the refused call was not counted.
+    let kept = stored_number(&server, "l:1");
+    assert!(kept < future);
+    let refused = count(&*store, &rate).await;
+    assert!(matches!(refused, Limited::Refused { retry_after } if retry_after < every));
+    assert_eq!(stored_number(&server, "l:1"), kept);
+}
+
+#[tokio::test]
+async fn a_limit_that_is_none_is_unavailable() {
+    let server = RedisServer::start();
+    let store = redis(server.url());
+    let rates = vec![limit("l:1", Duration::from_secs(3600), 2)];
+    for write in ["SET {b1}:l:1 x", "SADD {b1}:l:1 x"] {
+        server.command("DEL {b1}:l:1");
+        assert!(!server.command(write).starts_with('-'));
+        let ask = Admission {
+            limit: rates.clone(),
+            ..asking("s:1")
+        };
+        let outcome = store.admit(ask.clone()).await;
+        assert!(is_unavailable(&outcome), "{outcome:?}");
+        // The claim is made, whatever became of the rest.
+        let claim = vec![claim("c:1", "me")];
+        let outcome = store.admit(Admission { claim, ..ask }).await;
+        assert!(is_unknown(&outcome), "{outcome:?}");
+    }
 }
 
 #[tokio::test]

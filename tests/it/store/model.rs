@@ -34,13 +34,22 @@ enum Step {
     Commit {
         items: Vec<(u8, Expect, Wish)>,
         claims: Vec<(u8, u8)>,
+        index: Vec<(u8, Vec<u8>, Presence)>,
         events: Vec<u8>,
     },
     SendAgain(usize),
     Admit {
         loads: Vec<u8>,
         claims: Vec<(u8, u8)>,
+        owners: Vec<u8>,
+        limits: Vec<u8>,
     },
+    Page(Vec<(u8, Vec<u8>, usize)>),
+}
+
+/// Few members, so that they are met again; some begin as others do.
+fn member() -> impl Strategy<Value = Vec<u8>> {
+    vec(prop_oneof![Just(0), Just(b'a'), Just(0xff)], 1..3)
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -55,12 +64,20 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Wish::Delete),
     ];
     let claims = || vec((0..NAMES, 0..3_u8), 0..3);
+    let presence = prop_oneof![
+        2 => Just(Presence::Present),
+        1 => Just(Presence::Absent),
+    ];
+    let index = vec((0..NAMES, member(), presence), 0..4);
+    let after = prop_oneof![Just(Vec::new()), member()];
+    let names = || vec(0..NAMES, 0..5);
     prop_oneof![
-        5 => (vec((0..NAMES, expect, wish), 0..4), claims(), vec(any::<u8>(), 0..3))
-            .prop_map(|(items, claims, events)| Step::Commit { items, claims, events }),
+        5 => (vec((0..NAMES, expect, wish), 0..4), claims(), index, vec(any::<u8>(), 0..3))
+            .prop_map(|(items, claims, index, events)| Step::Commit { items, claims, index, events }),
         2 => any::<usize>().prop_map(Step::SendAgain),
-        1 => (vec(0..NAMES, 0..5), claims())
-            .prop_map(|(loads, claims)| Step::Admit { loads, claims }),
+        1 => (names(), claims(), names(), names())
+            .prop_map(|(loads, claims, owners, limits)| Step::Admit { loads, claims, owners, limits }),
+        1 => vec((0..NAMES, after, 0..6_usize), 0..4).prop_map(Step::Page),
     ]
 }
 
@@ -69,6 +86,9 @@ fn step() -> impl Strategy<Value = Step> {
 struct Model {
     records: BTreeMap<Key, Record>,
     claims: BTreeMap<Key, Vec<u8>>,
+    index: BTreeSet<(Key, Vec<u8>)>,
+    /// How often each rate has admitted. No interval passes within a history.
+    counts: BTreeMap<Key, u32>,
     events: Vec<Vec<u8>>,
     done: BTreeSet<OperationId>,
 }
@@ -122,9 +142,34 @@ impl Model {
         for claim in &change.claims {
             self.claim(claim);
         }
+        for IndexChange {
+            key,
+            member,
+            presence,
+        } in &change.index
+        {
+            let member = (key.clone(), member.clone());
+            match presence {
+                Presence::Present => self.index.insert(member),
+                Presence::Absent => self.index.remove(&member),
+            };
+        }
         self.events.extend(change.events.clone());
         self.done.insert(change.operation);
         DONE
+    }
+
+    fn is_admitted(&mut self, limit: &Limit) -> bool {
+        let count = self.counts.entry(limit.key.clone()).or_default();
+        let is_admitted = *count < limit.burst;
+        *count += u32::from(is_admitted);
+        is_admitted
+    }
+
+    fn page(&self, range: &IndexRange) -> Vec<Vec<u8>> {
+        let asked = |(key, member): &&(Key, Vec<u8>)| *key == range.key && *member > range.after;
+        let members = self.index.iter().filter(asked).take(range.limit);
+        members.map(|(_, member)| member.clone()).collect()
     }
 
     /// A done commit is done, unless all it could be told by has been overwritten since.
@@ -137,6 +182,7 @@ impl Model {
         let overwrites = puts.any(|item| item.expected.is_some());
         let only_checks = change.items.iter().all(|item| item.change == Change::Keep)
             && change.claims.is_empty()
+            && change.index.is_empty()
             && change.events.is_empty();
         let stale = |item: &Item| self.version(&item.key) != item.expected;
         if shown || !overwrites && !only_checks {
@@ -178,9 +224,18 @@ impl History {
             Step::Commit {
                 items,
                 claims,
+                index,
                 events,
             } => {
-                let change = self.change(items, claims, events);
+                let mut change = self.change(items, claims, events);
+                // A change set names a member once.
+                let index: BTreeMap<_, _> = index
+                    .into_iter()
+                    .map(|(name, member, presence)| ((name, member), presence))
+                    .collect();
+                for ((name, member), presence) in index {
+                    change = change.member(&format!("i:{name}"), &member, presence);
+                }
                 self.sent.push(change.clone());
                 self.commit(change).await;
             }
@@ -189,7 +244,28 @@ impl History {
                     self.commit(change).await;
                 }
             }
-            Step::Admit { loads, claims } => self.admit(&loads, claims).await,
+            Step::Admit {
+                loads,
+                claims,
+                owners,
+                limits,
+            } => {
+                let ask = Admission {
+                    load: self.keys("s", &loads),
+                    claim: self.claims(claims),
+                    owner_of: self.keys("c", &owners),
+                    limit: self.limits(&limits),
+                };
+                self.admit(ask).await;
+            }
+            Step::Page(ranges) => {
+                let ranges = ranges.into_iter().map(|(name, after, limit)| IndexRange {
+                    key: self.key("i", name),
+                    after,
+                    limit,
+                });
+                self.page(ranges.collect()).await;
+            }
         }
     }
 
@@ -198,12 +274,7 @@ impl History {
         assert_eq!(self.store.commit(change).await, Ok(expected));
     }
 
-    async fn admit(&mut self, loads: &[u8], claims: Vec<(u8, u8)>) {
-        let ask = Admission {
-            load: loads.iter().map(|name| self.key("s", *name)).collect(),
-            claim: self.claims(claims),
-            ..Admission::default()
-        };
+    async fn admit(&mut self, ask: Admission) {
         let admitted = self.store.admit(ask.clone()).await.unwrap();
         let records = ask
             .load
@@ -216,11 +287,36 @@ impl History {
             .map(|claim| self.model.claim(claim))
             .collect();
         assert_eq!(admitted.claims, claims);
+        let owners = ask
+            .owner_of
+            .iter()
+            .map(|key| self.model.claims.get(key).cloned());
+        assert!(admitted.owners.into_iter().eq(owners));
+        let said = admitted.limits.iter();
+        let said = said.map(|said| *said == Limited::Admitted);
+        assert!(said.eq(ask.limit.iter().map(|limit| self.model.is_admitted(limit))));
+    }
+
+    async fn page(&self, ranges: Vec<IndexRange>) {
+        let expected: Vec<_> = ranges.iter().map(|range| self.model.page(range)).collect();
+        assert_eq!(self.store.page(ranges).await, Ok(expected));
     }
 
     async fn compare(&mut self) {
         let everything: Vec<_> = (0..NAMES).collect();
-        self.admit(&everything, Vec::new()).await;
+        let ask = Admission {
+            load: self.keys("s", &everything),
+            owner_of: self.keys("c", &everything),
+            limit: self.limits(&everything),
+            ..Admission::default()
+        };
+        self.admit(ask).await;
+        let everything = everything.into_iter().map(|name| IndexRange {
+            key: self.key("i", name),
+            after: Vec::new(),
+            limit: 1000,
+        });
+        self.page(everything.collect()).await;
         let told = self
             .store
             .follow(self.bucket, &Cursor::default(), 1000)
@@ -274,6 +370,20 @@ impl History {
             live_for: None,
         });
         claims.collect()
+    }
+
+    /// Each rate has a burst of its own.
+    fn limits(&self, names: &[u8]) -> Vec<Limit> {
+        let limits = names.iter().map(|name| Limit {
+            key: self.key("l", *name),
+            every: Duration::from_secs(3600),
+            burst: u32::from(*name) + 1,
+        });
+        limits.collect()
+    }
+
+    fn keys(&self, kind: &str, names: &[u8]) -> Vec<Key> {
+        names.iter().map(|name| self.key(kind, *name)).collect()
     }
 
     fn key(&self, kind: &str, name: u8) -> Key {

@@ -367,7 +367,7 @@ fn check_signer(
     let AttestedKey::P256(key) = certificate.key() else {
         return Err(ReceiptRefusal::SignerUnfit);
     };
-    key.verify_der(&envelope.content, envelope.signature)
+    key.verify_der(&envelope.content, envelope.signer.signature)
         .map_err(|_| ReceiptRefusal::Signature)?;
     let issuer = chain::through_one(signer, &above, roots.receipt_anchors(), judged_at)
         .map_err(|error| ReceiptRefusal::Untrusted(error.to_string()))?;
@@ -385,7 +385,7 @@ fn split_signer<'a>(
 ) -> Result<(&'a [u8], Vec<&'a [u8]>), ReceiptRefusal> {
     let is_signer = |der: &&[u8]| {
         Certificate::parse(der)
-            .is_some_and(|found| found.is_named(envelope.issuer, envelope.serial))
+            .is_some_and(|found| found.is_named(envelope.signer.issuer, envelope.signer.serial))
     };
     let certificates = envelope.certificates.iter().copied();
     let (signers, others): (Vec<_>, Vec<_>) = certificates.partition(is_signer);

@@ -201,7 +201,7 @@ impl Jitter {
     }
 
     fn of(self, span: Duration) -> Duration {
-        let millis = span.as_millis() * u128::from(self.0) >> 32;
+        let millis = (span.as_millis() * u128::from(self.0)) >> 32;
         Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
     }
 }
@@ -241,8 +241,17 @@ impl ReceiptRecord {
         }
     }
 
-    /// What to do now. A record that rests because its receipt has expired meanwhile says so here
-    /// before it is said in its schedule.
+    /// The record once there is nothing more to do.
+    #[must_use]
+    pub fn ended(self, end: End) -> Self {
+        Self {
+            schedule: Schedule::Ended(end),
+            ..self
+        }
+    }
+
+    /// What to do now. Whoever is told to rest keeps the record as [`ReceiptRecord::ended`], so that
+    /// one whose receipt has expired while nobody asked is not due for ever.
     #[must_use]
     pub fn step(&self, environment: Environment, now: Timestamp) -> Step {
         match self.schedule {
@@ -299,9 +308,8 @@ pub fn next(
         Answer::Ended(end) => {
             return ReceiptRecord {
                 attempts,
-                schedule: Schedule::Ended(*end),
                 last: Some(Outcome::Ended(*end)),
-                ..record
+                ..record.ended(*end)
             };
         }
         Answer::TooEarly => {

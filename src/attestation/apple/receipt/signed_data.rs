@@ -28,6 +28,12 @@ pub(super) struct SignedData<'a> {
     pub(super) content: Cow<'a, [u8]>,
     /// All certificates, DER, in the order written.
     pub(super) certificates: Vec<&'a [u8]>,
+    /// Who signed.
+    pub(super) signer: SignerInfo<'a>,
+}
+
+/// The one who signed, and the signature.
+pub(super) struct SignerInfo<'a> {
     /// The name of who certified the signer, DER.
     pub(super) issuer: &'a [u8],
     /// The number of the signer's certificate.
@@ -56,13 +62,10 @@ pub(super) fn parse(bytes: &[u8]) -> Result<SignedData<'_>, ReceiptRefusal> {
     let signer = one_signer(data.enter(SET)?)?;
     // Neither revocation lists nor anything else.
     data.finish()?;
-    let (issuer, serial, signature) = signer_info(signer)?;
     Ok(SignedData {
         content,
         certificates,
-        issuer,
-        serial,
-        signature,
+        signer: signer_info(signer)?,
     })
 }
 
@@ -118,13 +121,11 @@ fn one_signer(mut set: Reader<'_>) -> Result<Reader<'_>, ReceiptRefusal> {
     }
 }
 
-/// Issuer, serial number and signature.
-///
 /// Receipts of autumn 2020 have signed attributes here and are nevertheless signed over the content,
 /// against RFC 5652, 5.4; later ones have none. Either way the signature is held against the content
 /// alone, and attributes are passed over unread: nothing vouches for them. A signature that was made
 /// over attributes does not verify here, and attributes passed off as content do not parse as one.
-fn signer_info(mut info: Reader<'_>) -> Result<(&[u8], &[u8], &[u8]), BerError> {
+fn signer_info(mut info: Reader<'_>) -> Result<SignerInfo<'_>, BerError> {
     version(&mut info)?;
     let mut named = info.enter(SEQUENCE)?;
     let issuer = named.expect(SEQUENCE)?.raw;
@@ -135,5 +136,9 @@ fn signer_info(mut info: Reader<'_>) -> Result<(&[u8], &[u8], &[u8]), BerError> 
     algorithm(&mut info, ECDSA_SHA256)?;
     let signature = info.expect(OCTET_STRING)?.content;
     info.finish()?;
-    Ok((issuer, serial, signature))
+    Ok(SignerInfo {
+        issuer,
+        serial,
+        signature,
+    })
 }

@@ -1,11 +1,12 @@
 //! The record of a device.
 
-use prost::{Enumeration, Message, Oneof};
+use prost::{Enumeration, Message};
 
+use super::posture::Posture;
 use super::thumbprint;
 use crate::id::DeviceId;
 use crate::key::PublicKey;
-use crate::policy::{self, TrustLevel};
+use crate::policy::TrustLevel;
 use crate::reason::Reason;
 use crate::session as domain;
 use crate::time::Timestamp;
@@ -106,51 +107,6 @@ struct Revoked {
     why: i32,
 }
 
-#[derive(Clone, PartialEq, Oneof)]
-#[prost(skip_debug)]
-enum Posture {
-    #[prost(message, tag = "11")]
-    Android(AndroidPosture),
-    #[prost(message, tag = "12")]
-    Apple(ApplePosture),
-}
-
-#[derive(Clone, Copy, PartialEq, Message)]
-#[prost(skip_debug)]
-struct AndroidPosture {
-    #[prost(uint32, tag = "1")]
-    attestation_version: u32,
-    #[prost(bool, tag = "2")]
-    strongbox: bool,
-    #[prost(uint32, tag = "3")]
-    os_version: u32,
-    #[prost(uint32, tag = "4")]
-    os_patch_level: u32,
-    #[prost(uint32, tag = "5")]
-    vendor_patch_level: u32,
-    #[prost(uint32, tag = "6")]
-    boot_patch_level: u32,
-    #[prost(bool, tag = "7")]
-    self_signed_boot: bool,
-    #[prost(bool, tag = "8")]
-    remotely_provisioned: bool,
-}
-
-#[derive(Clone, PartialEq, Message)]
-#[prost(skip_debug)]
-struct ApplePosture {
-    #[prost(bool, tag = "1")]
-    development: bool,
-    #[prost(string, optional, tag = "2")]
-    os_version: Option<String>,
-    #[prost(string, optional, tag = "3")]
-    os_build: Option<String>,
-    #[prost(uint32, optional, tag = "4")]
-    validation_category: Option<u32>,
-    #[prost(string, optional, tag = "5")]
-    bundle_version: Option<String>,
-}
-
 impl From<&domain::Device> for Device {
     fn from(device: &domain::Device) -> Self {
         let (suspended, revoked) = states(device.state);
@@ -213,7 +169,7 @@ impl Device {
             assertion_counter: self.assertion_counter,
             doubt,
             lineage,
-            posture: self.posture?.into_domain(),
+            posture: self.posture?.into_domain()?,
             chain_serials: self.chain_serials,
         })
     }
@@ -254,54 +210,6 @@ fn linked(bytes: &[u8]) -> Option<Option<DeviceId>> {
         return Some(None);
     }
     DeviceId::from_bytes(bytes).ok().map(Some)
-}
-
-impl From<&policy::Posture> for Posture {
-    fn from(posture: &policy::Posture) -> Self {
-        match posture {
-            policy::Posture::Android(android) => Self::Android(AndroidPosture {
-                attestation_version: android.attestation_version,
-                strongbox: android.strongbox,
-                os_version: android.os_version,
-                os_patch_level: android.os_patch_level,
-                vendor_patch_level: android.vendor_patch_level,
-                boot_patch_level: android.boot_patch_level,
-                self_signed_boot: android.self_signed_boot,
-                remotely_provisioned: android.remotely_provisioned,
-            }),
-            policy::Posture::Apple(apple) => Self::Apple(ApplePosture {
-                development: apple.development,
-                os_version: apple.os_version.clone(),
-                os_build: apple.os_build.clone(),
-                validation_category: apple.validation_category,
-                bundle_version: apple.bundle_version.clone(),
-            }),
-        }
-    }
-}
-
-impl Posture {
-    fn into_domain(self) -> policy::Posture {
-        match self {
-            Self::Android(android) => policy::Posture::Android(policy::AndroidPosture {
-                attestation_version: android.attestation_version,
-                strongbox: android.strongbox,
-                os_version: android.os_version,
-                os_patch_level: android.os_patch_level,
-                vendor_patch_level: android.vendor_patch_level,
-                boot_patch_level: android.boot_patch_level,
-                self_signed_boot: android.self_signed_boot,
-                remotely_provisioned: android.remotely_provisioned,
-            }),
-            Self::Apple(apple) => policy::Posture::Apple(policy::ApplePosture {
-                development: apple.development,
-                os_version: apple.os_version,
-                os_build: apple.os_build,
-                validation_category: apple.validation_category,
-                bundle_version: apple.bundle_version,
-            }),
-        }
-    }
 }
 
 impl From<TrustLevel> for Trust {
