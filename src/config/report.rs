@@ -391,8 +391,8 @@ mod tests {
 
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
-        let shown = one("a = \u{1b}[31m\u{202e}", "a", Show::Line);
-        assert!(!shown.contains('\u{1b}') && !shown.contains('\u{202e}'));
+        let shown = one("a = \u{1b}[31m\u{202e}\u{200b}", "a", Show::Line);
+        assert!(!shown.contains(['\u{1b}', '\u{202e}', '\u{200b}']));
         assert_eq!(quoted("a\u{1b}b"), "\"a\u{fffd}b\"");
     }
 
