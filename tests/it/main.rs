@@ -23,6 +23,7 @@ mod config;
 mod differential;
 mod events;
 mod flows;
+mod fuzz_corpus;
 mod grpc;
 mod helm;
 mod inspect;
