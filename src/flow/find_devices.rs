@@ -13,6 +13,11 @@ use crate::store::{Admission, IndexRange, Key, keys};
 /// that some tools print.
 const SERIAL_DIGITS_MAX: usize = 42;
 
+/// Members of an index that are asked of every bucket at once. The devices of most certificates are
+/// few; those of an intermediate one may be a good part of the fleet, and a whole page of every bucket
+/// would be a hundred thousand ids for the hundred that are shown.
+const FEW: usize = 4;
+
 /// The serial number of a certificate, in minimal lowercase hex.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Serial(String);
@@ -89,7 +94,8 @@ pub struct FindDevices {
 /// Devices, in the order of their ids. Two trips to the store; one by an id.
 ///
 /// The owner of a key stays its owner when the device moves on to another key, so a key of long ago
-/// still finds its device. Certificates are looked up in the index of every bucket at once.
+/// still finds its device. Certificates are looked up in the index of every bucket at once; one more
+/// trip where many devices of a bucket have the same.
 ///
 /// # Errors
 /// `STATE_STORE_UNAVAILABLE`
@@ -129,28 +135,47 @@ async fn owner(engine: &Engine, key: &Thumbprint) -> Result<Option<DeviceId>, Fa
     id.transpose().map_err(|_| Reason::Internal.into())
 }
 
-/// The ids behind the page before that stand in an index, in order: at least one more than fits the
-/// page, where there are so many.
+/// The ids behind the page before that stand in an index, in order: one more than fits the page, where
+/// there are so many.
 async fn indexed(
     engine: &Engine,
     page: PageRequest<DeviceId>,
     name: impl Fn(Bucket) -> Key,
 ) -> Result<Vec<DeviceId>, Failure> {
+    let wanted = page.size.saturating_add(1);
     // An id begins with its bucket, so buckets in order give ids in order.
     let first = page.after.map_or(0, |after| after.bucket().number());
-    let ranges = (first..BUCKETS).filter_map(Bucket::new).map(|bucket| {
+    let range = |bucket, limit| {
         let after = page.after.filter(|after| after.bucket() == bucket);
         IndexRange {
             key: name(bucket),
             after: after.map_or_else(Vec::new, |after| after.as_bytes().to_vec()),
-            limit: page.size.saturating_add(1),
+            limit,
         }
+    };
+    let buckets: Vec<Bucket> = (first..BUCKETS).filter_map(Bucket::new).collect();
+    let ranges = buckets.iter().map(|bucket| range(*bucket, FEW));
+    let mut parts = engine.store.page(ranges.collect()).await?;
+    // The buckets that fill the page. Where one of them may have more, it is asked again.
+    let mut known = 0;
+    parts.retain(|part| {
+        let needed = known < wanted;
+        known += part.len();
+        needed
     });
-    let parts = engine.store.page(ranges.collect()).await?;
+    let cut = |part: &Vec<Vec<u8>>| part.len() >= FEW;
+    let again = buckets.iter().zip(&parts).filter(|(_, part)| cut(part));
+    let again: Vec<IndexRange> = again.map(|(bucket, _)| range(*bucket, wanted)).collect();
+    if !again.is_empty() {
+        let whole = engine.store.page(again).await?;
+        let places = parts.iter_mut().filter(|part| cut(part));
+        for (part, whole) in places.zip(whole) {
+            *part = whole;
+        }
+    }
     let ids = parts.iter().flatten().map(|id| DeviceId::from_bytes(id));
-    let ids = ids.take(page.size.saturating_add(1));
-    ids.collect::<Result<_, _>>()
-        .map_err(|_| Reason::Internal.into())
+    let ids = ids.take(wanted).collect::<Result<_, _>>();
+    ids.map_err(|_| Reason::Internal.into())
 }
 
 /// The page of those devices.

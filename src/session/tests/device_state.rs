@@ -95,10 +95,8 @@ fn suspending_changes_the_state_and_nothing_else() {
 fn the_first_suspension_stays_but_a_person_takes_over_from_a_reappraisal() {
     for first in EVERY_SUSPENSION {
         for second in EVERY_SUSPENSION {
-            let kept = match first {
-                SuspensionReason::Reappraisal => second,
-                _ => first,
-            };
+            let by_service = first == SuspensionReason::Reappraisal;
+            let kept = if by_service { second } else { first };
             let again = suspend(&suspended(first), second, later());
             assert_eq!(again, Ok(suspended(kept)), "{first:?}, {second:?}");
         }

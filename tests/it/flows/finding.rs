@@ -1,6 +1,7 @@
 //! FindDevices: by what is printed in a log, on a certificate, in a token.
 
 use std::collections::BTreeMap;
+use std::slice::from_ref;
 
 use assay::flow::PageRequest;
 use assay::flow::find_devices::{self, By, FindDevices, KeyDigest};
@@ -22,6 +23,7 @@ over_every_store! {
     a_key_that_was_claimed_for_nothing_finds_nothing
     pages_over_many_buckets_join_into_the_whole
     devices_are_found_by_the_key_that_signed_their_attestation
+    pages_are_full_where_many_devices_share_a_bucket
     a_serial_of_a_leaf_finds_nothing
     a_revoked_device_is_found_like_any_other
 }
@@ -62,7 +64,7 @@ async fn a_device_is_found_by_each_of_its_keys(world: World) {
         // On Android the two are one.
         for key in [device.key.thumbprint(), device.session_key] {
             let before = world.trips();
-            assert_eq!(find(&world, By::Key(key), 20).await, [device.clone()]);
+            assert_eq!(find(&world, By::Key(key), 20).await, from_ref(&device));
             assert_eq!(world.trips().since(before), (2, 0));
         }
     }
@@ -171,6 +173,35 @@ async fn devices_are_found_by_the_key_that_signed_their_attestation(world: World
     }
 }
 
+async fn pages_are_full_where_many_devices_share_a_bucket(world: World) {
+    world.change_policy(BANK, |policy| policy.devices_per_subject_max = 20);
+    let mut expected = BTreeMap::new();
+    for (user, phones) in [("user-1", 11), ("user-2", 2), ("user-3", 4), ("user-4", 9)] {
+        for _ in 0..phones {
+            let phone = world.registered(Kind::Android, user).await;
+            expected.insert(phone.id(), world.device(phone.id()).await);
+        }
+    }
+    let expected: Vec<Device> = expected.into_values().collect();
+    let shared = |serial: &&String| {
+        expected
+            .iter()
+            .all(|d| d.chain_serials[1..].contains(serial))
+    };
+    let serial = expected[0].chain_serials.iter().find(shared).unwrap();
+    for size in 1..=expected.len() {
+        let by = By::Serial(serial.parse().unwrap());
+        let before = world.trips();
+        assert_eq!(find(&world, by, size).await, expected, "pages of {size}");
+        // Short pages would take more of them.
+        let pages = expected.len().div_ceil(size);
+        assert!(
+            world.trips().since(before).0 <= 3 * pages,
+            "pages of {size}"
+        );
+    }
+}
+
 async fn a_serial_of_a_leaf_finds_nothing(world: World) {
     let phone = world.registered(Kind::Android, "user-1").await;
     let chain = world.device(phone.id()).await.chain_serials;
@@ -192,6 +223,6 @@ async fn a_revoked_device_is_found_like_any_other(world: World) {
     let revoked = world.revoke(phone.id()).await.unwrap().device;
     let serial = revoked.chain_serials[1].parse().unwrap();
     for by in [By::Key(revoked.session_key), By::Serial(serial)] {
-        assert_eq!(find(&world, by, 20).await, [revoked.clone()]);
+        assert_eq!(find(&world, by, 20).await, from_ref(&revoked));
     }
 }
