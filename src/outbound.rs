@@ -258,13 +258,12 @@ fn fault(error: &(dyn Error + 'static)) -> CallError {
         if let Some(error) = error.downcast_ref::<hyper_util::client::legacy::Error>() {
             connecting = error.is_connect();
         }
-        if let Some(error) = error.downcast_ref::<std::io::Error>()
-            && let Some(inner) = error.get_ref()
-            && inner.is::<rustls::Error>()
-        {
-            return CallError::Tls;
-        }
-        cause = error.source();
+        // The source of an I/O error is that of the error within, not the error within.
+        let within = error.downcast_ref::<std::io::Error>();
+        cause = match within.and_then(std::io::Error::get_ref) {
+            Some(within) => Some(within),
+            None => error.source(),
+        };
     }
     if connecting {
         CallError::Unreachable

@@ -4,9 +4,9 @@
 mod binary;
 mod callers;
 mod crowd;
-mod harness;
+pub(crate) mod harness;
 mod outages;
-mod refusal;
+pub(crate) mod refusal;
 mod refusals;
 mod story;
 mod tokens;
