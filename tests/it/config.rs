@@ -220,7 +220,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     (
         "status_list_missing = \"allow\"",
         "status_list_url = \"http://mirror.example/status\"",
-        "8:19: has to begin with https://",
+        "8:19: http:// is taken only for this machine itself (127.0.0.1, [::1], localhost) [use TLS]",
     ),
     (
         "status_list_missing = \"allow\"",
@@ -238,9 +238,14 @@ const WRONG: &[(&str, &str, &str)] = &[
         "9:23: the list would be too old whenever one fetch fails [status_list_age_max is at least twice status_list_every]",
     ),
     (
+        "status_list_missing = \"allow\"",
+        "status_list_missing = \"allow\"\nstatus_list_age_max = \"1h\"",
+        "9:23: there is no status list that this could be about [write \"status_list_url\"]",
+    ),
+    (
         "[store]",
         "[outbound]\nproxy = \"http://proxy.example\"\n[store]",
-        "5:9: the proxy has no port [write it as in \"http://proxy.example.com:3128\"]",
+        "6:9: the proxy has no port [write it as in \"http://proxy.example.com:3128\"]",
     ),
     (
         "[store]",

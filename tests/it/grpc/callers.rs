@@ -28,9 +28,9 @@ const CALLERS: &[(&str, &str)] = &[
     ("resource-server", "VerifyRequest IntrospectToken"),
     (
         "on-call",
-        "AppraiseEvidence GetDevice ListDevices RevokeDevice ListSessions",
+        "AppraiseEvidence GetTrustStatus GetDevice ListDevices RevokeDevice ListSessions",
     ),
-    ("security-admin", ""),
+    ("security-admin", "GetTrustStatus"),
 ];
 
 /// Open to whoever has a certificate of the authority.

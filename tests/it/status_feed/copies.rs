@@ -20,7 +20,10 @@ const CACHE: &str = "status_list_cache = \"list-cache\"";
 async fn a_restart_finds_the_list_in_the_store() {
     let world = World::new();
     let publisher = HttpServer::start(None).await;
-    publish(&publisher, "\"1\"", list(0..20, &[]));
+    // As large as a published list may be, with the longest serial numbers: more than one value of
+    // the store holds.
+    let serials: Vec<String> = (0..60_000).map(|n| format!("f{n:041x}")).collect();
+    publish(&publisher, "\"1\"", list(0..0, &serials));
     let config = following(&world, &publisher, DISK, CACHE);
     let server = world.start_from(&config).await;
     let before = until_fresh(&server).await;
@@ -34,6 +37,7 @@ async fn a_restart_finds_the_list_in_the_store() {
     let server = world.start_from(&config).await;
     let after = until_fresh(&server).await;
     assert_eq!(after.sha256, before.sha256);
+    assert_eq!(after.entries, 60_000);
     assert_eq!(after.validate_time, before.validate_time);
     assert_eq!(publisher.seen().len(), asked, "nobody was asked");
     world.android().join(&server, "anna@mail.test").await;
