@@ -42,7 +42,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("proof", &["policy", "token"]),
     ("session", &["policy", "token", "proof"]),
     // port
-    ("store", &["policy", "token", "session"]),
+    // The kept copy of the status list is a record, too.
+    ("store", &["attestation", "policy", "token", "session"]),
     // shell
     (
         "flow",
@@ -56,6 +57,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     // edges
+    ("outbound", &[]),
     // The names of rules are labels.
     ("telemetry", &["policy", "store"]),
     (
@@ -73,6 +75,18 @@ const LAYERS: &[(&str, &[&str])] = &[
         "config",
         &["attestation", "policy", "proof", "session", "flow", "grpc"],
     ),
+    (
+        "status_feed",
+        &[
+            "attestation",
+            "token",
+            "store",
+            "flow",
+            "outbound",
+            "telemetry",
+            "config",
+        ],
+    ),
     ("key_directory", &["token"]),
     // What it makes is judged by the core, so it shares nothing with it.
     ("simulator", &[]),
@@ -83,16 +97,27 @@ const LAYERS: &[(&str, &[&str])] = &[
             "token",
             "store",
             "flow",
+            "outbound",
             "telemetry",
             "grpc",
             "config",
+            "status_feed",
             "key_directory",
         ],
     ),
     ("reload", &["flow", "telemetry", "config", "assemble"]),
     (
         "service",
-        &["flow", "telemetry", "grpc", "config", "assemble", "reload"],
+        &[
+            "attestation",
+            "flow",
+            "telemetry",
+            "grpc",
+            "config",
+            "status_feed",
+            "assemble",
+            "reload",
+        ],
     ),
     (
         "cli",
@@ -147,6 +172,12 @@ const PLACES: &[(&str, &[&str])] = &[
     ("redis", &["store/redis", "store/scripts.rs"]),
     ("redb", &["store/embedded"]),
     ("axum", &["telemetry/side.rs"]),
+    // Whatever is called outside is called by one client.
+    ("hyper_util", &["outbound.rs"]),
+    ("hyper_rustls", &["outbound.rs"]),
+    ("http_body_util", &["outbound.rs"]),
+    ("rustls_native_certs", &["outbound.rs"]),
+    ("httpdate", &["status_feed/caching.rs"]),
     (
         "tokio",
         &[
@@ -156,6 +187,8 @@ const PLACES: &[(&str, &[&str])] = &[
             // It waits between attempts.
             "flow/state.rs",
             "telemetry/",
+            "outbound.rs",
+            "status_feed/",
             "assemble.rs",
             "reload.rs",
             "service.rs",
@@ -169,6 +202,7 @@ const PLACES: &[(&str, &[&str])] = &[
             "grpc/",
             "telemetry/",
             "reload.rs",
+            "status_feed/",
             "service.rs",
             "cli/serve.rs",
             // The line that says what was committed.

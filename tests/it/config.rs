@@ -368,7 +368,37 @@ const WRONG: &[(&str, &str, &str)] = &[
     (
         "status_list_missing = \"allow\"",
         "",
-        "7:1: [attestation] lacks \"status_list\" [download https://android.googleapis.com/attestation/status and name the file, or (development only) set status_list_missing = \"allow\"]",
+        "7:1: [attestation] lacks \"status_list_url\" [write status_list_url = \"https://android.googleapis.com/attestation/status\", or (development only) status_list_missing = \"allow\"]",
+    ),
+    (
+        "status_list_missing = \"allow\"",
+        "status_list_url = \"http://mirror.example/status\"",
+        "8:19: http:// is taken only for this machine itself (127.0.0.1, [::1], localhost) [use TLS]",
+    ),
+    (
+        "status_list_missing = \"allow\"",
+        "status_list = \"a\"\nstatus_list_url = \"https://a.example/status\"",
+        "8:15: the status list is either fetched or a file [remove \"status_list\", or \"status_list_url\"]",
+    ),
+    (
+        "status_list_missing = \"allow\"",
+        "status_list = \"a\"\nstatus_list_every = \"1h\"",
+        "9:21: this is about a list that is fetched [write \"status_list_url\"]",
+    ),
+    (
+        "status_list_missing = \"allow\"",
+        "status_list_url = \"https://a.example/status\"\nstatus_list_age_max = \"119m\"",
+        "9:23: the list would be too old whenever one fetch fails [status_list_age_max is at least twice status_list_every]",
+    ),
+    (
+        "status_list_missing = \"allow\"",
+        "status_list_missing = \"allow\"\nstatus_list_age_max = \"1h\"",
+        "9:23: there is no status list that this could be about [write \"status_list_url\"]",
+    ),
+    (
+        "[store]",
+        "[outbound]\nproxy = \"http://proxy.example\"\n[store]",
+        "6:9: the proxy has no port [write it as in \"http://proxy.example.com:3128\"]",
     ),
     (
         "[store]",
@@ -622,7 +652,7 @@ fn production_makes_no_concession() {
             "6:8: a store that forgets everything at a restart is for development [use \"disk\" or \"redis\", or set mode = \"development\"]",
             "8:17: test authorities are trusted only in development [set mode = \"development\", or remove them]",
             "9:15: test authorities are trusted only in development [set mode = \"development\", or remove them]",
-            "10:23: Android evidence without a status list is taken only in development [name the file in \"status_list\"]",
+            "10:23: Android evidence without a status list is taken only in development [write \"status_list_url\", or name the file in \"status_list\"]",
             "17:12: keys are generated at the start only in development [make them with `assay keys generate`, or set mode = \"development\"]",
         ]
     );
@@ -633,7 +663,7 @@ fn production_makes_no_concession() {
         "plaintext = true\n# The ACL",
     );
     assert!(parse(&said).is_ok());
-    let no_list = EXAMPLE.replace("status_list = \"", "#");
+    let no_list = EXAMPLE.replace("status_list_url = \"", "#");
     assert_eq!(parse(&no_list).unwrap_err().len(), 1);
 }
 
@@ -684,14 +714,14 @@ fn one_wrong_section_does_not_hide_what_is_wrong_between_sections() {
             "#listen = \"127.0.0.1:9464\"",
             "listen = \"127.0.0.1:8443\"",
         )
-        .replace("status_list = \"", "android_roots = 1 #")
+        .replace("status_list_url = \"", "android_roots = 1 #")
         .replace("[[callers]]", "[[callrs]]")
         .replace("package = \"com.example.bank\"", "package = 3");
     let problems = parse(&text).unwrap_err();
     for part in [
         "expected a span",
         "listens there",
-        "lacks \"status_list\"",
+        "lacks \"status_list_url\"",
         "lacks \"[[callers]]\"",
         "did you mean \"callers\"",
         "found a whole number",
@@ -895,7 +925,12 @@ fn pem(dir: &Path, name: &str) -> rcgen::KeyPair {
 fn every_file_that_is_named_is_looked_at() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("assay.toml");
-    fs::write(&file, EXAMPLE.replace("#: password_file", "password_file")).unwrap();
+    let with_files = EXAMPLE
+        .replace("#: password_file", "password_file")
+        .replace("status_list_url = \"", "#")
+        .replace("#| status_list", "status_list")
+        .replace("#: own_list", "own_list");
+    fs::write(&file, with_files).unwrap();
     let lines = |said: &str| {
         let problem = |line: &&str| line.starts_with(file.to_str().unwrap());
         let mut lines: Vec<String> = said.lines().filter(problem).map(str::to_owned).collect();
@@ -904,8 +939,8 @@ fn every_file_that_is_named_is_looked_at() {
     };
     let (status, said) = check(&file);
     assert_eq!(status, 1);
-    // Certificate, key, authorities, keys, password and status list.
-    assert_eq!(lines(&said).len(), 6, "{said}");
+    // Certificate, key, authorities, keys, password and both lists.
+    assert_eq!(lines(&said).len(), 7, "{said}");
     assert!(!said.contains("secrets/redis-password"), "{said}");
 
     for directory in ["tls", "keys", "secrets"] {
@@ -915,6 +950,7 @@ fn every_file_that_is_named_is_looked_at() {
     pem(&dir.path().join("tls"), "callers-ca");
     fs::write(dir.path().join("secrets/redis-password"), "hunter2\n").unwrap();
     fs::write(dir.path().join("android-status.json"), r#"{"entries":{}}"#).unwrap();
+    fs::write(dir.path().join("revoked-keys.txt"), "serial 1a\n").unwrap();
     let (status, said) = check(&file);
     assert_eq!(status, 0, "{said}");
 
@@ -926,6 +962,7 @@ fn every_file_that_is_named_is_looked_at() {
     .unwrap();
     fs::write(dir.path().join("tls/callers-ca.pem"), "hello").unwrap();
     fs::write(dir.path().join("android-status.json"), "[]").unwrap();
+    fs::write(dir.path().join("revoked-keys.txt"), "serial x\n").unwrap();
     fs::write(dir.path().join("secrets/redis-password"), "two\nlines").unwrap();
     let (status, said) = check(&file);
     assert_eq!(status, 1);
@@ -939,7 +976,8 @@ fn every_file_that_is_named_is_looked_at() {
             "the key is not the certificate's",
             "it holds no PEM certificate",
             "the file has to hold one line of text",
-            "it is not a status list (a JSON object with \"entries\")",
+            "line 1, column 0",
+            "a serial number is 1 to 42 hex digits",
         ]
     );
     assert!(!said.contains("two"), "{said}");

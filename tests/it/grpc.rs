@@ -4,10 +4,10 @@
 mod binary;
 mod callers;
 mod crowd;
-mod harness;
+pub(crate) mod harness;
 mod outages;
 mod policies;
-mod refusal;
+pub(crate) mod refusal;
 mod refusals;
 mod story;
 mod tokens;
