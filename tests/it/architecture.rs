@@ -252,11 +252,7 @@ const NOT_IN_CORE: &[&str] = &[
 const LINES_MAX: usize = 400;
 
 /// Longer files, each with why it is not two.
-const LONG_FILES: &[(&str, &str)] = &[(
-    "store/record/wire.rs",
-    "four records, field by field in both directions: a field that is missing in one of them is \
-         seen at once",
-)];
+const LONG_FILES: &[(&str, &str)] = &[];
 
 /// RPCs without a flow, each with why.
 const WITHOUT_FLOW: &[(&str, &str)] = &[(

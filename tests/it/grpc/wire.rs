@@ -381,7 +381,7 @@ async fn every_wrong_field_is_named_at_once() {
 #[tokio::test]
 async fn unknown_enum_values_are_refused() {
     let (_world, server) = world().await;
-    for value in [-1, 2, 99, i32::MIN, i32::MAX] {
+    for value in [-1, 4, 99, i32::MIN, i32::MAX] {
         let request = proto::CreateChallengeRequest {
             app_id: "demo".to_owned(),
             purpose: value,
