@@ -4,8 +4,8 @@ use super::{App, Engine};
 use crate::attestation::client_data::{ClientData, Expected};
 use crate::attestation::lists::Standing;
 use crate::attestation::{
-    AttestKeys, AttestedKey, Checks, Evidence, Facts, Given, Rejection, Trust, android, apple,
-    examine,
+    AttestKeys, AttestedKey, Checks, Evidence, Examination, Facts, Given, Rejection, Trust,
+    android, apple, examine,
 };
 use crate::key::{Thumbprint, sha256};
 use crate::policy::{self, Assurance, AttestKeyRule, StaleListRule};
@@ -76,34 +76,7 @@ pub(super) fn appraise(
             )
         }
     };
-    let given = Given {
-        binding: Some(&binding),
-        app: Some(&app.identity),
-        attest_keys: match app.policy.android.attest_keys {
-            AttestKeyRule::Allow => AttestKeys::Allow,
-            AttestKeyRule::Refuse => AttestKeys::Refuse,
-        },
-    };
-    let lists = engine.lists.load();
-    let reading = Reading {
-        now,
-        ..engine.clock.reading()
-    };
-    // Whoever the old list names is refused in any case.
-    let provisional = matches!(evidence, Evidence::Android(_))
-        && lists.standing(reading) == Standing::Stale
-        && app.policy.android.stale_list == StaleListRule::Provisional;
-    let trust = Trust {
-        roots: &engine.roots,
-        status_list: if provisional {
-            lists.status_list_of_any_age()
-        } else {
-            // None when it is too old: Android evidence is refused.
-            lists.status_list(reading)
-        },
-        own_list: lists.own_list(),
-    };
-    let examination = examine(&evidence, given, trust, now);
+    let (examination, provisional) = examined(engine, app, (&evidence, &binding), now);
     let (key, facts) = (examination.key.clone(), examination.facts.clone());
     let unsupported = checks.rejection().map(Box::new);
     checks.extend(examination.checks.clone());
@@ -134,6 +107,43 @@ pub(super) fn appraise(
         key,
         verdict,
     }
+}
+
+/// Examines evidence, and says whether it can give provisional trust at most.
+fn examined(
+    engine: &Engine,
+    app: &App,
+    (evidence, binding): (&Evidence, &[u8]),
+    now: Timestamp,
+) -> (Examination, bool) {
+    let given = Given {
+        binding: Some(binding),
+        app: Some(&app.identity),
+        attest_keys: match app.policy.android.attest_keys {
+            AttestKeyRule::Allow => AttestKeys::Allow,
+            AttestKeyRule::Refuse => AttestKeys::Refuse,
+        },
+    };
+    let lists = engine.lists.load();
+    let reading = Reading {
+        now,
+        ..engine.clock.reading()
+    };
+    // Whoever the old list names is refused in any case.
+    let provisional = matches!(evidence, Evidence::Android(_))
+        && lists.standing(reading) == Standing::Stale
+        && app.policy.android.stale_list == StaleListRule::Provisional;
+    let trust = Trust {
+        roots: &engine.roots,
+        status_list: if provisional {
+            lists.status_list_of_any_age()
+        } else {
+            // None when it is too old: Android evidence is refused.
+            lists.status_list(reading)
+        },
+        own_list: lists.own_list(),
+    };
+    (examine(evidence, given, trust, now), provisional)
 }
 
 /// Whether the app has a side for this kind of evidence. Said first: what else is wrong with evidence
