@@ -1,6 +1,11 @@
 //! RegisterDevice, and the challenge before it.
 
-use assay::flow::appraise_evidence;
+use std::sync::Arc;
+
+use assay::attestation::lists::{Google, Held, Kept, Lists, Origin};
+use assay::attestation::status_list::StatusList;
+use assay::flow::{appraise_evidence, get_device};
+use assay::policy::{StaleListRule, TrustLevel};
 use assay::session::DeviceState;
 
 use super::world::{CHALLENGE, SHOP};
@@ -8,6 +13,8 @@ use super::*;
 
 over_every_store! {
     a_phone_of_either_kind_registers_and_is_listed
+    a_stale_list_refuses_android_or_gives_provisional_trust_by_policy
+    whom_a_stale_list_names_is_refused_by_every_policy
     a_registration_sent_again_is_answered_alike
     a_known_key_may_be_attested_again
     a_challenge_serves_one_key
@@ -224,6 +231,73 @@ async fn a_revoked_key_stays_out(world: World) {
     phone.subject = "user-2".parse().unwrap();
     let registration = world.registration(&mut phone);
     assert_eq!(world.send(&registration).await, Err(Reason::DeviceExists));
+}
+
+/// Google's list, last known to be the newest a day ago, and believed for half as long.
+fn stale(world: &World, json: &str) -> Lists {
+    let list = StatusList::parse(json.as_bytes()).unwrap();
+    let at = world.engine.clock.reading();
+    let day = Duration::from_secs(86_400);
+    let held = Held {
+        list: Arc::new(list),
+        origin: Origin {
+            sha256: [7; 32],
+            validated_at: at.now.before(day),
+            refetch_at: at.now,
+            modified_at: None,
+            etag: None,
+            last_modified: None,
+        },
+        steady: at.steady.before(day),
+    };
+    Lists {
+        google: Google::Kept(Kept {
+            held: Some(held),
+            age_max: Some(day / 2),
+            ..Kept::default()
+        }),
+        own: None,
+    }
+}
+
+async fn a_stale_list_refuses_android_or_gives_provisional_trust_by_policy(world: World) {
+    let lists = stale(&world, r#"{"entries":{}}"#);
+    world.engine.lists.store(Arc::new(lists));
+    let mut phone = world.phone(Kind::Android, "user-1");
+    assert_eq!(
+        world.register(&mut phone).await.err(),
+        Some(Reason::TrustListStale)
+    );
+    world.change_policy(BANK, |policy| {
+        policy.android.stale_list = StaleListRule::Provisional;
+    });
+    let device = world.register(&mut phone).await.unwrap();
+    assert_eq!(device.trust_level, TrustLevel::Provisional);
+    // Apple has no list.
+    let mut iphone = world.phone(Kind::Apple, "user-1");
+    let device = world.register(&mut iphone).await.unwrap();
+    assert_eq!(device.trust_level, TrustLevel::AppAttest);
+}
+
+async fn whom_a_stale_list_names_is_refused_by_every_policy(world: World) {
+    let registered = world.registered(Kind::Android, "user-1").await;
+    let device = get_device::run(&world.engine, &registered.id()).await;
+    // The authorities above the attestation key are those of every phone.
+    let shared = device.unwrap().chain_serials.split_off(2);
+    let entries = shared
+        .iter()
+        .map(|serial| format!(r#""{serial}":{{"status":"REVOKED"}}"#));
+    let entries = entries.collect::<Vec<_>>().join(",");
+    let json = format!(r#"{{"entries":{{{entries}}}}}"#);
+    world.engine.lists.store(Arc::new(stale(&world, &json)));
+    world.change_policy(BANK, |policy| {
+        policy.android.stale_list = StaleListRule::Provisional;
+    });
+    let mut phone = world.phone(Kind::Android, "user-2");
+    assert_eq!(
+        world.register(&mut phone).await.err(),
+        Some(Reason::AttestationCertRevoked)
+    );
 }
 
 async fn without_a_status_list_no_android_phone_registers(world: World) {
