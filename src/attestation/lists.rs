@@ -168,6 +168,17 @@ impl Lists {
         }
     }
 
+    /// Google's list however old it is: what it names was revoked once, which is enough to hold it
+    /// against a device; that it names nothing says less the older it is.
+    #[must_use]
+    pub fn newest_status_list(&self) -> Option<&StatusList> {
+        match &self.google {
+            Google::NotUsed(list) => Some(list),
+            Google::Kept(kept) => kept.held.as_ref().map(|held| &*held.list),
+            Google::Unconfigured => None,
+        }
+    }
+
     /// The operator's own list. It has no age: whoever wrote it knows whether it is the newest.
     #[must_use]
     pub fn own_list(&self) -> Option<&OwnList> {

@@ -19,6 +19,8 @@ pub mod list_devices;
 pub mod list_sessions;
 mod page;
 pub mod reattest_device;
+pub mod reappraisal_job;
+pub mod reappraise_devices;
 pub mod refresh_session;
 pub mod register_device;
 mod renewal;

@@ -7,8 +7,10 @@
 mod admit;
 mod device;
 mod event;
+mod job;
 mod liveness;
 mod open;
+mod reappraise;
 mod renew;
 mod rotate;
 #[cfg(test)]
@@ -18,7 +20,9 @@ pub use admit::{Requirements, admit};
 pub use device::{Candidate, Registration, register, revoke};
 pub use event::{Actor, Event, EventKind};
 pub use liveness::{Standing, Surroundings};
+pub use job::{Basis, Cause, Counts, JOB_EVERY, JOB_LEASE, Job, Look, Position};
 pub use open::{Opening, end, open};
+pub use reappraise::{Effect, Fault, Listing, Reappraised, Verdict, reappraise};
 pub use renew::{Found, Renewal, rekey, renew};
 pub use rotate::{Presented, RefreshOutcome, Rotation, rotate};
 
