@@ -2,8 +2,10 @@
 
 mod admit;
 mod device;
+mod job;
 mod liveness;
 mod open;
+mod reappraise;
 mod renew;
 mod rotate;
 
