@@ -148,7 +148,11 @@ impl Worker {
 
     /// Before there is a list, its absence says nothing.
     fn waits_for_list(&self) -> bool {
-        let standing = self.engine.lists.load().standing(self.engine.clock.reading());
+        let standing = self
+            .engine
+            .lists
+            .load()
+            .standing(self.engine.clock.reading());
         let apps = self.engine.apps.load();
         standing == Standing::Absent && apps.values().any(|app| app.identity.android.is_some())
     }
@@ -253,7 +257,10 @@ fn say_done(job: &Job) {
     }
     if counts.not_durable > 0 {
         let count = counts.not_durable;
-        tracing::error!(count, "devices were cut off on fewer replicas than configured");
+        tracing::error!(
+            count,
+            "devices were cut off on fewer replicas than configured"
+        );
     }
 }
 
@@ -267,7 +274,9 @@ fn marks(before: &Lists, now: &Lists) -> Option<Vec<Mark>> {
     let google = changed.map(|serial| Mark::Serial(serial.to_owned()));
     let own = now.own_list().unwrap_or(&no_own);
     let (serials, keys) = own.difference(before.own_list().unwrap_or(&no_own));
-    let serials = serials.into_iter().map(|serial| Mark::Serial(serial.to_owned()));
+    let serials = serials
+        .into_iter()
+        .map(|serial| Mark::Serial(serial.to_owned()));
     let keys = keys.into_iter().map(|key| Mark::Key(*key));
     let all = google.chain(serials).chain(keys);
     let marks: Vec<Mark> = all.take(MARKS_MAX + 1).collect();

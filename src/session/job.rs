@@ -33,7 +33,12 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause.
-    pub const ALL: [Self; 4] = [Self::StatusList, Self::OwnList, Self::Policy, Self::Schedule];
+    pub const ALL: [Self; 4] = [
+        Self::StatusList,
+        Self::OwnList,
+        Self::Policy,
+        Self::Schedule,
+    ];
 
     /// The word for it.
     #[must_use]

@@ -187,7 +187,8 @@ impl Reappraised {
     /// What to tell of it: what was done, and that a device is free again.
     #[must_use]
     pub fn events(&self, before: &Device, by: &Actor, now: Timestamp) -> Vec<Event> {
-        let resumed = before.state != DeviceState::Active && self.device.state == DeviceState::Active;
+        let resumed =
+            before.state != DeviceState::Active && self.device.state == DeviceState::Active;
         let done = match self.effect {
             Effect::Revoked => Some(EventKind::DeviceRevoked),
             Effect::Suspended => Some(EventKind::DeviceSuspended),
@@ -203,7 +204,9 @@ impl Reappraised {
             Effect::Cleared => Some(EventKind::DeviceCleared),
         };
         let why = self.fault.map_or("", |fault| fault.reason.as_str());
-        let kinds = done.into_iter().chain(resumed.then_some(EventKind::DeviceResumed));
+        let kinds = done
+            .into_iter()
+            .chain(resumed.then_some(EventKind::DeviceResumed));
         kinds
             .map(|kind| self.device.event(kind, why.to_owned(), by, now))
             .collect()

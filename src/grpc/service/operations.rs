@@ -111,11 +111,7 @@ impl Services {
         }
     }
 
-    async fn fail(
-        &self,
-        messages: &mpsc::Sender<Message>,
-        failure: &Failure,
-    ) -> Result<(), Gone> {
+    async fn fail(&self, messages: &mpsc::Sender<Message>, failure: &Failure) -> Result<(), Gone> {
         let refused = Err(self.refuse(failure));
         messages.send(refused).await.map_err(|_| Gone)
     }

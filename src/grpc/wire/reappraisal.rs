@@ -152,7 +152,9 @@ mod tests {
         let beyond = BASE64URL_NOPAD.encode(&[1, 4, 1]);
         let bucket = BASE64URL_NOPAD.encode(&[&[1, 4, 0][..], &[0; 16]].concat());
         let version = BASE64URL_NOPAD.encode(&[2, 0, 0]);
-        for wrong in ["A", "AQ", "AQAA=", "AQAB ", &long, &beyond, &bucket, &version] {
+        for wrong in [
+            "A", "AQ", "AQAA=", "AQAB ", &long, &beyond, &bucket, &version,
+        ] {
             assert_eq!(resume(wrong), None, "{wrong}");
         }
     }

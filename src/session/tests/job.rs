@@ -94,7 +94,10 @@ fn everything_is_looked_at_once_a_day() {
     let before = now().after(JOB_EVERY - MILLISECOND);
     assert!(Job::turn(Some(&done), &look(ME, true, before)).is_none());
     let due = Job::turn(Some(&done), &look(ME, false, now().after(JOB_EVERY))).unwrap();
-    assert_eq!((due.cause, due.completed_at), (Cause::Schedule, Some(now())));
+    assert_eq!(
+        (due.cause, due.completed_at),
+        (Cause::Schedule, Some(now()))
+    );
 }
 
 #[test]

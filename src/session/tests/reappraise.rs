@@ -71,10 +71,38 @@ fn a_device_that_fails_is_brought_to_where_the_policy_wants_it() {
     let epoch = device().epoch;
     let active = DeviceState::Active;
     for (consequence, effect, state, level, epoch, kind) in [
-        (Consequence::Report, Effect::Reported, active, level, epoch, EventKind::DeviceDoubted),
-        (Consequence::Degrade, Effect::Degraded, active, low, epoch, EventKind::DeviceDegraded),
-        (Consequence::Suspend, Effect::Suspended, held, level, epoch, EventKind::DeviceSuspended),
-        (Consequence::Revoke, Effect::Revoked, revoked, level, epoch + 1, EventKind::DeviceRevoked),
+        (
+            Consequence::Report,
+            Effect::Reported,
+            active,
+            level,
+            epoch,
+            EventKind::DeviceDoubted,
+        ),
+        (
+            Consequence::Degrade,
+            Effect::Degraded,
+            active,
+            low,
+            epoch,
+            EventKind::DeviceDegraded,
+        ),
+        (
+            Consequence::Suspend,
+            Effect::Suspended,
+            held,
+            level,
+            epoch,
+            EventKind::DeviceSuspended,
+        ),
+        (
+            Consequence::Revoke,
+            Effect::Revoked,
+            revoked,
+            level,
+            epoch + 1,
+            EventKind::DeviceRevoked,
+        ),
     ] {
         let expected = Device {
             state,
@@ -91,10 +119,16 @@ fn a_device_that_fails_is_brought_to_where_the_policy_wants_it() {
         assert_eq!(change.device, expected);
         assert_eq!((change.effect, change.fault), (effect, Some(BELOW)));
         let events = change.events(&device(), &Actor::service(), later);
-        let told: Vec<_> = events.iter().map(|event| (event.kind, event.why.as_str())).collect();
+        let told: Vec<_> = events
+            .iter()
+            .map(|event| (event.kind, event.why.as_str()))
+            .collect();
         assert_eq!(told, [(kind, BELOW.reason.as_str())]);
         // It is there now.
-        assert_eq!(reappraise(&expected, &verdict, &rules, later.after(IDLE)), None);
+        assert_eq!(
+            reappraise(&expected, &verdict, &rules, later.after(IDLE)),
+            None
+        );
     }
 }
 
@@ -127,7 +161,10 @@ fn a_device_that_is_fine_again_is_free_again() {
     assert_eq!((change.effect, change.fault), (Effect::Cleared, None));
     let told = kinds(&before, &fine(), &Reappraisal::strict());
     assert_eq!(told, [EventKind::DeviceCleared, EventKind::DeviceResumed]);
-    assert_eq!(reappraise(&device(), &fine(), &Reappraisal::strict(), now()), None);
+    assert_eq!(
+        reappraise(&device(), &fine(), &Reappraisal::strict(), now()),
+        None
+    );
 }
 
 #[test]
@@ -166,7 +203,10 @@ fn what_a_person_decided_stays() {
                 assert_eq!(change.device.state, before.state);
             }
         }
-        assert_eq!(reappraise(&before, &fine(), &Reappraisal::strict(), now()), None);
+        assert_eq!(
+            reappraise(&before, &fine(), &Reappraisal::strict(), now()),
+            None
+        );
     }
 }
 
@@ -179,7 +219,10 @@ fn without_a_list_nothing_is_taken_back() {
         doubt: Some(LISTED.reason),
         ..device()
     };
-    assert_eq!(reappraise(&held, &unknown, &Reappraisal::strict(), now()), None);
+    assert_eq!(
+        reappraise(&held, &unknown, &Reappraisal::strict(), now()),
+        None
+    );
     let below = verdict(Listing::Unknown, Some(BELOW));
     let report = rules(Consequence::Report, Consequence::Report);
     let change = reappraise(&held, &below, &report, now()).unwrap();
