@@ -6,6 +6,7 @@ mod callers;
 mod crowd;
 mod harness;
 mod outages;
+mod reappraisal;
 mod refusal;
 mod refusals;
 mod story;

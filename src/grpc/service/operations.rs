@@ -127,7 +127,7 @@ async fn tell_findings(
     let now = wire::Progress::of(run).unfinished();
     while findings.len() > FINDINGS_MAX {
         let rest = findings.split_off(FINDINGS_MAX);
-        send(messages, now.from_position_of(before), findings).await?;
+        send(messages, now.resumed_where(before), findings).await?;
         findings = rest;
     }
     if findings.is_empty() {

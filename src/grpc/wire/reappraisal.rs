@@ -38,7 +38,7 @@ impl Progress {
     }
 
     /// The same for one who goes on there.
-    pub(crate) fn from_position_of(self, earlier: Self) -> Self {
+    pub(crate) fn resumed_where(self, earlier: Self) -> Self {
         Self {
             position: earlier.position,
             ..self

@@ -57,14 +57,32 @@ fn who_is_not_heard_of_is_taken_over_where_it_was() {
 #[test]
 fn what_has_changed_begins_from_the_beginning_whoever_is_at_work() {
     let job = of_other().advanced(Position::at(500), Counts::default(), now());
-    let changes: [(Cause, fn(&mut Basis)); 3] = [
-        (Cause::StatusList, |basis| basis.google = Some([9; 32])),
-        (Cause::OwnList, |basis| basis.own = Some([9; 32])),
-        (Cause::Policy, |basis| basis.policy = [9; 32]),
-    ];
-    for (cause, change) in changes {
-        let mut look = look(ME, true, now());
-        change(&mut look.basis);
+    let same = look(ME, true, now());
+    let another = [9; 32];
+    for (cause, basis) in [
+        (
+            Cause::StatusList,
+            Basis {
+                google: Some(another),
+                ..same.basis
+            },
+        ),
+        (
+            Cause::OwnList,
+            Basis {
+                own: Some(another),
+                ..same.basis
+            },
+        ),
+        (
+            Cause::Policy,
+            Basis {
+                policy: another,
+                ..same.basis
+            },
+        ),
+    ] {
+        let mut look = Look { basis, ..same };
         let begun = Job::turn(Some(&job), &look).unwrap();
         assert_eq!((begun.cause, begun.position), (cause, Position::default()));
         // What another instance sees otherwise is no reason to begin again.

@@ -58,77 +58,50 @@ fn kinds(before: &Device, verdict: &Verdict, rules: &Reappraisal) -> Vec<EventKi
 #[test]
 fn a_device_that_fails_is_brought_to_where_the_policy_wants_it() {
     let later = now().after(IDLE);
-    let revoked = DeviceState::Revoked {
-        at: later,
-        why: RevocationReason::Reappraisal,
+    let failing = Device {
+        doubt: Some(BELOW.reason),
+        ..device()
     };
-    let held = DeviceState::Suspended {
-        at: later,
-        why: SuspensionReason::Reappraisal,
+    let degraded = Device {
+        trust_level: TrustLevel::Provisional,
+        ..failing.clone()
     };
-    let level = device().trust_level;
-    let low = TrustLevel::Provisional;
-    let epoch = device().epoch;
-    let active = DeviceState::Active;
-    for (consequence, effect, state, level, epoch, kind) in [
-        (
-            Consequence::Report,
-            Effect::Reported,
-            active,
-            level,
-            epoch,
-            EventKind::DeviceDoubted,
-        ),
-        (
-            Consequence::Degrade,
-            Effect::Degraded,
-            active,
-            low,
-            epoch,
-            EventKind::DeviceDegraded,
-        ),
-        (
-            Consequence::Suspend,
-            Effect::Suspended,
-            held,
-            level,
-            epoch,
-            EventKind::DeviceSuspended,
-        ),
-        (
-            Consequence::Revoke,
-            Effect::Revoked,
-            revoked,
-            level,
-            epoch + 1,
-            EventKind::DeviceRevoked,
-        ),
-    ] {
-        let expected = Device {
-            state,
-            trust_level: level,
-            epoch,
-            doubt: Some(BELOW.reason),
-            ..device()
-        };
-        let (verdict, rules) = (
-            verdict(Listing::Clear, Some(BELOW)),
-            rules(Consequence::Report, consequence),
-        );
+    let suspended = Device {
+        state: DeviceState::Suspended {
+            at: later,
+            why: SuspensionReason::Reappraisal,
+        },
+        ..failing.clone()
+    };
+    let revoked = Device {
+        state: DeviceState::Revoked {
+            at: later,
+            why: RevocationReason::Reappraisal,
+        },
+        epoch: failing.epoch + 1,
+        ..failing.clone()
+    };
+    let effects = [
+        (failing, Effect::Reported, EventKind::DeviceDoubted),
+        (degraded, Effect::Degraded, EventKind::DeviceDegraded),
+        (suspended, Effect::Suspended, EventKind::DeviceSuspended),
+        (revoked, Effect::Revoked, EventKind::DeviceRevoked),
+    ];
+    let verdict = verdict(Listing::Clear, Some(BELOW));
+    for (consequence, (expected, effect, kind)) in CONSEQUENCES.into_iter().zip(effects) {
+        let rules = rules(Consequence::Report, consequence);
         let change = reappraise(&device(), &verdict, &rules, later).unwrap();
         assert_eq!(change.device, expected);
         assert_eq!((change.effect, change.fault), (effect, Some(BELOW)));
         let events = change.events(&device(), &Actor::service(), later);
-        let told: Vec<_> = events
+        let told = events
             .iter()
-            .map(|event| (event.kind, event.why.as_str()))
-            .collect();
-        assert_eq!(told, [(kind, BELOW.reason.as_str())]);
+            .map(|event| (event.kind, event.why.as_str(), event.by.as_str()));
+        let told: Vec<_> = told.collect();
+        assert_eq!(told, [(kind, BELOW.reason.as_str(), "service")]);
         // It is there now.
-        assert_eq!(
-            reappraise(&expected, &verdict, &rules, later.after(IDLE)),
-            None
-        );
+        let again = reappraise(&expected, &verdict, &rules, later.after(IDLE));
+        assert_eq!(again, None);
     }
 }
 
