@@ -5,7 +5,7 @@ TOOLS := $(CURDIR)/.tools
 export PATH := $(TOOLS)/bin:$(PATH)
 export ASSAY_TOOLS := $(TOOLS)/bin
 
-.PHONY: test check setup help
+.PHONY: test check fuzz setup help
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -20,6 +20,9 @@ REAL := $(if $(ASSAY_VECTORS),,--skip android_vectors:: --skip apple_vectors:: -
 test: setup ## everything; ASSAY_VECTORS names the directory of the data of real devices
 	$(if $(ASSAY_VECTORS),,@echo 'ASSAY_VECTORS is not set: the tests on real devices are left out' >&2)
 	cargo test --locked -- $(REAL)
+
+fuzz: ## runs every fuzz target for FUZZ_SECONDS (60), see docs/fuzzing.md
+	@scripts/fuzz.sh $(TARGETS)
 
 check: ## format, lints, licences and sources of the dependencies, protos
 	cargo fmt --check

@@ -9,6 +9,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io::Cursor;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
@@ -30,9 +31,6 @@ const HEAD_BYTES_MAX: usize = 32 * 1024;
 
 /// Most header fields of an answer.
 const HEADERS_MAX: usize = 64;
-
-/// The hosts that are this machine itself, as a URL names them.
-const LOOPBACK_HOSTS: [&str; 3] = ["127.0.0.1", "[::1]", "localhost"];
 
 /// A request.
 #[derive(Debug, Clone)]
@@ -239,9 +237,13 @@ fn system() -> Result<RootCertStore, OutboundError> {
     Ok(roots)
 }
 
+/// Whether a URL names this machine itself.
 fn is_loopback(url: &Uri) -> bool {
-    url.host()
-        .is_some_and(|host| LOOPBACK_HOSTS.contains(&host))
+    url.host().is_some_and(|host| {
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let address = bare.parse::<IpAddr>();
+        host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|ip| ip.is_loopback())
+    })
 }
 
 /// What went wrong, by the causes behind an error.
@@ -258,13 +260,12 @@ fn fault(error: &(dyn Error + 'static)) -> CallError {
         if let Some(error) = error.downcast_ref::<hyper_util::client::legacy::Error>() {
             connecting = error.is_connect();
         }
-        if let Some(error) = error.downcast_ref::<std::io::Error>()
-            && let Some(inner) = error.get_ref()
-            && inner.is::<rustls::Error>()
-        {
-            return CallError::Tls;
-        }
-        cause = error.source();
+        // The source of an I/O error is that of the error within, not the error within.
+        let within = error.downcast_ref::<std::io::Error>();
+        cause = match within.and_then(std::io::Error::get_ref) {
+            Some(within) => Some(within),
+            None => error.source(),
+        };
     }
     if connecting {
         CallError::Unreachable
@@ -278,14 +279,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_machine_has_three_names() {
+    fn this_machine_is_known_by_its_name_and_addresses() {
         for (url, here) in [
             ("http://127.0.0.1:80/x", true),
             ("http://[::1]/x", true),
             ("http://localhost:8080", true),
             ("http://localhost.example", false),
             ("http://127.0.0.1.example", false),
-            ("http://127.0.0.2", false),
+            ("http://127.0.0.2", true),
+            ("http://[::2]", false),
+            ("http://10.0.0.1", false),
         ] {
             assert_eq!(is_loopback(&url.parse().unwrap()), here, "{url}");
         }

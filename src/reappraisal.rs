@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use crate::attestation::lists::{Lists, Standing, Versions};
 use crate::attestation::own_list::OwnList;
 use crate::attestation::status_list::StatusList;
-use crate::flow::reappraisal_job::{self as job, Lease};
+use crate::flow::reappraise_devices::job::{self, Lease};
 use crate::flow::reappraise_devices::{Mark, Run, STEP_PAUSE, Scope};
 use crate::flow::{Engine, Failure};
 use crate::secret::random;
@@ -268,8 +268,8 @@ fn say_done(job: &Job) {
 /// Taken off counts as well: a device may be free again.
 fn marks(before: &Lists, now: &Lists) -> Option<Vec<Mark>> {
     let (none, no_own) = (StatusList::empty(), OwnList::default());
-    let older = before.newest_status_list()?;
-    let newer = now.newest_status_list().unwrap_or(&none);
+    let older = before.status_list_of_any_age()?;
+    let newer = now.status_list_of_any_age().unwrap_or(&none);
     let changed = newer.newly_listed(older).chain(older.newly_listed(newer));
     let google = changed.map(|serial| Mark::Serial(serial.to_owned()));
     let own = now.own_list().unwrap_or(&no_own);

@@ -158,3 +158,42 @@ impl Checks {
         !self.0.is_empty() && self.0.iter().all(|check| check.outcome == Outcome::Passed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checks(note: impl FnOnce(&mut Checks)) -> Checks {
+        let mut checks = Checks::default();
+        checks.note("root_key", 0, Ok(()), ("a", "a"));
+        note(&mut checks);
+        checks
+    }
+
+    #[test]
+    fn only_checks_that_all_passed_have_passed() {
+        let reason = Reason::PostureBelowPolicy;
+        let facts = || ("a", "b");
+        assert!(!Checks::default().all_passed());
+        assert!(checks(|_| {}).all_passed());
+        assert!(checks(|c| c.monitor("x", 0, Ok(()), facts())).all_passed());
+        assert!(!checks(|c| c.monitor("x", 0, Err(reason), facts())).all_passed());
+        let failed = checks(|c| {
+            c.note("x", 0, Err(reason), facts());
+        });
+        assert!(!failed.all_passed());
+        assert!(!checks(|c| c.not_checked("x", "a")).all_passed());
+    }
+
+    #[test]
+    fn a_monitored_check_refuses_nothing_and_hides_no_refusal() {
+        let (old, app) = (Reason::PostureBelowPolicy, Reason::AttestationAppMismatch);
+        let monitored = checks(|c| c.monitor("x", 0, Err(old), ("a", "b")));
+        assert_eq!(monitored.rejection(), None);
+        let both = checks(|c| {
+            c.monitor("x", 0, Err(old), ("a", "b"));
+            c.note("app", 0, Err(app), ("a", "b"));
+        });
+        assert_eq!(both.rejection().unwrap().reason, app);
+    }
+}

@@ -168,10 +168,9 @@ impl Lists {
         }
     }
 
-    /// Google's list however old it is: what it names was revoked once, which is enough to hold it
-    /// against a device; that it names nothing says less the older it is.
+    /// Google's list however old it is, where there is one.
     #[must_use]
-    pub fn newest_status_list(&self) -> Option<&StatusList> {
+    pub fn status_list_of_any_age(&self) -> Option<&StatusList> {
         match &self.google {
             Google::NotUsed(list) => Some(list),
             Google::Kept(kept) => kept.held.as_ref().map(|held| &*held.list),

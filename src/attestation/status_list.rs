@@ -76,12 +76,21 @@ impl StatusList {
         if json.len() > LIST_BYTES_MAX {
             return Err(StatusListError::TooLarge(json.len()));
         }
-        // The decoder would also take an array of the members' values, and `[{}]` as an empty list.
-        if !json.trim_ascii_start().starts_with(b"{") {
+        // In what it skips, the decoder would take any bytes for text.
+        let text = str::from_utf8(json).map_err(|error| {
+            let (before, _) = json.split_at(error.valid_up_to());
+            let mut lines = before.split(|byte| *byte == b'\n');
+            StatusListError::Malformed {
+                column: lines.next_back().map_or(0, <[u8]>::len) + 1,
+                line: lines.count() + 1,
+            }
+        })?;
+        // It would also take an array of the members' values, and `[{}]` as an empty list.
+        if !text.trim_ascii_start().starts_with('{') {
             return Err(StatusListError::Malformed { line: 1, column: 0 });
         }
         let document: Document =
-            serde_json::from_slice(json).map_err(|error| StatusListError::Malformed {
+            serde_json::from_str(text).map_err(|error| StatusListError::Malformed {
                 line: error.line(),
                 column: error.column(),
             })?;
@@ -229,6 +238,7 @@ mod tests {
             br#"{"entries": {"1": "REVOKED"}}"#,
             br#"{"entries": {"1": {"status": "REVOKED"}}} x"#,
             br#"{"entries": {}, "entries": {}}"#,
+            b"{\"entries\": {}, \"comment\": \"\xff\"}",
         ] {
             assert!(
                 matches!(
@@ -239,6 +249,10 @@ mod tests {
                 String::from_utf8_lossy(json)
             );
         }
+        assert_eq!(
+            StatusList::parse(b"{\n\"entries\": {},\n\"\xff\": 1}").unwrap_err(),
+            StatusListError::Malformed { line: 3, column: 2 }
+        );
         let long_key = format!(
             r#"{{"entries": {{"{}": {{"status": "REVOKED"}}}}}}"#,
             "1".repeat(43)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::reader::{Reader, Section};
 use super::sections::secs;
 use super::value::{days, show_span, span};
-use crate::policy::{Lifetimes, SessionLifetimes, TrustLevel};
+use crate::policy::{ACCESS_FOR_MAX, Lifetimes, SessionLifetimes, TrustLevel};
 
 /// What holds where nothing else is said.
 const UNSAID: SessionLifetimes = SessionLifetimes {
@@ -72,7 +72,7 @@ fn of_sessions(
     section: &mut Section<'_, '_>,
     unsaid: SessionLifetimes,
 ) -> Spans {
-    let access = span(secs(30)..=secs(3600));
+    let access = span(secs(30)..=ACCESS_FOR_MAX);
     let access = section.or(reader, "access", unsaid.access_for, access);
     let long = || span(secs(300)..=days(400));
     let idle = section.or(reader, "idle", unsaid.idle_for, long());

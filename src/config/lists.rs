@@ -86,6 +86,12 @@ fn check_together(reader: &mut Reader<'_>, section: &Section<'_, '_>, written: &
             reader.wrong::<()>(section.at(key), message, "write \"status_list_url\"");
         }
     }
+    for key in ["status_list_age_max", "status_list_accept"] {
+        if section.has(key) && !section.has("status_list_url") && !section.has("status_list") {
+            let message = "there is no status list that this could be about";
+            reader.wrong::<()>(section.at(key), message, "write \"status_list_url\"");
+        }
+    }
     let age_max = written.age_max.map(|age| age.unwrap_or(AGE_MAX_DEFAULT));
     if let Some((every, age_max)) = written.every.zip(age_max)
         && section.has("status_list_url")

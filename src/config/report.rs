@@ -299,13 +299,13 @@ fn rest(text: &str, from: usize) -> &str {
     text.get(from..).unwrap_or_default()
 }
 
-/// Without control characters and without marks that turn the direction of writing: what a file
-/// holds must not steer the terminal it is shown on. Tabs stay.
+/// Without control characters, invisible ones and marks that turn the direction of writing: what a
+/// file holds must not steer the terminal it is shown on. Tabs stay.
 fn printable(text: &str) -> String {
     text.chars()
         .map(|c| match c {
             '\t' => '\t',
-            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' => {
+            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' => {
                 '\u{fffd}'
             }
             c if c.is_control() => '\u{fffd}',
@@ -391,8 +391,8 @@ mod tests {
 
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
-        let shown = one("a = \u{1b}[31m\u{202e}", "a", Show::Line);
-        assert!(!shown.contains('\u{1b}') && !shown.contains('\u{202e}'));
+        let shown = one("a = \u{1b}[31m\u{202e}\u{200b}", "a", Show::Line);
+        assert!(!shown.contains(['\u{1b}', '\u{202e}', '\u{200b}']));
         assert_eq!(quoted("a\u{1b}b"), "\"a\u{fffd}b\"");
     }
 

@@ -2,12 +2,13 @@
 
 use super::{App, Engine};
 use crate::attestation::client_data::{ClientData, Expected};
+use crate::attestation::lists::Standing;
 use crate::attestation::{
     AttestKeys, AttestedKey, Checks, Evidence, Facts, Given, Rejection, Trust, android, apple,
     examine,
 };
 use crate::key::{Thumbprint, sha256};
-use crate::policy::{self, Assurance, AttestKeyRule};
+use crate::policy::{self, Assurance, AttestKeyRule, StaleListRule};
 use crate::reason::Reason;
 use crate::time::{Reading, Timestamp};
 
@@ -88,11 +89,18 @@ pub(super) fn appraise(
         now,
         ..engine.clock.reading()
     };
+    // Whoever the old list names is refused in any case.
+    let provisional = matches!(evidence, Evidence::Android(_))
+        && lists.standing(reading) == Standing::Stale
+        && app.policy.android.stale_list == StaleListRule::Provisional;
     let trust = Trust {
         roots: &engine.roots,
-        // None when it is too old: Android evidence is refused. An app whose policy trusts
-        // provisionally meanwhile would be given the old list here, and told of the standing.
-        status_list: lists.status_list(reading),
+        status_list: if provisional {
+            lists.status_list_of_any_age()
+        } else {
+            // None when it is too old: Android evidence is refused.
+            lists.status_list(reading)
+        },
         own_list: lists.own_list(),
     };
     let examination = examine(&evidence, given, trust, now);
@@ -107,6 +115,11 @@ pub(super) fn appraise(
         let (made, verdict) = policy::evaluate(&attested, &app.policy, now);
         said.extend(made);
         verdict.map(|assurance| {
+            let assurance = if provisional {
+                assurance.provisional()
+            } else {
+                assurance
+            };
             let session_key = vouched.unwrap_or_else(|| assurance.key().thumbprint());
             Accepted {
                 assurance,

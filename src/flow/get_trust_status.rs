@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Engine, reappraisal_job};
+use super::Engine;
+use super::reappraise_devices::job;
 use crate::attestation::lists::{Lists, Standing};
 use crate::attestation::roots::PinnedRoot;
 use crate::session::Job;
@@ -26,7 +27,7 @@ pub struct TrustStatus {
 
 /// Looks at what is in memory, and at the re-appraisal that all instances share. One trip.
 pub async fn run(engine: &Engine) -> TrustStatus {
-    let reappraisal = reappraisal_job::look(engine).await.ok().flatten();
+    let reappraisal = job::look(engine).await.ok().flatten();
     let at = engine.clock.reading();
     let lists = engine.lists.load_full();
     TrustStatus {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::grant::{Grant, mint};
 use super::list_sessions::sessions_of;
 use super::state::{Changes, Place, State, keep_for, proof_claim, settle};
-use super::{App, Engine, Failure};
+use super::{App, Engine, Failure, enabled};
 use crate::id::{DeviceId, SessionId, Subject};
 use crate::proof::dpop::{self, UnverifiedProof};
 use crate::proof::{Body, ProofExpectation, VerifiedProof};
@@ -58,11 +58,12 @@ pub async fn run(engine: &Engine, request: IssueSession) -> Result<Grant, Failur
         device: request.device,
         subject: tag,
     };
+    let apps = engine.apps.load_full();
     settle(|| async {
         let (state, record, _) = engine.load(place, Some(id), Vec::new()).await?;
         let record = record.ok_or(Reason::Internal)?;
         let device = known_device(&state, &request.subject)?;
-        let app = engine.app(&device.app)?;
+        let app = enabled(&apps, &device.app)?;
         let proof = check_proof(engine, &app, proof.clone(), device, now)?;
         let mint = |session: &Session| {
             let scopes = session.scopes.clone();
@@ -160,9 +161,13 @@ async fn decide(
         Err(refusal) if refusal.0 == Reason::SessionLimit => {
             let fleet = state.fleet.value.as_ref();
             let sessions = sessions_of(engine, subject, fleet, now).await?;
-            // A disabled app may be enabled again, and its sessions with it.
+            // A disabled app may be enabled again and a suspended device resumed, and their sessions
+            // with them.
             let kept = sessions.iter().filter(|(_, standing)| {
-                matches!(standing, Ok(()) | Err(Refusal(Reason::AppDisabled)))
+                matches!(
+                    standing,
+                    Ok(()) | Err(Refusal(Reason::AppDisabled | Reason::DeviceSuspended))
+                )
             });
             let kept: BTreeSet<_> = kept.map(|(session, _)| session.id).collect();
             let listed = subject.sessions.iter().map(|entry| entry.id);

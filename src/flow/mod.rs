@@ -6,34 +6,41 @@
 
 mod appraisal;
 pub mod appraise_evidence;
+pub mod batch_revoke_devices;
 pub mod create_challenge;
 pub mod end_session;
 mod error;
+pub mod find_devices;
 pub mod get_device;
 pub mod get_trust_status;
 mod grant;
 mod index;
 pub mod introspect_token;
 pub mod issue_session;
+pub mod link_device_successor;
+pub mod list_audit_events;
 pub mod list_devices;
 pub mod list_sessions;
 mod page;
-pub mod reappraisal_job;
 pub mod reappraise_devices;
 pub mod reattest_device;
 pub mod refresh_session;
 pub mod register_device;
 mod renewal;
+pub mod resume_device;
 pub mod revoke_device;
 pub mod rotate_device_key;
 mod state;
+pub mod suspend_device;
 pub mod verify_request;
+mod withdrawal;
 
 pub use appraisal::{Accepted, Appraisal, EvidenceInput};
 pub use error::{Failure, FieldViolation};
 pub use grant::Grant;
 pub use page::{Page, PageRequest};
 pub use renewal::{KeyRotation, Renewed};
+pub use withdrawal::Receipt;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,9 +54,9 @@ use crate::id::AppId;
 use crate::policy::AppPolicy;
 use crate::proof::{Freshness, TargetUri, nonce};
 use crate::reason::Reason;
-use crate::session::Standing;
+use crate::session::{Device, DeviceState, Standing};
 use crate::store::{Durability, Store};
-use crate::time::Clock;
+use crate::time::{Clock, Timestamp};
 use crate::token::keyring::Keyring;
 
 /// A configured app.
@@ -65,6 +72,15 @@ pub struct App {
 
 /// The configured apps.
 pub type Apps = BTreeMap<AppId, Arc<App>>;
+
+/// The app of this name as these apps have it. A flow that makes more than one attempt asks the apps
+/// it began with.
+fn enabled(apps: &Apps, id: &AppId) -> Result<Arc<App>, Failure> {
+    match apps.get(id) {
+        Some(app) if app.standing == Standing::Enabled => Ok(Arc::clone(app)),
+        _ => Err(Reason::AppDisabled.into()),
+    }
+}
 
 /// Everything the flows work with.
 #[derive(Debug)]
@@ -96,17 +112,14 @@ impl Engine {
     /// # Errors
     /// [`Reason::AppDisabled`]
     fn app(&self, id: &AppId) -> Result<Arc<App>, Failure> {
-        match self.apps.load().get(id) {
-            Some(app) if app.standing == Standing::Enabled => Ok(Arc::clone(app)),
-            _ => Err(Reason::AppDisabled.into()),
-        }
+        enabled(&self.apps.load(), id)
     }
 
     /// The app a refresh token names.
     fn app_by_tag(&self, tag: &[u8; 8]) -> Result<Arc<App>, Failure> {
         let apps = self.apps.load();
         match apps.keys().find(|id| id.tag() == *tag) {
-            Some(id) => self.app(id),
+            Some(id) => enabled(&apps, id),
             None => Err(Reason::AppDisabled.into()),
         }
     }
@@ -117,6 +130,16 @@ impl Engine {
             .load()
             .get(id)
             .map_or(Standing::Disabled, |app| app.standing)
+    }
+
+    /// When a device has to attest again by its app's policy; `None`: never. A revoked one cannot.
+    #[must_use]
+    pub fn reattest_by(&self, device: &Device) -> Option<Timestamp> {
+        if let DeviceState::Revoked { .. } = device.state {
+            return None;
+        }
+        let apps = self.apps.load();
+        device.reattest_by(&apps.get(&device.app)?.policy)
     }
 
     /// A nonce for the caller's next proof.

@@ -142,7 +142,7 @@ async fn attempt(
     }
     let before = state.device.value.as_ref();
     let before = before.ok_or(Reason::ResourceNotFound)?;
-    let device = renew(before, task.renewal.clone(), task.now)?;
+    let device = renew(before, task.renewal.clone(), &task.app.policy, task.now)?;
     let session = match token.zip(record.as_ref()) {
         None => None,
         Some((token, record)) => Some(go_on(engine, task, (&state, record), (&token, &device))?),

@@ -62,12 +62,17 @@ impl Services {
         .add_service(OperationsServiceServer::new(self.clone()).max_decoding_message_size(limit))
     }
 
-    /// A refusal on the wire. Where a new proof can help it brings the nonce for it along
-    /// (RFC 9449, 8).
-    fn refuse(&self, failure: &Failure) -> Status {
+    /// The facts behind a refusal, for the log.
+    fn note(failure: &Failure) {
         if let Some(detail) = &failure.detail {
             tracing::info!(reason = failure.reason.as_str(), detail, "refused");
         }
+    }
+
+    /// A refusal on the wire. Where a new proof can help it brings the nonce for it along
+    /// (RFC 9449, 8).
+    fn refuse(&self, failure: &Failure) -> Status {
+        Self::note(failure);
         let violations = failure
             .violations
             .iter()
@@ -143,8 +148,4 @@ fn refresh_outcome(refreshed: &Result<Refreshed, Failure>) -> RefreshOutcome {
 fn actor<T>(request: &Request<T>) -> Actor {
     let caller = request.extensions().get::<Caller>();
     Actor::caller(caller.map_or_else(|| "unknown".into(), |caller| Arc::clone(&caller.identity)))
-}
-
-fn not_yet() -> Status {
-    Status::unimplemented("not built yet")
 }

@@ -39,6 +39,10 @@ pub use version::{DottedVersion, NoVersion};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+/// The longest life an access token may be given: nothing but a question to this service takes one
+/// back before it expires.
+pub const ACCESS_FOR_MAX: Duration = Duration::from_secs(60 * 60);
+
 /// How far a device is trusted; ordered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TrustLevel {

@@ -240,10 +240,9 @@ fn small(number: u64) -> Option<u32> {
 }
 
 fn boot(root: &RootOfTrust) -> Boot {
-    let bounded = |bytes: &Vec<u8>| {
-        (bytes.len() <= BOOT_DIGEST_BYTES_MAX)
-            .then(|| bytes.clone())
-            .unwrap_or_default()
+    let bounded = |bytes: &Vec<u8>| match bytes.len() {
+        ..=BOOT_DIGEST_BYTES_MAX => bytes.clone(),
+        _ => Vec::new(),
     };
     Boot {
         device_locked: root.device_locked,

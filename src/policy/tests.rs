@@ -80,6 +80,7 @@ fn iphone(validation_category: Option<u32>) -> apple::Facts {
         extensions: apple::Extensions {
             validation_category,
             bundle_version: Some("12".to_owned()),
+            announced: true,
             ..apple::Extensions::default()
         },
         os_version: Some("26.1".to_owned()),
@@ -381,6 +382,25 @@ fn categories_of_an_apple_app_are_listed_and_may_be_missing_where_allowed() {
         let expected = reason.map(|reason| ("validation_category", reason));
         assert_eq!(seen, expected, "{category:?} under {policy:?}");
     }
+}
+
+#[test]
+fn what_an_app_can_have_signed_behind_the_data_is_not_what_the_system_says() {
+    let posture = |platform: Option<&str>, announced| {
+        let mut facts = iphone(Some(4));
+        facts.platform = platform.map(str::to_owned);
+        facts.extensions.announced = announced;
+        match Posture::of(&Facts::Apple(Box::new(facts))) {
+            Posture::Apple(apple) => (apple.validation_category, apple.bundle_version),
+            Posture::Android(_) => panic!("an iPhone"),
+        }
+    };
+    let said = (Some(4), Some("12".to_owned()));
+    assert_eq!(posture(None, true), said);
+    assert_eq!(posture(Some("iphoneos"), true), said);
+    assert_eq!(posture(Some("macosx"), false), said);
+    assert_eq!(posture(None, false), (None, None));
+    assert_eq!(posture(Some("iphoneos"), false), (None, None));
 }
 
 fn key_refusal(facts: android::Facts, key: &AttestedKey) -> Option<(&'static str, Reason)> {

@@ -1,8 +1,8 @@
-//! Registration and revocation of devices.
+//! Registration of devices.
 
 use std::collections::BTreeSet;
 
-use super::{Device, DeviceState, Lineage, Refusal, RevocationReason, SubjectRecord};
+use super::{Device, DeviceState, Lineage, Refusal, SubjectRecord};
 use crate::id::{AppId, DeviceId, Subject};
 use crate::key::{PublicKey, Thumbprint};
 use crate::policy::{AppPolicy, Posture, TrustLevel};
@@ -120,16 +120,4 @@ pub fn register(
         ),
     };
     Ok(Registration { device, subject })
-}
-
-/// Revokes a device and, by its epoch, cuts its sessions. A revoked device stays as it was first
-/// revoked.
-#[must_use]
-pub fn revoke(device: &Device, why: RevocationReason, now: Timestamp) -> Device {
-    let mut device = device.clone();
-    if !matches!(device.state, DeviceState::Revoked { .. }) {
-        device.state = DeviceState::Revoked { at: now, why };
-        device.epoch = device.epoch.saturating_add(1);
-    }
-    device
 }

@@ -31,7 +31,8 @@ impl Surroundings<'_> {
     /// Checks a session against everything that can have cut it. Any level cuts.
     ///
     /// # Errors
-    /// The reason of the widest level that cut it.
+    /// The reason of the widest level that cut it. [`Reason::DeviceSuspended`] comes last, because it
+    /// cuts nothing: a session that is refused with it is good again when its device is resumed.
     pub fn check(&self, session: &Session, now: Timestamp) -> Result<(), Refusal> {
         if self.app == Standing::Disabled {
             return Err(Reason::AppDisabled.into());
@@ -44,7 +45,9 @@ impl Surroundings<'_> {
             _ => return Err(Reason::SubjectRevoked.into()),
         }
         let device = self.device.ok_or(Reason::DeviceRevoked)?;
-        device.check_active()?;
+        if let DeviceState::Revoked { .. } = device.state {
+            return Err(Reason::DeviceRevoked.into());
+        }
         if device.epoch != session.device_epoch || device.session_key != session.session_key {
             return Err(Reason::SessionRevoked.into());
         }
@@ -57,7 +60,7 @@ impl Surroundings<'_> {
         if session.idle_expires_at <= now {
             return Err(Reason::SessionExpiredIdle.into());
         }
-        Ok(())
+        device.check_active()
     }
 }
 

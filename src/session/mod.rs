@@ -6,6 +6,7 @@
 
 mod admit;
 mod device;
+mod device_state;
 mod event;
 mod job;
 mod liveness;
@@ -17,7 +18,8 @@ mod rotate;
 mod tests;
 
 pub use admit::{Requirements, admit};
-pub use device::{Candidate, Registration, register, revoke};
+pub use device::{Candidate, Registration, register};
+pub use device_state::{Succession, link, resume, revoke, suspend};
 pub use event::{Actor, Event, EventKind};
 pub use job::{Basis, Cause, Counts, JOB_EVERY, JOB_LEASE, Job, Look, Position};
 pub use liveness::{Standing, Surroundings};

@@ -189,26 +189,22 @@ impl Reappraised {
     pub fn events(&self, before: &Device, by: &Actor, now: Timestamp) -> Vec<Event> {
         let resumed =
             before.state != DeviceState::Active && self.device.state == DeviceState::Active;
+        let found = self.fault.map_or("", |fault| fault.reason.as_str());
+        let revoked = RevocationReason::Reappraisal.as_str();
+        let suspended = SuspensionReason::Reappraisal.as_str();
+        let noted = (before.doubt, before.trust_level);
         let done = match self.effect {
-            Effect::Revoked => Some(EventKind::DeviceRevoked),
-            Effect::Suspended => Some(EventKind::DeviceSuspended),
-            Effect::Degraded => Some(EventKind::DeviceDegraded),
+            Effect::Revoked => Some((EventKind::DeviceRevoked, revoked)),
+            Effect::Suspended => Some((EventKind::DeviceSuspended, suspended)),
+            Effect::Degraded => Some((EventKind::DeviceDegraded, found)),
             // It was noted before: what changed is that less follows from it.
-            Effect::Reported
-                if (before.doubt, before.trust_level)
-                    == (self.device.doubt, self.device.trust_level) =>
-            {
-                None
-            }
-            Effect::Reported => Some(EventKind::DeviceDoubted),
-            Effect::Cleared => Some(EventKind::DeviceCleared),
+            Effect::Reported if noted == (self.device.doubt, self.device.trust_level) => None,
+            Effect::Reported => Some((EventKind::DeviceDoubted, found)),
+            Effect::Cleared => Some((EventKind::DeviceCleared, "")),
         };
-        let why = self.fault.map_or("", |fault| fault.reason.as_str());
-        let kinds = done
-            .into_iter()
-            .chain(resumed.then_some(EventKind::DeviceResumed));
-        kinds
-            .map(|kind| self.device.event(kind, why.to_owned(), by, now))
+        let resumed = resumed.then_some((EventKind::DeviceResumed, ""));
+        let told = done.into_iter().chain(resumed);
+        told.map(|(kind, why)| self.device.event(kind, why.to_owned(), by, now))
             .collect()
     }
 }

@@ -4,7 +4,7 @@
 use super::rotate::{Presented, RefreshOutcome, Rotation, rotate};
 use super::{Device, DeviceState, Refusal, Session, Surroundings, SuspensionReason};
 use crate::key::{PublicKey, Thumbprint};
-use crate::policy::{AppPolicy, Assurance, Posture, TrustLevel};
+use crate::policy::{AppPolicy, Assurance, DowngradeRule, Posture, TrustLevel, is_downgrade};
 use crate::reason::Reason;
 use crate::time::Timestamp;
 
@@ -56,14 +56,25 @@ impl Found {
 /// suspension by a person stays theirs to lift.
 ///
 /// # Errors
-/// [`Reason::DeviceRevoked`], [`Reason::DeviceSuspended`]; [`Reason::UnsupportedPlatform`] when the
+/// [`Reason::DeviceRevoked`], [`Reason::DeviceSuspended`]; [`Reason::PostureBelowPolicy`] when its
+/// system has gone back and the policy does not allow that; [`Reason::UnsupportedPlatform`] when the
 /// evidence is from another system; [`Reason::ProofKeyMismatch`] when the proof
 /// is not by the key that signed proofs until now, or there has to be one;
 /// [`Reason::ProofReplayed`] when the assertion is not newer than the last.
-pub fn renew(device: &Device, renewal: Renewal, now: Timestamp) -> Result<Device, Refusal> {
+pub fn renew(
+    device: &Device,
+    renewal: Renewal,
+    policy: &AppPolicy,
+    now: Timestamp,
+) -> Result<Device, Refusal> {
     check_state(device, renewal.found.is_some())?;
     if let Some(found) = &renewal.found {
         check_platform(&device.posture, &found.posture)?;
+        if policy.reappraisal.downgrade == DowngradeRule::Refuse
+            && is_downgrade(&device.posture, &found.posture).is_some()
+        {
+            return Err(Reason::PostureBelowPolicy.into());
+        }
     }
     let same_keys = device.key == renewal.key && device.session_key == renewal.session_key;
     let moved_before = same_keys && device.moved_from.is_some();

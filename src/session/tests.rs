@@ -2,6 +2,7 @@
 
 mod admit;
 mod device;
+mod device_state;
 mod job;
 mod liveness;
 mod open;

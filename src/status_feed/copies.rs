@@ -9,7 +9,6 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::sync::Arc;
 
 use crate::attestation::lists::{Held, Origin};
 use crate::attestation::status_list::{PACKED_BYTES_MAX, StatusList};
@@ -156,23 +155,47 @@ fn put<T: Stored>(
     })
 }
 
-/// Reads the copy on disk.
+/// The copy on disk. Nothing is held but the path while it is read: an instance that stops leaves
+/// nothing behind that keeps its store open.
 ///
 /// # Errors
 /// [`CopyError`]; a file that is not there is no error.
-pub(super) fn read(
+pub(super) async fn read(
     keyring: &Keyring,
     path: &Path,
 ) -> Result<Option<(StatusList, Origin)>, CopyError> {
-    let about = match fs::metadata(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(_) => return Err(CopyError::File),
-        Ok(about) => about,
+    let path = path.to_owned();
+    let read = tokio::task::spawn_blocking(move || read_file(&path)).await;
+    let bytes = read.unwrap_or(Err(CopyError::File))?;
+    bytes.map(|bytes| decode(keyring, &bytes)).transpose()
+}
+
+/// Writes the copy on disk: beside the file and then in its place, so that nobody sees half of it.
+///
+/// # Errors
+/// [`CopyError`]
+pub(super) async fn write(keyring: &Keyring, path: &Path, held: &Held) -> Result<(), CopyError> {
+    let bytes = encode(keyring, held)?;
+    let path = path.to_owned();
+    let write = move || write_file(&path, &bytes).map_err(|_| CopyError::File);
+    let written = tokio::task::spawn_blocking(write).await;
+    written.unwrap_or(Err(CopyError::File))
+}
+
+/// Both records of the copy, the first behind its length.
+fn encode(keyring: &Keyring, held: &Held) -> Result<Vec<u8>, CopyError> {
+    let damaged = |_| CopyError::Damaged;
+    let origin = seal(keyring, &keys::status_list(), &held.origin).map_err(damaged)?;
+    let part = ListPart {
+        sha256: held.origin.sha256,
+        packed: held.list.pack(),
     };
-    if !about.is_file() || about.len() > FILE_BYTES_MAX {
-        return Err(CopyError::Damaged);
-    }
-    let bytes = fs::read(path).map_err(|_| CopyError::File)?;
+    let part = seal(keyring, &keys::status_list_part(0), &part).map_err(damaged)?;
+    let length = u32::try_from(origin.len()).map_err(|_| CopyError::Damaged)?;
+    Ok([&length.to_be_bytes()[..], &origin, &part].concat())
+}
+
+fn decode(keyring: &Keyring, bytes: &[u8]) -> Result<(StatusList, Origin), CopyError> {
     let (length, rest) = bytes.split_first_chunk::<4>().ok_or(CopyError::Damaged)?;
     let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
     let (origin, part) = rest.split_at_checked(length).ok_or(CopyError::Damaged)?;
@@ -183,60 +206,28 @@ pub(super) fn read(
     let origin: Origin = open(keyring, &keys::status_list(), &record(origin))?;
     let part: ListPart = open(keyring, &keys::status_list_part(0), &record(part))?;
     let list = StatusList::unpack(&part.packed).filter(|_| part.sha256 == origin.sha256);
-    Ok(Some((list.ok_or(CopyError::Damaged)?, origin)))
+    Ok((list.ok_or(CopyError::Damaged)?, origin))
 }
 
-/// Writes the copy on disk: beside the file and then in its place, so that nobody sees half of it.
-///
-/// # Errors
-/// [`CopyError`]
-pub(super) fn write(keyring: &Keyring, path: &Path, held: &Held) -> Result<(), CopyError> {
-    let damaged = |_| CopyError::Damaged;
-    let origin = seal(keyring, &keys::status_list(), &held.origin).map_err(damaged)?;
-    let part = ListPart {
-        sha256: held.origin.sha256,
-        packed: held.list.pack(),
+fn read_file(path: &Path) -> Result<Option<Vec<u8>>, CopyError> {
+    let about = match fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(_) => return Err(CopyError::File),
+        Ok(about) => about,
     };
-    let part = seal(keyring, &keys::status_list_part(0), &part).map_err(damaged)?;
-    let length = u32::try_from(origin.len()).map_err(|_| CopyError::Damaged)?;
+    if !about.is_file() || about.len() > FILE_BYTES_MAX {
+        return Err(CopyError::Damaged);
+    }
+    fs::read(path).map(Some).map_err(|_| CopyError::File)
+}
+
+fn write_file(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
-    let written = || {
-        let mut options = fs::OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        let mut file = options.open(&beside)?;
-        file.write_all(&length.to_be_bytes())?;
-        file.write_all(&origin)?;
-        file.write_all(&part)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)
-    };
-    written().map_err(|_| CopyError::File)
-}
-
-/// As [`read`], beside the runtime's own threads.
-///
-/// # Errors
-/// [`CopyError`]
-pub(super) async fn read_beside(
-    engine: &Arc<Engine>,
-    path: &Path,
-) -> Result<Option<(StatusList, Origin)>, CopyError> {
-    let (engine, path) = (Arc::clone(engine), path.to_owned());
-    let work = tokio::task::spawn_blocking(move || read(&engine.keyring, &path));
-    work.await.unwrap_or(Err(CopyError::File))
-}
-
-/// As [`write`], beside the runtime's own threads.
-///
-/// # Errors
-/// [`CopyError`]
-pub(super) async fn write_beside(
-    engine: &Arc<Engine>,
-    path: &Path,
-    held: &Held,
-) -> Result<(), CopyError> {
-    let (engine, path, held) = (Arc::clone(engine), path.to_owned(), held.clone());
-    let work = tokio::task::spawn_blocking(move || write(&engine.keyring, &path, &held));
-    work.await.unwrap_or(Err(CopyError::File))
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = options.open(&beside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&beside, path)
 }

@@ -30,7 +30,7 @@ pub(super) struct Fetching {
     plan: Plan,
     keeper: Keeper,
     outbound: Outbound,
-    said: Option<ListFetch>,
+    said: Option<(ListFetch, Option<[u8; 32]>)>,
 }
 
 impl Fetching {
@@ -83,7 +83,7 @@ impl Fetching {
         let Some(path) = self.cache.clone() else {
             return;
         };
-        match copies::read_beside(&self.keeper.engine, &path).await {
+        match copies::read(&self.keeper.engine.keyring, &path).await {
             Ok(Some((list, origin))) => {
                 let at = self.keeper.reading();
                 if self.plan.adopt(Arc::new(list), origin, at, jitter()) {
@@ -192,7 +192,7 @@ impl Fetching {
 
     async fn keep_on_disk(&self) {
         if let (Some(path), Some(held)) = (&self.cache, self.plan.held())
-            && let Err(error) = copies::write_beside(&self.keeper.engine, path, held).await
+            && let Err(error) = copies::write(&self.keeper.engine.keyring, path, held).await
         {
             say_copy(error, "attestation.status_list_cache");
         }
@@ -200,8 +200,7 @@ impl Fetching {
 
     /// Says what changes: not every fetch.
     fn say(&mut self, outcome: ListFetch, sent: Reading) {
-        let failed = self.plan.last_error();
-        if failed.is_none() {
+        let Some(bad) = self.plan.last_error() else {
             if self.said.take().is_some() {
                 tracing::info!("the status list can be fetched again");
             }
@@ -209,22 +208,20 @@ impl Fetching {
                 say_changed(held.list.len(), &held.origin.sha256);
             }
             return;
-        }
-        if self.said == failed {
+        };
+        let about_content = matches!(bad, ListFetch::Empty | ListFetch::Shrunken);
+        let doubted = self.plan.doubted().filter(|_| about_content);
+        if self.said.replace((bad, doubted)) == Some((bad, doubted)) {
             return;
         }
-        self.said = failed;
         let wait = self.plan.due().steady.since(sent.steady);
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        let sha256 = self
-            .plan
-            .doubted()
-            .map(|d| data_encoding::HEXLOWER.encode(&d));
+        let sha256 = doubted.map(|digest| data_encoding::HEXLOWER.encode(&digest));
         tracing::warn!(
-            error = outcome.as_str(),
+            error = bad.as_str(),
             wait_ms,
             sha256,
-            "the status list was not fetched, the old one stays"
+            "no newer status list is in use"
         );
     }
 }

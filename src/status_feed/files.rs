@@ -81,10 +81,15 @@ impl Watched {
     /// # Errors
     /// [`FileError`], each time while it cannot be read.
     pub(super) fn look(&mut self) -> Result<Option<Content>, FileError> {
-        let file = File::open(&self.path).map_err(|error| FileError::because(error.kind()))?;
-        let about = file
-            .metadata()
-            .map_err(|error| FileError::because(error.kind()))?;
+        let opened = File::open(&self.path).and_then(|file| {
+            let about = file.metadata()?;
+            Ok((file, about))
+        });
+        let (file, about) = opened.map_err(|error| {
+            // Back again it is read again, even as the version that was seen before.
+            self.seen = None;
+            FileError::because(error.kind())
+        })?;
         let version = version(&about);
         if self.seen == Some(version) {
             return Ok(None);

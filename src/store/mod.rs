@@ -18,6 +18,7 @@
 //! the caller finds out by reading, or says so, and never assumes.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -312,6 +313,21 @@ pub enum Committed {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Cursor(pub String);
 
+/// The text is no cursor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a cursor of an outbox")]
+pub struct InvalidCursor;
+
+impl FromStr for Cursor {
+    type Err = InvalidCursor;
+
+    fn from_str(text: &str) -> Result<Self, InvalidCursor> {
+        let cursor = Self(text.to_owned());
+        rules::Place::of_cursor(&cursor).map_err(|_| InvalidCursor)?;
+        Ok(cursor)
+    }
+}
+
 /// Why the store could not answer. It carries no key and no value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
@@ -347,7 +363,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// same change set again is safe.
     async fn commit(&self, change: ChangeSet) -> Result<Committed, StoreError>;
 
-    /// Up to `limit` events of a bucket's outbox behind `after`, in order.
+    /// Up to `limit` events of a bucket's outbox behind `after`, in order; fewer only at the end.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`]

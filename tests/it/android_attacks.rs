@@ -23,7 +23,7 @@ use assay::attestation::status_list::StatusList;
 use assay::attestation::{
     self, AndroidApp, AppIdentity, AttestKeys, Attested, Evidence, Expectation, Trust,
 };
-use assay::policy::{self, AndroidPolicy, ApplePolicy};
+use assay::policy::{self, AndroidPolicy, ApplePolicy, AttestKeyRule};
 use assay::reason::Reason;
 use assay::time::Timestamp;
 
@@ -155,7 +155,15 @@ impl Case {
         let attested = self.attested()?;
         let (facts, apple) = (attested.facts(), ApplePolicy::open());
         let posture = policy::Posture::of(facts);
-        let mut checks = policy::posture_checks(&posture, &self.policy, &apple, self.at);
+        let attest_keys = match self.attest_keys {
+            AttestKeys::Refuse => AttestKeyRule::Refuse,
+            AttestKeys::Allow => AttestKeyRule::Allow,
+        };
+        let policy = AndroidPolicy {
+            attest_keys,
+            ..self.policy.clone()
+        };
+        let mut checks = policy::posture_checks(&posture, &policy, &apple, self.at);
         checks.extend(policy::device_key_checks(facts, attested.key()));
         match checks.rejection() {
             Some(refused) => Err((refused.reason, refused.name, refused.certificate_index)),

@@ -11,7 +11,7 @@ use assay::attestation::apple::receipt::{
 use assay::attestation::apple::{Attestation, Environment, Facts};
 use assay::attestation::roots::{AppleRoots, Roots};
 use assay::attestation::{
-    self, AppIdentity, Evidence, Expectation, Facts as AnyFacts, Outcome, Trust,
+    self, AppIdentity, AttestKeys, Evidence, Expectation, Facts as AnyFacts, Outcome, Trust,
 };
 use assay::key::{PublicKey, sha256};
 use assay::simulator::receipt::Receipt;
@@ -809,7 +809,7 @@ fn attested_with(receipt: impl FnOnce(&Authorities, Vec<u8>) -> Vec<u8>) -> (Fac
     let expectation = Expectation {
         binding: &sha256(b"client data"),
         app: &app,
-        attest_keys: assay::attestation::AttestKeys::Refuse,
+        attest_keys: AttestKeys::Refuse,
     };
     let roots = Roots {
         apple: AppleRoots::from_pem(&authorities.apple_root_pem()).unwrap(),

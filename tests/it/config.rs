@@ -6,7 +6,13 @@ use std::time::Duration;
 
 use assay::cli::config::{ConfigArgs, write_to};
 use assay::config::{
-    CallerIdentity, Config, DEVELOPMENT, EXAMPLE, Mode, Role, StoreConfig, Transport, read_secret,
+    CallerIdentity, Config, ConfigFile, DEVELOPMENT, EXAMPLE, Look, Mode, Role, StoreConfig,
+    Transport, read_secret,
+};
+use assay::policy::{
+    AndroidPolicy, ApplePolicy, AttestKeyRule, Authenticators, Consequence, DowngradeRule,
+    Environment, KeyRates, Rate, RateOutcome, Reappraisal, ReceiptRule, Rule, StaleListRule,
+    TrustLevel, UserAuthenticationRule,
 };
 use clap::Parser;
 use proptest::prelude::*;
@@ -83,6 +89,153 @@ fn the_example_becomes_what_it_says_and_its_paths_are_seen_from_its_directory() 
     let app = &config.apps[&"bank".parse().unwrap()];
     assert_eq!(app.policy.scopes.len(), 2);
     assert!(parse(DEVELOPMENT).is_ok());
+}
+
+#[test]
+fn a_policy_becomes_what_it_says() {
+    let android = r#"verified_boot_keys = ["0202020202020202020202020202020202020202020202020202020202020202"]
+max_patch_age = "365d"
+attest_keys = "allow"
+user_authentication = ["biometric"]
+stale_list = "provisional"
+monitor = ["max_patch_age"]
+attestation_key_rate = { remote = "5/12h", outcome = "refuse" }
+package ="#;
+    let more = r#"[apps.bank.reappraisal]
+below_policy = "degrade"
+downgrade = "allow"
+[apps.bank.apple]
+team_id = "A1B2C3D4E5"
+bundle_id = "x"
+environment = "development"
+platforms = ["iphoneos"]
+bundle_version_min = "1.2"
+receipt = "verify"
+monitor = ["receipt"]
+"#;
+    let config = parse(&(GOOD.replace("package =", android) + more)).unwrap();
+    let policy = &config.apps[&"bank".parse().unwrap()].policy;
+    let expected = AndroidPolicy {
+        verified_boot_keys: vec![vec![2; 32]],
+        patch_age_max: Some(Duration::from_secs(365 * 86_400)),
+        attest_keys: AttestKeyRule::Allow,
+        user_authentication: UserAuthenticationRule::Required {
+            authenticators: Authenticators {
+                password: false,
+                biometric: true,
+                other: false,
+            },
+            timeout_max: Duration::ZERO,
+        },
+        stale_list: StaleListRule::Provisional,
+        attestation_key_rate: KeyRates {
+            remote: Rate {
+                count: 5,
+                per: Duration::from_secs(12 * 3600),
+            },
+            outcome: RateOutcome::Refuse,
+            ..KeyRates::usual()
+        },
+        monitor: [Rule::MaxPatchAge].into(),
+        ..AndroidPolicy::strict()
+    };
+    assert_eq!(policy.android, expected);
+    let mut expected = ApplePolicy {
+        environment: Some(Environment::Development),
+        platforms: ["iphoneos".to_owned()].into(),
+        receipt: ReceiptRule::Verify,
+        monitor: [Rule::Receipt].into(),
+        ..ApplePolicy::open()
+    };
+    expected.bundle_version.min = Some("1.2.0".parse().unwrap());
+    assert_eq!(policy.apple, expected);
+    let expected = Reappraisal {
+        revoked_certificate: Consequence::Revoke,
+        below_policy: Consequence::Degrade,
+        downgrade: DowngradeRule::Allow,
+    };
+    assert_eq!(policy.reappraisal, expected);
+}
+
+#[test]
+fn what_the_lifetimes_of_a_level_do_not_say_is_the_apps() {
+    let more = "[apps.bank.lifetimes]\naccess = \"4m\"\n\
+                [apps.bank.lifetimes.app-attest]\nidle = \"2h\"\n";
+    let config = parse(&format!("{GOOD}{more}")).unwrap();
+    let policy = &config.apps[&"bank".parse().unwrap()].policy;
+    let lives = policy.lifetimes(TrustLevel::AppAttest);
+    assert_eq!(lives.access_for, Duration::from_secs(240));
+    assert_eq!(lives.idle_for, Duration::from_secs(7200));
+    assert_eq!(lives.absolute_for, policy.lifetimes.absolute_for);
+    assert_eq!(policy.level_lifetimes.len(), 1);
+}
+
+#[test]
+fn rules_that_others_rest_on_cannot_be_monitored() {
+    for rule in Rule::ALL.iter().filter(|rule| !rule.may_be_monitored()) {
+        let line = format!("monitor = [\"{}\"]\npackage =", rule.as_str());
+        let problems = broken("package =", &line);
+        assert!(problems[0].contains("has to be one of"), "{problems:?}");
+    }
+}
+
+#[test]
+fn the_parts_that_differ_beside_the_apps_are_named() {
+    let config = parse(GOOD).unwrap();
+    let other = |from: &str, to: &str| {
+        let text = GOOD.replacen(from, to, 1);
+        config.differs_in(&parse(&text).unwrap())
+    };
+    assert_eq!(
+        other("package =", "os_version_min = 130000\npackage ="),
+        [""; 0]
+    );
+    assert_eq!(
+        other(
+            "[apps.bank]",
+            "[telemetry]\nlog_level = \"warn\"\n[apps.bank]"
+        ),
+        ["telemetry"]
+    );
+    // The issuer is the public URL where it is not written.
+    assert_eq!(
+        other("https://a.example", "https://b.example"),
+        ["server", "token"]
+    );
+}
+
+#[test]
+fn a_file_that_is_looked_at_again_tells_what_has_become_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("keys")).unwrap();
+    let path = dir.path().join("assay.toml");
+    fs::write(&path, GOOD).unwrap();
+    let (mut file, config) = ConfigFile::open(&path).unwrap();
+    assert!(matches!(file.look(), Look::Same));
+    let changed = GOOD.replace("package =", "os_version_min = 130000\npackage =");
+    fs::write(&path, &changed).unwrap();
+    let Look::New(new) = file.look() else {
+        panic!("it has changed");
+    };
+    assert_ne!(*new, config);
+    assert!(matches!(file.look(), Look::Same));
+    let secret = "[store]\npassword = \"hunter2\"\n";
+    fs::write(&path, changed.replace("[store]\n", secret)).unwrap();
+    for _ in 0..2 {
+        let Look::Wrong(report) = file.look() else {
+            panic!("it is wrong");
+        };
+        let said = report.first();
+        assert!(said.contains("unknown key \"password\""), "{said}");
+        assert!(!said.contains("hunter2"));
+    }
+    fs::remove_file(&path).unwrap();
+    let Look::Wrong(report) = file.look() else {
+        panic!("it is gone");
+    };
+    assert_eq!(report.first(), "there is no such file");
+    fs::write(&path, changed).unwrap();
+    assert!(matches!(file.look(), Look::Same));
 }
 
 /// What is replaced in [`GOOD`], by what, and the one problem that comes of it.
@@ -215,7 +368,37 @@ const WRONG: &[(&str, &str, &str)] = &[
     (
         "status_list_missing = \"allow\"",
         "",
-        "7:1: [attestation] lacks \"status_list\" [download https://android.googleapis.com/attestation/status and name the file, or (development only) set status_list_missing = \"allow\"]",
+        "7:1: [attestation] lacks \"status_list_url\" [write status_list_url = \"https://android.googleapis.com/attestation/status\", or (development only) status_list_missing = \"allow\"]",
+    ),
+    (
+        "status_list_missing = \"allow\"",
+        "status_list_url = \"http://mirror.example/status\"",
+        "8:19: http:// is taken only for this machine itself (127.0.0.1, [::1], localhost) [use TLS]",
+    ),
+    (
+        "status_list_missing = \"allow\"",
+        "status_list = \"a\"\nstatus_list_url = \"https://a.example/status\"",
+        "8:15: the status list is either fetched or a file [remove \"status_list\", or \"status_list_url\"]",
+    ),
+    (
+        "status_list_missing = \"allow\"",
+        "status_list = \"a\"\nstatus_list_every = \"1h\"",
+        "9:21: this is about a list that is fetched [write \"status_list_url\"]",
+    ),
+    (
+        "status_list_missing = \"allow\"",
+        "status_list_url = \"https://a.example/status\"\nstatus_list_age_max = \"119m\"",
+        "9:23: the list would be too old whenever one fetch fails [status_list_age_max is at least twice status_list_every]",
+    ),
+    (
+        "status_list_missing = \"allow\"",
+        "status_list_missing = \"allow\"\nstatus_list_age_max = \"1h\"",
+        "9:23: there is no status list that this could be about [write \"status_list_url\"]",
+    ),
+    (
+        "[store]",
+        "[outbound]\nproxy = \"http://proxy.example\"\n[store]",
+        "6:9: the proxy has no port [write it as in \"http://proxy.example.com:3128\"]",
     ),
     (
         "[store]",
@@ -335,6 +518,71 @@ const WRONG: &[(&str, &str, &str)] = &[
     ),
     (
         "[apps.bank.android]",
+        "[apps.bank.lifetimes.tee]\nidle = \"181d\"\n[apps.bank.android]",
+        "12:8: \"idle\" (181d) is longer than \"absolute\" (180d) [a session cannot idle past its end]",
+    ),
+    (
+        "[apps.bank.android]",
+        "[apps.bank.lifetimes]\nabsolute = \"40d\"\n[apps.bank.lifetimes.strongbox]\nidle = \"41d\"\n[apps.bank.android]",
+        "14:8: \"idle\" (41d) is longer than \"absolute\" (40d) [a session cannot idle past its end]",
+    ),
+    (
+        "[apps.bank.android]",
+        "[apps.bank.lifetimes.provisional]\nrefresh_grace = \"1m\"\n[apps.bank.android]",
+        "12:1: unknown key \"refresh_grace\" in [apps.bank.lifetimes.provisional] [known here: access, idle, absolute]",
+    ),
+    (
+        "[apps.bank.android]",
+        "[apps.bank.reappraisal]\nbelow_policy = \"revok\"\n[apps.bank.android]",
+        "12:16: has to be one of \"revoke\", \"suspend\", \"degrade\", \"report\" [did you mean \"revoke\"?]",
+    ),
+    (
+        "package =",
+        "monitor = [\"os_patch_levl\"]\npackage =",
+        "12:12: has to be one of \"security_level_min\", \"verified_boot_key\", \"os_version\", \"os_patch_level\", \"vendor_patch_level\", \"boot_patch_level\", \"max_patch_age\", \"provisioning\", \"user_authentication\" [did you mean \"os_patch_level\"?]",
+    ),
+    (
+        "package =",
+        "max_patch_age = \"30d\"\npackage =",
+        "12:17: has to be from 31d to 3650d",
+    ),
+    (
+        "package =",
+        "user_authentication = []\npackage =",
+        "12:23: has to have at least one entry",
+    ),
+    (
+        "package =",
+        "user_authentication_timeout_max = \"30s\"\npackage =",
+        "12:35: \"user_authentication_timeout_max\" says nothing without \"user_authentication\" [write which authenticators are accepted in \"user_authentication\"]",
+    ),
+    (
+        "package =",
+        "attestation_key_rate.remote = \"20\"\npackage =",
+        "12:31: not a rate [write how many in how long, as in \"20/1d\" or \"1000/1h\"]",
+    ),
+    (
+        "package =",
+        "attestation_key_rate.remote = \"0/1d\"\npackage =",
+        "12:31: has to be 1 to 1000000 in 1m to 30d",
+    ),
+    (
+        "[apps.bank.android]",
+        "[apps.bank.apple]\nteam_id = \"A1B2C3D4E5\"\nbundle_id = \"x\"\nbundle_version_min = \"1.2b\"\n[apps.bank.android]",
+        "14:22: not a version [numbers joined by points, as in \"1.12.3\" (CFBundleVersion)]",
+    ),
+    (
+        "[apps.bank.android]",
+        "[apps.bank.apple]\nteam_id = \"A1B2C3D4E5\"\nbundle_id = \"x\"\nbundle_versions = [\"1.0\"]\nbundle_versions_refused = [\"1\"]\n[apps.bank.android]",
+        "15:27: 1 stands in \"bundle_versions\" as well [remove it from one of them]",
+    ),
+    (
+        "[apps.bank.android]",
+        "[apps.bank.apple]\nteam_id = \"A1B2C3D4E5\"\nbundle_id = \"x\"\nplatforms = [\"macOS\"]\n[apps.bank.android]",
+        "14:14: \"macOS\" is no platform [as certificates name them: \"iphoneos\", \"macosx\"]",
+    ),
+    (
+        "[apps.bank.android]",
         "[apps.bank.limits]\nsessions_per_subject = 5\nsessions_per_device = 6\n[apps.bank.android]",
         "13:23: more than \"sessions_per_subject\" (5)",
     ),
@@ -404,7 +652,7 @@ fn production_makes_no_concession() {
             "6:8: a store that forgets everything at a restart is for development [use \"disk\" or \"redis\", or set mode = \"development\"]",
             "8:17: test authorities are trusted only in development [set mode = \"development\", or remove them]",
             "9:15: test authorities are trusted only in development [set mode = \"development\", or remove them]",
-            "10:23: Android evidence without a status list is taken only in development [name the file in \"status_list\"]",
+            "10:23: Android evidence without a status list is taken only in development [write \"status_list_url\", or name the file in \"status_list\"]",
             "17:12: keys are generated at the start only in development [make them with `assay keys generate`, or set mode = \"development\"]",
         ]
     );
@@ -415,7 +663,7 @@ fn production_makes_no_concession() {
         "plaintext = true\n# The ACL",
     );
     assert!(parse(&said).is_ok());
-    let no_list = EXAMPLE.replace("status_list = \"", "#");
+    let no_list = EXAMPLE.replace("status_list_url = \"", "#");
     assert_eq!(parse(&no_list).unwrap_err().len(), 1);
 }
 
@@ -466,14 +714,14 @@ fn one_wrong_section_does_not_hide_what_is_wrong_between_sections() {
             "#listen = \"127.0.0.1:9464\"",
             "listen = \"127.0.0.1:8443\"",
         )
-        .replace("status_list = \"", "android_roots = 1 #")
+        .replace("status_list_url = \"", "android_roots = 1 #")
         .replace("[[callers]]", "[[callrs]]")
         .replace("package = \"com.example.bank\"", "package = 3");
     let problems = parse(&text).unwrap_err();
     for part in [
         "expected a span",
         "listens there",
-        "lacks \"status_list\"",
+        "lacks \"status_list_url\"",
         "lacks \"[[callers]]\"",
         "did you mean \"callers\"",
         "found a whole number",
@@ -677,7 +925,12 @@ fn pem(dir: &Path, name: &str) -> rcgen::KeyPair {
 fn every_file_that_is_named_is_looked_at() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("assay.toml");
-    fs::write(&file, EXAMPLE.replace("#: password_file", "password_file")).unwrap();
+    let with_files = EXAMPLE
+        .replace("#: password_file", "password_file")
+        .replace("status_list_url = \"", "#")
+        .replace("#| status_list", "status_list")
+        .replace("#: own_list", "own_list");
+    fs::write(&file, with_files).unwrap();
     let lines = |said: &str| {
         let problem = |line: &&str| line.starts_with(file.to_str().unwrap());
         let mut lines: Vec<String> = said.lines().filter(problem).map(str::to_owned).collect();
@@ -686,8 +939,8 @@ fn every_file_that_is_named_is_looked_at() {
     };
     let (status, said) = check(&file);
     assert_eq!(status, 1);
-    // Certificate, key, authorities, keys, password and status list.
-    assert_eq!(lines(&said).len(), 6, "{said}");
+    // Certificate, key, authorities, keys, password and both lists.
+    assert_eq!(lines(&said).len(), 7, "{said}");
     assert!(!said.contains("secrets/redis-password"), "{said}");
 
     for directory in ["tls", "keys", "secrets"] {
@@ -697,6 +950,7 @@ fn every_file_that_is_named_is_looked_at() {
     pem(&dir.path().join("tls"), "callers-ca");
     fs::write(dir.path().join("secrets/redis-password"), "hunter2\n").unwrap();
     fs::write(dir.path().join("android-status.json"), r#"{"entries":{}}"#).unwrap();
+    fs::write(dir.path().join("revoked-keys.txt"), "serial 1a\n").unwrap();
     let (status, said) = check(&file);
     assert_eq!(status, 0, "{said}");
 
@@ -708,6 +962,7 @@ fn every_file_that_is_named_is_looked_at() {
     .unwrap();
     fs::write(dir.path().join("tls/callers-ca.pem"), "hello").unwrap();
     fs::write(dir.path().join("android-status.json"), "[]").unwrap();
+    fs::write(dir.path().join("revoked-keys.txt"), "serial x\n").unwrap();
     fs::write(dir.path().join("secrets/redis-password"), "two\nlines").unwrap();
     let (status, said) = check(&file);
     assert_eq!(status, 1);
@@ -721,7 +976,8 @@ fn every_file_that_is_named_is_looked_at() {
             "the key is not the certificate's",
             "it holds no PEM certificate",
             "the file has to hold one line of text",
-            "it is not a status list (a JSON object with \"entries\")",
+            "line 1, column 0",
+            "a serial number is 1 to 42 hex digits",
         ]
     );
     assert!(!said.contains("two"), "{said}");

@@ -1,8 +1,12 @@
 //! The flows, without gRPC: the same stories over every store, then what happens to them when the
 //! store loses answers, when many come at once, and when anything happens in any order.
 
+mod auditing;
+mod batches;
 mod faults;
+mod finding;
 mod issuing;
+mod linking;
 mod model;
 mod phone;
 mod races;
@@ -11,6 +15,7 @@ mod refreshing;
 mod registering;
 mod renewing;
 mod revoking;
+mod suspending;
 mod verifying;
 mod watched;
 mod world;

@@ -4,10 +4,11 @@
 mod binary;
 mod callers;
 mod crowd;
-mod harness;
+pub(crate) mod harness;
 mod outages;
+mod policies;
 mod reappraisal;
-mod refusal;
+pub(crate) mod refusal;
 mod refusals;
 mod story;
 mod tokens;

@@ -207,7 +207,7 @@ fn the_alerts_ask_for_metrics_that_exist() {
     let known: Vec<String> = metrics
         .described()
         .iter()
-        .map(|(name, _)| format!("assay_{name}_total"))
+        .flat_map(|(name, _)| [format!("assay_{name}"), format!("assay_{name}_total")])
         .collect();
     let asked: Vec<&str> = rules
         .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')

@@ -215,6 +215,10 @@ fn the_walk_covers_the_life_of_a_device() {
         "IssueSession",
         "VerifyRequest",
         "RefreshSession",
+        "FindDevices",
+        "SuspendDevice",
+        "ResumeDevice",
+        "ListAuditEvents",
         "RevokeDevice",
     ] {
         assert!(all.contains(&format!("Service/{rpc}")), "{rpc}");
@@ -223,7 +227,7 @@ fn the_walk_covers_the_life_of_a_device() {
         .iter()
         .filter_map(|step| step.printed.clone())
         .collect();
-    for word in ["PROOF_REPLAYED", "DEVICE_REVOKED"] {
+    for word in ["PROOF_REPLAYED", "DEVICE_SUSPENDED", "DEVICE_REVOKED"] {
         assert!(said.contains(word), "{word}");
     }
 }

@@ -4,8 +4,9 @@ use tonic::{Request, Response, Status};
 
 use super::{Services, actor, platform};
 use crate::flow::{
-    create_challenge, get_device, list_devices, reattest_device, register_device, revoke_device,
-    rotate_device_key,
+    batch_revoke_devices, create_challenge, find_devices, get_device, link_device_successor,
+    list_devices, reattest_device, register_device, resume_device, revoke_device,
+    rotate_device_key, suspend_device,
 };
 use crate::grpc::proto::device_service_server::DeviceService;
 use crate::grpc::{proto, wire};
@@ -38,7 +39,8 @@ impl DeviceService for Services {
         }
         let registered = registered.map_err(|failure| self.refuse(&failure))?;
         self.note_monitored(&registered.appraisal.checks);
-        Ok(self.answer(wire::registered(&registered, self.engine.next_nonce())))
+        let next_nonce = self.engine.next_nonce();
+        Ok(self.answer(wire::registered(&self.engine, &registered, next_nonce)))
     }
 
     async fn get_device(
@@ -49,7 +51,7 @@ impl DeviceService for Services {
             async { get_device::run(&self.engine, &wire::get_device(request.get_ref())?).await };
         let device = device.await.map_err(|failure| self.refuse(&failure))?;
         Ok(Response::new(proto::GetDeviceResponse {
-            device: Some(wire::device(&device)),
+            device: Some(wire::device(&self.engine, &device)),
         }))
     }
 
@@ -64,7 +66,11 @@ impl DeviceService for Services {
             list_devices::run(&self.engine, &subject, page).await
         };
         let page = page.await.map_err(|failure| self.refuse(&failure))?;
-        Ok(Response::new(wire::devices(&page)))
+        let (devices, next_page_token) = wire::devices(&self.engine, &page);
+        Ok(Response::new(proto::ListDevicesResponse {
+            devices,
+            next_page_token,
+        }))
     }
 
     async fn revoke_device(
@@ -76,35 +82,64 @@ impl DeviceService for Services {
             revoke_device::run(&self.engine, wire::revoke_device(request.get_ref(), by)?).await
         };
         let revoked = revoked.await.map_err(|failure| self.refuse(&failure))?;
-        Ok(Response::new(wire::revoked(&revoked)))
+        Ok(Response::new(wire::revoked(&self.engine, &revoked)))
     }
 
     async fn batch_revoke_devices(
         &self,
-        _: Request<proto::BatchRevokeDevicesRequest>,
+        request: Request<proto::BatchRevokeDevicesRequest>,
     ) -> Result<Response<proto::BatchRevokeDevicesResponse>, Status> {
-        Err(super::not_yet())
+        let by = actor(&request);
+        let request = wire::batch_revoke_devices(request.get_ref(), by)
+            .map_err(|failure| self.refuse(&failure))?;
+        let revocations = batch_revoke_devices::run(&self.engine, request).await;
+        for failure in revocations
+            .iter()
+            .filter_map(|one| one.outcome.as_ref().err())
+        {
+            Self::note(failure);
+        }
+        Ok(Response::new(wire::revocations(&revocations)))
     }
 
     async fn suspend_device(
         &self,
-        _: Request<proto::SuspendDeviceRequest>,
+        request: Request<proto::SuspendDeviceRequest>,
     ) -> Result<Response<proto::SuspendDeviceResponse>, Status> {
-        Err(super::not_yet())
+        let by = actor(&request);
+        let suspended = async {
+            suspend_device::run(&self.engine, wire::suspend_device(request.get_ref(), by)?).await
+        };
+        let suspended = suspended.await.map_err(|failure| self.refuse(&failure))?;
+        Ok(Response::new(wire::suspended(&self.engine, &suspended)))
     }
 
     async fn resume_device(
         &self,
-        _: Request<proto::ResumeDeviceRequest>,
+        request: Request<proto::ResumeDeviceRequest>,
     ) -> Result<Response<proto::ResumeDeviceResponse>, Status> {
-        Err(super::not_yet())
+        let by = actor(&request);
+        let device = async {
+            resume_device::run(&self.engine, wire::resume_device(request.get_ref(), by)?).await
+        };
+        let device = device.await.map_err(|failure| self.refuse(&failure))?;
+        Ok(Response::new(proto::ResumeDeviceResponse {
+            device: Some(wire::device(&self.engine, &device)),
+        }))
     }
 
     async fn find_devices(
         &self,
-        _: Request<proto::FindDevicesRequest>,
+        request: Request<proto::FindDevicesRequest>,
     ) -> Result<Response<proto::FindDevicesResponse>, Status> {
-        Err(super::not_yet())
+        let page =
+            async { find_devices::run(&self.engine, wire::find_devices(request.get_ref())?).await };
+        let page = page.await.map_err(|failure| self.refuse(&failure))?;
+        let (devices, next_page_token) = wire::devices(&self.engine, &page);
+        Ok(Response::new(proto::FindDevicesResponse {
+            devices,
+            next_page_token,
+        }))
     }
 
     async fn reattest_device(
@@ -122,7 +157,9 @@ impl DeviceService for Services {
             self.metrics.verdict(platform, refused);
         }
         let reattested = reattested.map_err(|failure| self.refuse(&failure))?;
-        Ok(self.answer(wire::reattested(&reattested, self.engine.next_nonce())))
+        self.note_monitored(&reattested.appraisal.checks);
+        let next_nonce = self.engine.next_nonce();
+        Ok(self.answer(wire::reattested(&self.engine, &reattested, next_nonce)))
     }
 
     async fn rotate_device_key(
@@ -135,13 +172,20 @@ impl DeviceService for Services {
             rotate_device_key::run(&self.engine, request).await
         };
         let renewed = renewed.await.map_err(|failure| self.refuse(&failure))?;
-        Ok(self.answer(wire::renewed(&renewed, self.engine.next_nonce())))
+        let next_nonce = self.engine.next_nonce();
+        Ok(self.answer(wire::renewed(&self.engine, &renewed, next_nonce)))
     }
 
     async fn link_device_successor(
         &self,
-        _: Request<proto::LinkDeviceSuccessorRequest>,
+        request: Request<proto::LinkDeviceSuccessorRequest>,
     ) -> Result<Response<proto::LinkDeviceSuccessorResponse>, Status> {
-        Err(super::not_yet())
+        let by = actor(&request);
+        let linked = async {
+            let request = wire::link_device_successor(request.get_ref(), by)?;
+            link_device_successor::run(&self.engine, request).await
+        };
+        let linked = linked.await.map_err(|failure| self.refuse(&failure))?;
+        Ok(Response::new(wire::linked(&self.engine, &linked)))
     }
 }

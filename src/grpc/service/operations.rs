@@ -9,8 +9,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::{Services, actor};
-use crate::flow::Failure;
 use crate::flow::reappraise_devices::{Finding, Run, STEP_PAUSE};
+use crate::flow::{Failure, list_audit_events};
 use crate::grpc::proto::operations_service_server::OperationsService;
 use crate::grpc::{proto, status, wire};
 use crate::reason::Reason;
@@ -48,9 +48,13 @@ impl OperationsService for Services {
 
     async fn list_audit_events(
         &self,
-        _: Request<proto::ListAuditEventsRequest>,
+        request: Request<proto::ListAuditEventsRequest>,
     ) -> Result<Response<proto::ListAuditEventsResponse>, Status> {
-        Err(super::not_yet())
+        let found = async {
+            list_audit_events::run(&self.engine, wire::list_audit_events(request.get_ref())?).await
+        };
+        let found = found.await.map_err(|failure| self.refuse(&failure))?;
+        Ok(Response::new(wire::audit_events(&found)))
     }
 }
 

@@ -3,6 +3,7 @@
 //! Parsing collects every wrong field of a request, so that the caller learns of all at once, and
 //! never repeats a value.
 
+mod devices;
 mod fields;
 mod parse;
 mod posture;
@@ -11,6 +12,7 @@ mod render;
 mod renewal;
 mod trust;
 
+pub(super) use devices::*;
 pub(super) use parse::*;
 pub(super) use reappraisal::*;
 pub(super) use render::*;

@@ -11,7 +11,6 @@ use crate::flow::end_session::EndSession;
 use crate::flow::issue_session::IssueSession;
 use crate::flow::refresh_session::RefreshSession;
 use crate::flow::register_device::RegisterDevice;
-use crate::flow::revoke_device::RevokeDevice;
 use crate::flow::verify_request::VerifyRequest;
 use crate::flow::{EvidenceInput, Failure, PageRequest};
 use crate::grpc::proto;
@@ -19,7 +18,7 @@ use crate::id::{DeviceId, SessionId, Subject};
 use crate::policy::TrustLevel;
 use crate::reason::Reason;
 use crate::secret::Secret;
-use crate::session::{Actor, Requirements, RevocationReason};
+use crate::session::{Actor, Requirements};
 use crate::token::challenge::ChallengePurpose;
 
 /// Evidence: its own bounds have their own reasons.
@@ -114,56 +113,35 @@ pub(crate) fn get_device(sent: &proto::GetDeviceRequest) -> Result<DeviceId, Fai
     fields.finish(device)
 }
 
-pub(crate) fn revoke_device(
-    sent: &proto::RevokeDeviceRequest,
-    by: Actor,
-) -> Result<RevokeDevice, Failure> {
-    use proto::RevocationReason as Sent;
-    let mut fields = Fields::default();
-    let device = fields.device(&sent.device_id);
-    let why = match sent.reason() {
-        Sent::Lost => Some(RevocationReason::Lost),
-        Sent::Stolen => Some(RevocationReason::Stolen),
-        Sent::Compromised => Some(RevocationReason::Compromised),
-        Sent::UserRequest => Some(RevocationReason::UserRequest),
-        Sent::Administrative => Some(RevocationReason::Administrative),
-        // The service alone gives the last two.
-        Sent::Unspecified | Sent::Replaced | Sent::Reappraisal => None,
-    };
-    let why = fields.take("reason", why, "one of the reasons a person can give");
-    let validate_only = sent.validate_only;
-    let request = (|| {
-        Some(RevokeDevice {
-            device: device?,
-            why: why?,
-            validate_only,
-            by,
-        })
-    })();
-    fields.finish(request)
-}
-
 /// Subject and page of a listing.
 pub(crate) fn listing<Id: FromStr>(
     subject: &str,
-    (page_size, page_token): (i32, &str),
+    page_of: (i32, &str),
 ) -> Result<(Subject, PageRequest<Id>), Failure> {
     let mut fields = Fields::default();
     let subject = fields.subject(subject);
-    let after = match page_token {
+    let page = page(&mut fields, page_of);
+    fields.finish((|| Some((subject?, page?)))())
+}
+
+/// A page, by its size and token.
+pub(super) fn page<Id: FromStr>(
+    fields: &mut Fields,
+    (size, token): (i32, &str),
+) -> Option<PageRequest<Id>> {
+    let after = match token {
         "" => Some(None),
         token => fields
             .parse("page_token", token, "the next_page_token of an answer")
             .map(Some),
     };
-    let page = match PageRequest::parse(page_size, after.flatten()) {
+    match PageRequest::parse(size, after.flatten()) {
         Ok(page) => Some(page),
         Err(failure) => {
             fields.extend(failure.violations);
             None
         }
-    };
-    fields.finish((|| Some((subject?, page?)))())
+    }
 }
 
 pub(crate) fn issue_session(sent: proto::IssueSessionRequest) -> Result<IssueSession, Failure> {

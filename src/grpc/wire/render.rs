@@ -9,9 +9,8 @@ use crate::attestation::{AttestedKey, Outcome};
 use crate::flow::create_challenge::Challenge;
 use crate::flow::refresh_session::Refreshed;
 use crate::flow::register_device::Registered;
-use crate::flow::revoke_device::{Receipt, Revoked};
 use crate::flow::verify_request::Decision;
-use crate::flow::{Appraisal, Grant, Page};
+use crate::flow::{Appraisal, Engine, Grant, Page};
 use crate::grpc::proto;
 use crate::id::{DeviceId, SessionId};
 use crate::policy::{Posture, TrustLevel};
@@ -108,7 +107,7 @@ pub(crate) fn appraisal(appraisal: &Appraisal) -> proto::Appraisal {
     }
 }
 
-pub(crate) fn device(device: &Device) -> proto::Device {
+pub(crate) fn device(engine: &Engine, device: &Device) -> proto::Device {
     use proto::RevocationReason as Why;
     use proto::SuspensionReason as Hold;
     let (state, suspended, revoked) = match device.state {
@@ -155,45 +154,20 @@ pub(crate) fn device(device: &Device) -> proto::Device {
         successor_device_id: id(device.lineage.successor),
         lineage_time: Some(timestamp(device.lineage.since)),
         attestation_serials: device.chain_serials.clone(),
-        reattest_by_time: None,
+        reattest_by_time: engine.reattest_by(device).map(timestamp),
         receipt: None,
     }
 }
 
 pub(crate) fn registered(
+    engine: &Engine,
     registered: &Registered,
     next_nonce: String,
 ) -> proto::RegisterDeviceResponse {
     proto::RegisterDeviceResponse {
-        device: Some(device(&registered.device)),
+        device: Some(device(engine, &registered.device)),
         appraisal: Some(appraisal(&registered.appraisal)),
         next_nonce,
-    }
-}
-
-pub(crate) fn devices(page: &Page<Device, DeviceId>) -> proto::ListDevicesResponse {
-    proto::ListDevicesResponse {
-        devices: page.entries.iter().map(device).collect(),
-        next_page_token: page.next.map_or(String::new(), |id| id.to_string()),
-    }
-}
-
-pub(crate) fn revoked(revoked: &Revoked) -> proto::RevokeDeviceResponse {
-    proto::RevokeDeviceResponse {
-        device: Some(device(&revoked.device)),
-        receipt: Some(receipt(&revoked.receipt)),
-    }
-}
-
-fn receipt(receipt: &Receipt) -> proto::RevocationReceipt {
-    proto::RevocationReceipt {
-        revision: receipt
-            .revision
-            .map_or(String::new(), |id| HEXLOWER.encode(&id.0)),
-        effective_time: Some(timestamp(receipt.effective_at)),
-        replicas_acked: receipt.replicas_acked,
-        replicas_wanted: receipt.replicas_wanted,
-        max_residual_access: Some(duration(receipt.residual_access_for)),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::attestation::apple::assertion::ASSERTION_BYTES_MAX;
 use crate::attestation::client_data::CLIENT_DATA_BYTES_MAX;
 use crate::flow::reattest_device::{ReattestDevice, Reattested};
 use crate::flow::rotate_device_key::{RotateDeviceKey, Voucher};
-use crate::flow::{Failure, KeyRotation, Renewed};
+use crate::flow::{Engine, Failure, KeyRotation, Renewed};
 use crate::grpc::proto;
 use crate::reason::Reason;
 use crate::secret::Secret;
@@ -95,23 +95,28 @@ fn rotation(fields: &mut Fields, sent: Option<proto::KeyRotation>) -> Option<Opt
 }
 
 pub(crate) fn reattested(
+    engine: &Engine,
     reattested: &Reattested,
     next_nonce: String,
 ) -> proto::ReattestDeviceResponse {
     let renewed = &reattested.renewed;
     let going_on = renewed.grant.as_ref();
     proto::ReattestDeviceResponse {
-        device: Some(device(&renewed.device)),
+        device: Some(device(engine, &renewed.device)),
         appraisal: Some(appraisal(&reattested.appraisal)),
         grant: going_on.map(|going_on| grant(going_on, next_nonce.clone())),
         next_nonce,
     }
 }
 
-pub(crate) fn renewed(renewed: &Renewed, next_nonce: String) -> proto::RotateDeviceKeyResponse {
+pub(crate) fn renewed(
+    engine: &Engine,
+    renewed: &Renewed,
+    next_nonce: String,
+) -> proto::RotateDeviceKeyResponse {
     let going_on = renewed.grant.as_ref();
     proto::RotateDeviceKeyResponse {
-        device: Some(device(&renewed.device)),
+        device: Some(device(engine, &renewed.device)),
         grant: going_on.map(|going_on| grant(going_on, next_nonce.clone())),
         next_nonce,
     }

@@ -507,7 +507,114 @@ fn accepts(posture: &Posture, android: &AndroidPolicy) -> bool {
         .is_none()
 }
 
+prop_compose! {
+    fn any_apple_posture()(
+        platform in option::of(prop::sample::select(vec!["iphoneos", "macosx", "other"])),
+        category in option::of(0..5_u32),
+        version in option::of(prop::sample::select(vec!["1", "1.2", "2", "x"])),
+        boot_rules in any::<bool>(),
+        receipt in prop::sample::select(vec![
+            ReceiptStanding::Absent,
+            ReceiptStanding::Unverified,
+            ReceiptStanding::Verified,
+        ]),
+    ) -> Posture {
+        let facts = apple(|facts| {
+            facts.platform = platform.map(str::to_owned);
+            facts.extensions.validation_category = category;
+            facts.extensions.bundle_version = version.map(str::to_owned);
+        });
+        match Posture::of(&facts) {
+            Posture::Apple(posture) => Posture::Apple(ApplePosture { boot_rules, receipt, ..posture }),
+            Posture::Android(_) => panic!("not Apple"),
+        }
+    }
+}
+
+fn missing(refused: bool) -> MissingRule {
+    if refused {
+        MissingRule::Refused
+    } else {
+        MissingRule::Allowed
+    }
+}
+
+prop_compose! {
+    fn any_apple_policy()(
+        lists in any::<[bool; 5]>(),
+        refused in any::<[bool; 4]>(),
+        receipt in prop::sample::select(vec![
+            ReceiptRule::Ignore,
+            ReceiptRule::Verify,
+            ReceiptRule::Require,
+        ]),
+    ) -> ApplePolicy {
+        let version = |text: &str| text.parse::<DottedVersion>().unwrap();
+        let listed = |there: bool, text| there.then(|| version(text)).into_iter().collect();
+        ApplePolicy {
+            platforms: lists[0].then(|| "iphoneos".to_owned()).into_iter().collect(),
+            missing_platform: missing(refused[0]),
+            validation_categories: lists[1].then_some([2, 4]).into_iter().flatten().collect(),
+            missing_category: missing(refused[1]),
+            missing_category_mac: missing(refused[2]),
+            bundle_version: BundleVersionRule {
+                min: lists[2].then(|| version("1.1")),
+                allowed: listed(lists[3], "1.2"),
+                refused: listed(lists[4], "2"),
+                missing: missing(refused[3]),
+            },
+            receipt,
+            ..ApplePolicy::open()
+        }
+    }
+}
+
+/// The policy with one more demand.
+fn stricter_apple(policy: &ApplePolicy, which: usize) -> ApplePolicy {
+    let mut policy = policy.clone();
+    let version = |text: &str| text.parse::<DottedVersion>().unwrap();
+    match which {
+        0 => policy.platforms = ["iphoneos".to_owned()].into(),
+        1 => policy.missing_platform = MissingRule::Refused,
+        2 => policy.validation_categories = [4].into(),
+        3 => policy.missing_category = MissingRule::Refused,
+        4 => policy.missing_category_mac = MissingRule::Refused,
+        5 => policy.bundle_version.min = Some(version("1.2")),
+        6 => policy.bundle_version.allowed = [version("1.2")].into(),
+        7 => {
+            policy.bundle_version.refused.insert(version("1"));
+        }
+        8 => policy.bundle_version.missing = MissingRule::Refused,
+        9 => policy.environment = Some(Environment::Development),
+        _ => policy.receipt = ReceiptRule::Require,
+    }
+    policy
+}
+
 proptest! {
+    #[test]
+    fn a_stricter_policy_never_accepts_more_on_apples_side(
+        posture in any_apple_posture(),
+        policy in any_apple_policy(),
+        which in 0..11_usize,
+        monitor in any_rules(),
+    ) {
+        let accepts = |policy: &ApplePolicy| {
+            let checks = posture_checks(&posture, &android_policy(), policy, now());
+            checks.rejection().is_none()
+        };
+        let strict = stricter_apple(&policy, which);
+        prop_assert!(!accepts(&strict) || accepts(&policy));
+        let watched = ApplePolicy { monitor, ..policy.clone() };
+        prop_assert!(accepts(&watched) || !accepts(&policy));
+    }
+
+    #[test]
+    fn nothing_goes_back_from_itself(android in any_android(), apple in any_apple_posture()) {
+        prop_assert_eq!(is_downgrade(&android, &android), None);
+        prop_assert_eq!(is_downgrade(&apple, &apple), None);
+    }
+
     #[test]
     fn a_stricter_policy_never_accepts_more(
         posture in any_android(),

@@ -158,30 +158,3 @@ fn no_policy_lifts_the_bound_of_the_index() {
     let last = registered(None, Some(&with_devices(10..137)), &none(), &boundless);
     assert_eq!(last.unwrap().subject.devices.len(), ENTRIES_MAX);
 }
-
-#[test]
-fn revoking_cuts_once_and_the_first_revocation_stays() {
-    let first = revoke(&device(), RevocationReason::Stolen, now());
-    let expected = Device {
-        state: DeviceState::Revoked {
-            at: now(),
-            why: RevocationReason::Stolen,
-        },
-        epoch: 5,
-        ..device()
-    };
-    assert_eq!(first, expected);
-    let again = revoke(&first, RevocationReason::Lost, now().after(GRACE));
-    assert_eq!(again, first);
-}
-
-#[test]
-fn a_revocation_at_the_last_epoch_still_revokes() {
-    let last = Device {
-        epoch: u64::MAX,
-        ..device()
-    };
-    let revoked = revoke(&last, RevocationReason::Lost, now());
-    assert_eq!(revoked.epoch, u64::MAX);
-    assert_eq!(revoked.check_active(), refused(Reason::DeviceRevoked));
-}

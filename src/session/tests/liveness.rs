@@ -1,11 +1,11 @@
 use super::*;
-use crate::session::{EndReason, RevocationReason};
+use crate::session::{EndReason, RevocationReason, SuspensionReason};
 
 /// One thing that can be wrong, and the reason that says so, widest first: the order is the promise
 /// of which reason is told when several are wrong.
 type Spoil = (&'static str, Reason, fn(&mut World, &mut Session));
 
-const SPOILS: [Spoil; 13] = [
+const SPOILS: [Spoil; 14] = [
     ("app disabled", Reason::AppDisabled, |world, _| {
         world.app = Standing::Disabled;
     }),
@@ -70,6 +70,14 @@ const SPOILS: [Spoil; 13] = [
     ),
     ("session idle", Reason::SessionExpiredIdle, |_, session| {
         session.idle_expires_at = now();
+    }),
+    ("device suspended", Reason::DeviceSuspended, |world, _| {
+        if let Some(device) = &mut world.device
+            && device.state == DeviceState::Active
+        {
+            let why = SuspensionReason::Mislaid;
+            device.state = DeviceState::Suspended { at: now(), why };
+        }
     }),
 ];
 

@@ -81,24 +81,30 @@ fn a_device_that_fails_is_brought_to_where_the_policy_wants_it() {
         epoch: failing.epoch + 1,
         ..failing.clone()
     };
+    let (found, run) = (BELOW.reason.as_str(), "reappraisal");
     let effects = [
-        (failing, Effect::Reported, EventKind::DeviceDoubted),
-        (degraded, Effect::Degraded, EventKind::DeviceDegraded),
-        (suspended, Effect::Suspended, EventKind::DeviceSuspended),
-        (revoked, Effect::Revoked, EventKind::DeviceRevoked),
+        (failing, Effect::Reported, (EventKind::DeviceDoubted, found)),
+        (
+            degraded,
+            Effect::Degraded,
+            (EventKind::DeviceDegraded, found),
+        ),
+        (
+            suspended,
+            Effect::Suspended,
+            (EventKind::DeviceSuspended, run),
+        ),
+        (revoked, Effect::Revoked, (EventKind::DeviceRevoked, run)),
     ];
     let verdict = verdict(Listing::Clear, Some(BELOW));
-    for (consequence, (expected, effect, kind)) in CONSEQUENCES.into_iter().zip(effects) {
+    for (consequence, (expected, effect, event)) in CONSEQUENCES.into_iter().zip(effects) {
         let rules = rules(Consequence::Report, consequence);
         let change = reappraise(&device(), &verdict, &rules, later).unwrap();
         assert_eq!(change.device, expected);
         assert_eq!((change.effect, change.fault), (effect, Some(BELOW)));
         let events = change.events(&device(), &Actor::service(), later);
-        let told = events
-            .iter()
-            .map(|event| (event.kind, event.why.as_str(), event.by.as_str()));
-        let told: Vec<_> = told.collect();
-        assert_eq!(told, [(kind, BELOW.reason.as_str(), "service")]);
+        let told = events.iter().map(|event| (event.kind, event.why.as_str()));
+        assert_eq!(told.collect::<Vec<_>>(), [event]);
         // It is there now.
         let again = reappraise(&expected, &verdict, &rules, later.after(IDLE));
         assert_eq!(again, None);

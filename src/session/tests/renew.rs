@@ -1,4 +1,5 @@
 use super::*;
+use crate::policy::DowngradeRule;
 use crate::session::{
     Found, Presented, RefreshOutcome, Renewal, RevocationReason, SuspensionReason, rekey, renew,
 };
@@ -24,7 +25,7 @@ fn moving() -> Renewal {
 }
 
 fn moved() -> Device {
-    renew(&device(), moving(), now()).unwrap()
+    renew(&device(), moving(), &policy(), now()).unwrap()
 }
 
 #[test]
@@ -36,7 +37,7 @@ fn a_renewal_takes_what_the_evidence_says_and_nothing_else() {
         assertion_counter: 7,
         ..device()
     };
-    let renewed = renew(&before, moving(), later).unwrap();
+    let renewed = renew(&before, moving(), &policy(), later).unwrap();
     let expected = Device {
         key: point(&OTHER_KEY),
         session_key: key(&OTHER_KEY),
@@ -51,7 +52,7 @@ fn a_renewal_takes_what_the_evidence_says_and_nothing_else() {
         ..before.clone()
     };
     assert_eq!(renewed, expected);
-    assert_eq!(renew(&renewed, moving(), later), Ok(renewed));
+    assert_eq!(renew(&renewed, moving(), &policy(), later), Ok(renewed));
 }
 
 #[test]
@@ -63,7 +64,7 @@ fn only_the_key_in_use_vouches_and_after_the_move_only_for_the_same_move() {
     let third = Thumbprint::from_bytes([9; 32]);
     for wrong in [None, Some(third), Some(key(&OTHER_KEY))] {
         assert_eq!(
-            renew(&device(), voucher(wrong), now()),
+            renew(&device(), voucher(wrong), &policy(), now()),
             refused(Reason::ProofKeyMismatch),
             "{wrong:?}"
         );
@@ -73,7 +74,7 @@ fn only_the_key_in_use_vouches_and_after_the_move_only_for_the_same_move() {
         ..moving()
     };
     assert_eq!(
-        renew(&moved(), on, now()),
+        renew(&moved(), on, &policy(), now()),
         refused(Reason::ProofKeyMismatch)
     );
 }
@@ -91,10 +92,10 @@ fn evidence_lifts_the_suspension_of_a_reappraisal_and_no_other() {
             ..moving()
         };
         assert_eq!(
-            renew(&suspended, bare, now()),
+            renew(&suspended, bare, &policy(), now()),
             refused(Reason::DeviceSuspended)
         );
-        let renewed = renew(&suspended, moving(), now());
+        let renewed = renew(&suspended, moving(), &policy(), now());
         match why {
             Reappraisal => assert_eq!(renewed.unwrap().state, DeviceState::Active),
             Mislaid | Investigation | Administrative => {
@@ -108,7 +109,7 @@ fn evidence_lifts_the_suspension_of_a_reappraisal_and_no_other() {
         ..device()
     };
     assert_eq!(
-        renew(&revoked, moving(), now()),
+        renew(&revoked, moving(), &policy(), now()),
         refused(Reason::DeviceRevoked)
     );
 }
@@ -128,19 +129,22 @@ fn assertions_only_count_up() {
     };
     for old in [0, 4, 5] {
         assert_eq!(
-            renew(&device, asserted(old), now()),
+            renew(&device, asserted(old), &policy(), now()),
             refused(Reason::ProofReplayed)
         );
     }
-    let once = renew(&device, asserted(6), now()).unwrap();
+    let once = renew(&device, asserted(6), &policy(), now()).unwrap();
     assert_eq!(once.assertion_counter, 6);
     // The same move again, and no older one.
-    assert_eq!(renew(&once, asserted(6), now()), Ok(once.clone()));
     assert_eq!(
-        renew(&once, asserted(5), now()),
+        renew(&once, asserted(6), &policy(), now()),
+        Ok(once.clone())
+    );
+    assert_eq!(
+        renew(&once, asserted(5), &policy(), now()),
         refused(Reason::ProofReplayed)
     );
-    let last = renew(&once, asserted(u32::MAX), now()).unwrap();
+    let last = renew(&once, asserted(u32::MAX), &policy(), now()).unwrap();
     assert_eq!(last.assertion_counter, u32::MAX);
 }
 
@@ -214,4 +218,36 @@ fn a_session_does_not_move_with_another_token() {
         rekeyed(&over, presenting(5, old)),
         refused(Reason::SessionExpiredAbsolute)
     );
+}
+
+#[test]
+fn a_system_that_went_back_is_refused_unless_the_policy_allows_it() {
+    let with = |version: &str| match posture() {
+        Posture::Apple(apple) => Posture::Apple(ApplePosture {
+            os_version: Some(version.to_owned()),
+            ..apple
+        }),
+        Posture::Android(_) => panic!("the posture of these tests is Apple's"),
+    };
+    let before = Device {
+        posture: with("26.10"),
+        ..device()
+    };
+    let to = |version: &str| Renewal {
+        found: Some(Found {
+            posture: with(version),
+            ..found()
+        }),
+        ..moving()
+    };
+    let mut policy = policy();
+    for version in ["26.10", "26.11", "27.0"] {
+        assert!(renew(&before, to(version), &policy, now()).is_ok());
+    }
+    assert_eq!(
+        renew(&before, to("26.9"), &policy, now()),
+        refused(Reason::PostureBelowPolicy)
+    );
+    policy.reappraisal.downgrade = DowngradeRule::Allow;
+    assert!(renew(&before, to("26.9"), &policy, now()).is_ok());
 }

@@ -320,6 +320,25 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn origin()(
+        sha256 in any::<[u8; 32]>(),
+        (validated_at, refetch_at, modified_at) in (at(), at(), option::of(at())),
+        (etag, last_modified) in any::<(Option<String>, Option<String>)>(),
+    ) -> Origin {
+        Origin { sha256, validated_at, refetch_at, modified_at, etag, last_modified }
+    }
+}
+
+prop_compose! {
+    fn list_part()(
+        sha256 in any::<[u8; 32]>(),
+        packed in vec(any::<u8>(), 0..100),
+    ) -> ListPart {
+        ListPart { sha256, packed }
+    }
+}
+
 /// There and back; under another name, with another service's keys, or changed, not at all.
 fn passes_the_seal<T: Stored + PartialEq + std::fmt::Debug>(
     record: &T,
@@ -375,6 +394,16 @@ proptest! {
     }
 
     #[test]
+    fn the_copy_of_a_list_passes_the_seal(
+        origin in origin(),
+        part in list_part(),
+        harm in any::<(prop::sample::Index, prop::sample::Index)>(),
+    ) {
+        passes_the_seal(&origin, &keys::status_list(), harm)?;
+        passes_the_seal(&part, &keys::status_list_part(1), harm)?;
+    }
+
+    #[test]
     fn random_bytes_open_as_nothing(bytes in vec(any::<u8>(), 0..200)) {
         let name = keys::fleet(Bucket::new(0).unwrap());
         prop_assert!(open::<Device>(&KEYRING, &name, &bytes).is_err());
@@ -395,6 +424,12 @@ proptest! {
         }
         if let Ok(record) = SubjectRecord::decode(&bytes) {
             prop_assert_eq!(SubjectRecord::decode(&record.encode()), Ok(record));
+        }
+        if let Ok(record) = Origin::decode(&bytes) {
+            prop_assert_eq!(Origin::decode(&record.encode()), Ok(record));
+        }
+        if let Ok(record) = ListPart::decode(&bytes) {
+            prop_assert_eq!(ListPart::decode(&record.encode()), Ok(record));
         }
         if let Ok(record) = Fleet::decode(&bytes) {
             prop_assert_eq!(Fleet::decode(&record.encode()), Ok(record));

@@ -6,7 +6,7 @@ use assay::flow::end_session::EndSession;
 use assay::flow::register_device::RegisterDevice;
 use assay::id::SessionId;
 use assay::secret::Secret;
-use assay::session::{RefreshOutcome, RevocationReason};
+use assay::session::{RefreshOutcome, RevocationReason, SuspensionReason};
 use assay::time::Timestamp;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -38,6 +38,8 @@ enum Operation {
     EndByToken(Index, usize),
     EndById(Index),
     Revoke(usize),
+    Suspend(usize),
+    Resume(usize),
     Advance(Duration),
     Introspect(Index, usize),
     List(usize),
@@ -67,6 +69,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => (any_session(), 0..3_usize).prop_map(|(s, t)| Op::EndByToken(s, t)),
         1 => any_session().prop_map(Op::EndById),
         1 => (0..PHONES).prop_map(Op::Revoke),
+        1 => (0..PHONES).prop_map(Op::Suspend),
+        2 => (0..PHONES).prop_map(Op::Resume),
         4 => select(spans).prop_map(Op::Advance),
         2 => (any_session(), 0..3_usize).prop_map(|(s, t)| Op::Introspect(s, t)),
         1 => (0..PHONES).prop_map(Op::List),
@@ -90,6 +94,7 @@ struct Held {
 struct Owner {
     registered: Option<(RegisterDevice, Timestamp)>,
     revoked: bool,
+    suspended: bool,
 }
 
 struct Model {
@@ -109,6 +114,13 @@ impl Model {
             world,
             sessions: Vec::new(),
         }
+    }
+
+    /// Why a session cannot be used, if so: what only waits comes last.
+    fn refusal(&self, session: &Held) -> Option<Reason> {
+        let waits = self.owners[session.phone].suspended;
+        self.death(session)
+            .or(waits.then_some(Reason::DeviceSuspended))
     }
 
     /// Why a session is dead, if it is.
@@ -173,6 +185,8 @@ impl Model {
                 }
             }
             Operation::Revoke(phone) => self.revoke(phone).await,
+            Operation::Suspend(phone) => self.suspend(phone).await,
+            Operation::Resume(phone) => self.resume(phone).await,
             Operation::Advance(span) => self.world.advance(span),
             Operation::List(phone) => self.list(phone).await,
         }
@@ -185,6 +199,8 @@ impl Model {
                 Err(Reason::ChallengeInvalid)
             } else if self.owners[at].revoked {
                 Err(Reason::DeviceKeyBanned)
+            } else if self.owners[at].suspended {
+                Err(Reason::DeviceSuspended)
             } else {
                 Ok(self.phones[at].id())
             };
@@ -210,6 +226,10 @@ impl Model {
         let seen = self.world.issue(&self.phones[at]).await;
         if self.owners[at].revoked {
             assert_eq!(seen.map(|_| ()), Err(Reason::DeviceRevoked));
+            return;
+        }
+        if self.owners[at].suspended {
+            assert_eq!(seen.map(|_| ()), Err(Reason::DeviceSuspended));
             return;
         }
         if full {
@@ -246,7 +266,7 @@ impl Model {
         let death = if over {
             Some(Reason::SessionExpiredAbsolute)
         } else {
-            self.death(session)
+            self.refusal(session)
         };
         if let Some(reason) = death {
             assert_eq!(seen.map(|_| ()), Err(reason));
@@ -301,7 +321,7 @@ impl Model {
         let expected = if expires_at.as_secs() * 1000 <= now.as_millis() {
             Err(Reason::TokenExpired)
         } else {
-            self.death(session).map_or(Ok(()), Err)
+            self.refusal(session).map_or(Ok(()), Err)
         };
         (token.clone(), expected)
     }
@@ -346,6 +366,35 @@ impl Model {
         self.owners[at].revoked = true;
     }
 
+    async fn suspend(&mut self, at: usize) {
+        if self.owners[at].registered.is_none() {
+            return;
+        }
+        let why = SuspensionReason::Mislaid;
+        let seen = self.world.suspend(self.phones[at].id(), why).await;
+        let expected = if self.owners[at].revoked {
+            Err(Reason::DeviceRevoked)
+        } else {
+            self.owners[at].suspended = true;
+            Ok(())
+        };
+        assert_eq!(seen.map(|_| ()), expected);
+    }
+
+    async fn resume(&mut self, at: usize) {
+        if self.owners[at].registered.is_none() {
+            return;
+        }
+        let seen = self.world.resume(self.phones[at].id()).await;
+        let expected = if self.owners[at].revoked {
+            Err(Reason::DeviceRevoked)
+        } else {
+            self.owners[at].suspended = false;
+            Ok(())
+        };
+        assert_eq!(seen.map(|_| ()), expected);
+    }
+
     async fn list(&mut self, at: usize) {
         let same_subject = |session: &&Held| SUBJECTS[session.phone] == SUBJECTS[at];
         let expected: Vec<SessionId> = self
@@ -353,7 +402,7 @@ impl Model {
             .iter()
             .rev()
             .filter(same_subject)
-            .filter(|session| self.death(session).is_none())
+            .filter(|session| self.refusal(session).is_none())
             .map(|session| session.id)
             .collect();
         let listed = self.world.sessions(&self.phones[at].subject).await;

@@ -2,7 +2,7 @@
 
 use assay::flow::Grant;
 use assay::flow::end_session::EndSession;
-use assay::policy::ReuseRule;
+use assay::policy::{ReuseRule, SessionLifetimes, TrustLevel};
 use assay::secret::Secret;
 use assay::session::{RefreshOutcome, SessionState};
 use assay::simulator::proof::Dpop;
@@ -23,6 +23,8 @@ over_every_store! {
     a_rotation_the_store_lost_is_healed
     a_retry_gives_the_same_token_under_a_new_secret
     a_session_ends_when_it_is_over
+    sessions_live_as_long_as_the_trust_in_their_device_allows
+    a_tightened_policy_shortens_sessions_and_a_loosened_one_lengthens_none
     in_its_last_second_a_session_has_nothing_left_to_give
     an_access_token_may_have_fewer_scopes
     a_proof_refreshes_once
@@ -450,4 +452,70 @@ async fn a_commit_whose_answer_was_lost_is_sent_again(world: World) {
     let (first, _) = outcome(&world, &phone, &grant.refresh_token).await.unwrap();
     assert_eq!(first, RefreshOutcome::Rotated);
     assert_eq!(world.trips().since(before), (3, 2));
+}
+
+fn lives(access: u64, idle: u64, absolute: u64) -> SessionLifetimes {
+    SessionLifetimes {
+        access_for: SECOND * u32::try_from(access).unwrap(),
+        idle_for: SECOND * u32::try_from(idle).unwrap(),
+        absolute_for: SECOND * u32::try_from(absolute).unwrap(),
+    }
+}
+
+async fn sessions_live_as_long_as_the_trust_in_their_device_allows(world: World) {
+    world.change_policy(BANK, |policy| {
+        policy.level_lifetimes = [
+            (TrustLevel::Tee, lives(60, 600, 1000)),
+            (TrustLevel::StrongBox, lives(30, 300, 300)),
+        ]
+        .into();
+    });
+    let (phone, grant) = session_of(&world, Kind::Android).await;
+    let opened = world.now();
+    let ends = opened.after(SECOND * 1000);
+    assert_eq!(grant.access_expires_in, SECOND * 60);
+    assert_eq!(grant.idle_for, SECOND * 600);
+    assert_eq!(grant.session.expires_at, ends);
+    world.advance(SECOND * 500);
+    let next = world.refresh(&phone, &grant.refresh_token).await.unwrap();
+    assert_eq!(next.grant.access_expires_in, SECOND * 60);
+    assert_eq!(next.grant.session.idle_expires_at, ends);
+    // A level without its own has the app's.
+    let phone = world.registered(Kind::Apple, "user-2").await;
+    let grant = world.issue(&phone).await.unwrap();
+    assert_eq!(grant.access_expires_in, ACCESS);
+    assert_eq!(grant.session.expires_at, world.now().after(ABSOLUTE));
+}
+
+async fn a_tightened_policy_shortens_sessions_and_a_loosened_one_lengthens_none(world: World) {
+    let (phone, first) = session_of(&world, Kind::Android).await;
+    let ends = first.session.expires_at;
+    world.change_policy(BANK, |policy| policy.lifetimes.absolute_for = ABSOLUTE * 2);
+    let second = world
+        .refresh(&phone, &first.refresh_token)
+        .await
+        .unwrap()
+        .grant;
+    assert_eq!(second.session.expires_at, ends);
+    world.change_policy(BANK, |policy| {
+        policy.level_lifetimes = [(TrustLevel::Tee, lives(60, 600, 900))].into();
+    });
+    world.advance(SECOND * 899);
+    let third = world
+        .refresh(&phone, &second.refresh_token)
+        .await
+        .unwrap()
+        .grant;
+    assert_eq!(third.access_expires_in, SECOND);
+    world.advance(SECOND);
+    let over = refused(&world, &phone, &third.refresh_token).await;
+    assert_eq!(over, Some(Reason::SessionExpiredAbsolute));
+    // One that was opened under the loose policy and is older than the tight one allows.
+    let (phone, grant) = session_of(&world, Kind::Apple).await;
+    world.advance(SECOND * 1000);
+    world.change_policy(BANK, |policy| {
+        policy.level_lifetimes = [(TrustLevel::AppAttest, lives(60, 600, 900))].into();
+    });
+    let over = refused(&world, &phone, &grant.refresh_token).await;
+    assert_eq!(over, Some(Reason::SessionExpiredAbsolute));
 }

@@ -16,13 +16,15 @@ pub(super) struct Trips {
     pub(super) admits: usize,
     pub(super) claims: usize,
     pub(super) commits: usize,
+    pub(super) reads: usize,
 }
 
 impl Trips {
     /// Trips in all, and how many of them were commits.
     pub(super) fn since(self, earlier: Self) -> (usize, usize) {
         let commits = self.commits - earlier.commits;
-        (self.admits - earlier.admits + commits, commits)
+        let reads = self.admits - earlier.admits + self.reads - earlier.reads;
+        (reads + commits, commits)
     }
 }
 
@@ -51,6 +53,8 @@ pub(super) struct Watched {
     admits: AtomicUsize,
     claims: AtomicUsize,
     commits: AtomicUsize,
+    /// Of indexes and outboxes.
+    reads: AtomicUsize,
     /// Of a hundred calls so many fail, half of them after they were done.
     percent_lost: AtomicU32,
     dice: AtomicU64,
@@ -69,6 +73,7 @@ impl Watched {
             admits: AtomicUsize::new(0),
             claims: AtomicUsize::new(0),
             commits: AtomicUsize::new(0),
+            reads: AtomicUsize::new(0),
             percent_lost: AtomicU32::new(0),
             dice: AtomicU64::new(0),
             hold: AtomicU32::new(Hold::Not as u32),
@@ -82,6 +87,7 @@ impl Watched {
             admits: self.admits.load(Ordering::SeqCst),
             claims: self.claims.load(Ordering::SeqCst),
             commits: self.commits.load(Ordering::SeqCst),
+            reads: self.reads.load(Ordering::SeqCst),
         }
     }
 
@@ -170,10 +176,12 @@ impl Store for Watched {
         after: &Cursor,
         limit: usize,
     ) -> Result<Vec<(Cursor, Vec<u8>)>, StoreError> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
         self.inner.follow(bucket, after, limit).await
     }
 
     async fn page(&self, ranges: Vec<IndexRange>) -> Result<Vec<Vec<Vec<u8>>>, StoreError> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
         self.inner.page(ranges).await
     }
 

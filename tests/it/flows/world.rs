@@ -11,9 +11,10 @@ use assay::attestation::roots::{AndroidRoots, AppleRoots, Roots};
 use assay::attestation::status_list::StatusList;
 use assay::attestation::{AndroidApp, AppIdentity, AppleApp, apple};
 use assay::flow::{
-    App, Apps, Engine, Failure, Grant, PageRequest, create_challenge, end_session,
-    introspect_token, issue_session, list_devices, list_sessions, refresh_session, register_device,
-    revoke_device, verify_request,
+    App, Apps, Engine, Failure, Grant, PageRequest, create_challenge, end_session, get_device,
+    introspect_token, issue_session, link_device_successor, list_audit_events, list_devices,
+    list_sessions, refresh_session, register_device, resume_device, revoke_device, suspend_device,
+    verify_request,
 };
 use assay::id::{AppId, DeviceId, SessionId, Subject};
 use assay::key_directory::generate_files;
@@ -23,7 +24,10 @@ use assay::policy::{
 };
 use assay::reason::Reason;
 use assay::secret::Secret;
-use assay::session::{Actor, Device, Requirements, RevocationReason, Session, Standing};
+use assay::session::{
+    Actor, Device, Event, EventKind, Requirements, RevocationReason, Session, Standing,
+    SuspensionReason,
+};
 use assay::simulator::Authorities;
 use assay::simulator::proof::Dpop;
 use assay::store::embedded::Embedded;
@@ -427,6 +431,76 @@ impl World {
             by: caller(),
         };
         reason(revoke_device::run(&self.engine, request).await)
+    }
+
+    pub(super) async fn suspend(
+        &self,
+        device: DeviceId,
+        why: SuspensionReason,
+    ) -> Result<suspend_device::Suspended, Reason> {
+        let request = suspend_device::SuspendDevice {
+            device,
+            why,
+            validate_only: false,
+            by: caller(),
+        };
+        reason(suspend_device::run(&self.engine, request).await)
+    }
+
+    pub(super) async fn resume(&self, device: DeviceId) -> Result<Device, Reason> {
+        let request = resume_device::ResumeDevice {
+            device,
+            validate_only: false,
+            by: caller(),
+        };
+        reason(resume_device::run(&self.engine, request).await)
+    }
+
+    pub(super) async fn link(
+        &self,
+        old: DeviceId,
+        new: DeviceId,
+    ) -> Result<link_device_successor::Linked, Reason> {
+        let request = link_device_successor::LinkDeviceSuccessor {
+            old,
+            new,
+            validate_only: false,
+            by: caller(),
+        };
+        reason(link_device_successor::run(&self.engine, request).await)
+    }
+
+    pub(super) async fn device(&self, id: DeviceId) -> Device {
+        get_device::run(&self.engine, &id).await.unwrap()
+    }
+
+    /// Everything that happened to a device, in pages of three.
+    pub(super) async fn events(&self, device: DeviceId) -> Vec<Event> {
+        let mut page = PageRequest {
+            size: 3,
+            after: None,
+        };
+        let mut all = Vec::new();
+        loop {
+            let request = list_audit_events::ListAuditEvents {
+                device,
+                page: page.clone(),
+            };
+            let found = list_audit_events::run(&self.engine, request).await.unwrap();
+            assert_eq!(found.unreadable, 0);
+            all.extend(found.page.entries);
+            page.after = found.page.next;
+            if page.after.is_none() {
+                return all;
+            }
+        }
+    }
+
+    /// What happened to a device, and why, without its registration.
+    pub(super) async fn history(&self, device: DeviceId) -> Vec<(EventKind, String)> {
+        let mut events = self.events(device).await.into_iter();
+        assert_eq!(events.next().unwrap().kind, EventKind::DeviceRegistered);
+        events.map(|event| (event.kind, event.why)).collect()
     }
 
     pub(super) async fn sessions(&self, subject: &Subject) -> Vec<Session> {

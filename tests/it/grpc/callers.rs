@@ -19,18 +19,22 @@ use super::wire::{rpcs, send};
 const CALLERS: &[(&str, &str)] = &[
     (
         "auth-server",
-        "CreateChallenge RegisterDevice IssueSession EndSession",
+        "CreateChallenge RegisterDevice ReattestDevice LinkDeviceSuccessor IssueSession EndSession",
     ),
     (
         "mobile-backend",
-        "CreateChallenge RegisterDevice RefreshSession EndSession",
+        "CreateChallenge RegisterDevice ReattestDevice RotateDeviceKey RefreshSession EndSession",
     ),
     ("resource-server", "VerifyRequest IntrospectToken"),
     (
         "on-call",
-        "AppraiseEvidence GetDevice ListDevices RevokeDevice ListSessions",
+        "AppraiseEvidence GetTrustStatus GetDevice ListDevices FindDevices SuspendDevice ResumeDevice \
+         RevokeDevice BatchRevokeDevices LinkDeviceSuccessor ListSessions ListAuditEvents",
     ),
-    ("security-admin", ""),
+    (
+        "security-admin",
+        "GetTrustStatus ReappraiseDevices ListAuditEvents",
+    ),
 ];
 
 /// Open to whoever has a certificate of the authority.

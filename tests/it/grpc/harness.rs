@@ -4,10 +4,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use assay::config::Config;
+use assay::config::{Config, ConfigFile};
 use assay::grpc::proto;
 use assay::grpc::proto::attestation_service_client::AttestationServiceClient;
 use assay::grpc::proto::device_service_client::DeviceServiceClient;
+use assay::grpc::proto::operations_service_client::OperationsServiceClient;
 use assay::grpc::proto::session_service_client::SessionServiceClient;
 use assay::grpc::proto::verification_service_client::VerificationServiceClient;
 use assay::service::{Service, ServiceError};
@@ -29,6 +30,8 @@ pub(crate) const TEAM: &str = "A1B2C3D4E5";
 pub(crate) const SIGNING_DIGEST: [u8; 32] = [0x5a; 32];
 /// The longest any one call may take.
 const CALL_FOR_MAX: Duration = Duration::from_secs(30);
+
+const CONFIG_FILE: &str = "assay.toml";
 
 pub(crate) const MEMORY: &str = "kind = \"memory\"";
 
@@ -126,12 +129,24 @@ impl World {
         let config = Config::parse(config, self.path()).unwrap_or_else(|r| panic!("{r}"));
         let metrics = Arc::new(Metrics::new("test"));
         let service = Service::start(&config, self.clock.clone(), metrics).await?;
-        let address = format!("http://{}", service.grpc_addr());
-        let endpoint = Endpoint::from_shared(address)
-            .unwrap()
-            .timeout(CALL_FOR_MAX);
-        let clients = Clients(endpoint.connect_lazy());
-        Ok(Server { service, clients })
+        Ok(Server::of(service))
+    }
+
+    /// A service that looks at its configuration file again and again.
+    pub(crate) async fn start_following(&self, config: &str) -> Server {
+        self.write_config(config);
+        let path = self.path().join(CONFIG_FILE);
+        let (file, config) = ConfigFile::open(&path).unwrap_or_else(|r| panic!("{r}"));
+        let metrics = Arc::new(Metrics::new("test"));
+        let service = Service::start(&config, self.clock.clone(), metrics).await;
+        Server::of(service.unwrap().following(file, config))
+    }
+
+    /// Replaces the file of such a service as a whole.
+    pub(crate) fn write_config(&self, config: &str) {
+        let new = self.path().join("new.toml");
+        std::fs::write(&new, config).unwrap();
+        std::fs::rename(new, self.path().join(CONFIG_FILE)).unwrap();
     }
 
     pub(crate) fn android_options(&self) -> android::Options {
@@ -208,6 +223,10 @@ impl Clients {
         DeviceServiceClient::new(self.0.clone())
     }
 
+    pub(crate) fn operations(&self) -> OperationsServiceClient<Channel> {
+        OperationsServiceClient::new(self.0.clone())
+    }
+
     pub(crate) fn sessions(&self) -> SessionServiceClient<Channel> {
         SessionServiceClient::new(self.0.clone())
     }
@@ -218,6 +237,15 @@ impl Clients {
 }
 
 impl Server {
+    fn of(service: Service) -> Self {
+        let address = format!("http://{}", service.grpc_addr());
+        let endpoint = Endpoint::from_shared(address)
+            .unwrap()
+            .timeout(CALL_FOR_MAX);
+        let clients = Clients(endpoint.connect_lazy());
+        Self { service, clients }
+    }
+
     pub(crate) async fn stop(self) {
         let Self { service, clients } = self;
         drop(clients);
@@ -467,6 +495,70 @@ pub(crate) async fn revoke(
         validate_only: false,
     };
     Ok(server.devices().revoke_device(request).await?.into_inner())
+}
+
+pub(crate) async fn suspend(
+    server: &Clients,
+    device_id: &str,
+) -> Result<proto::SuspendDeviceResponse, Status> {
+    let request = proto::SuspendDeviceRequest {
+        device_id: device_id.to_owned(),
+        reason: proto::SuspensionReason::Mislaid.into(),
+        validate_only: false,
+    };
+    Ok(server.devices().suspend_device(request).await?.into_inner())
+}
+
+pub(crate) async fn resume(server: &Clients, device_id: &str) -> Result<proto::Device, Status> {
+    let request = proto::ResumeDeviceRequest {
+        device_id: device_id.to_owned(),
+        validate_only: false,
+    };
+    let answer = server.devices().resume_device(request).await?;
+    Ok(answer.into_inner().device.unwrap())
+}
+
+pub(crate) async fn link(
+    server: &Clients,
+    old: &str,
+    new: &str,
+) -> Result<proto::LinkDeviceSuccessorResponse, Status> {
+    let request = proto::LinkDeviceSuccessorRequest {
+        device_id: old.to_owned(),
+        successor_device_id: new.to_owned(),
+        validate_only: false,
+    };
+    let answer = server.devices().link_device_successor(request).await?;
+    Ok(answer.into_inner())
+}
+
+pub(crate) async fn find_by_key(
+    server: &Clients,
+    key_thumbprint: &str,
+) -> Result<Vec<proto::Device>, Status> {
+    let by = proto::find_devices_request::By::KeyThumbprint(key_thumbprint.to_owned());
+    let request = proto::FindDevicesRequest {
+        by: Some(by),
+        ..proto::FindDevicesRequest::default()
+    };
+    Ok(server
+        .devices()
+        .find_devices(request)
+        .await?
+        .into_inner()
+        .devices)
+}
+
+pub(crate) async fn events_of(
+    server: &Clients,
+    device_id: &str,
+) -> Result<Vec<proto::AuditEvent>, Status> {
+    let request = proto::ListAuditEventsRequest {
+        device_id: device_id.to_owned(),
+        ..proto::ListAuditEventsRequest::default()
+    };
+    let answer = server.operations().list_audit_events(request).await?;
+    Ok(answer.into_inner().events)
 }
 
 pub(crate) async fn end_by_token(server: &Clients, token: &str) -> Result<(), Status> {

@@ -9,8 +9,8 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::harness::{
-    Clients, MEMORY, Phone, Server, World, devices_of, end_by_token, eventually, http_get,
-    introspect, revoke, verify,
+    Clients, MEMORY, Phone, Server, World, devices_of, end_by_token, events_of, eventually,
+    find_by_key, http_get, introspect, link, resume, revoke, suspend, verify,
 };
 use super::refusal::{assert_refused, assert_says_none_of};
 use super::story::on;
@@ -75,6 +75,13 @@ async fn a_lost_redis_means_not_ready_unavailable_and_never_yes_until_it_is_back
         get(&server, &device.device_id).await.err(),
         list(&server, subject).await.err(),
         list_sessions(&server, subject).await.err(),
+        suspend(&server, &device.device_id).await.err(),
+        resume(&server, &device.device_id).await.err(),
+        link(&server, &device.device_id, &device_too.device_id)
+            .await
+            .err(),
+        find_by_key(&server, &device.key_thumbprint).await.err(),
+        events_of(&server, &device.device_id).await.err(),
     ];
     for (number, status) in answers.into_iter().enumerate() {
         let status = status.unwrap_or_else(|| panic!("answer {number} is a yes"));
@@ -236,6 +243,7 @@ fn list_services_v1() -> tonic_reflection::pb::v1::ServerReflectionRequest {
 const SERVED: &[&str] = &[
     "assay.v1.AttestationService",
     "assay.v1.DeviceService",
+    "assay.v1.OperationsService",
     "assay.v1.SessionService",
     "assay.v1.VerificationService",
     "grpc.health.v1.Health",

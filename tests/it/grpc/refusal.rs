@@ -21,7 +21,8 @@ const CODES: &[(Code, &str)] = &[
     ),
     (
         Code::FailedPrecondition,
-        "STEP_UP_REQUIRED REATTESTATION_REQUIRED DEVICE_SUSPENDED POSTURE_BELOW_POLICY",
+        "STEP_UP_REQUIRED REATTESTATION_REQUIRED DEVICE_SUSPENDED ILLEGAL_STATE_TRANSITION \
+         POSTURE_BELOW_POLICY",
     ),
     (
         Code::PermissionDenied,

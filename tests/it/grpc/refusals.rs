@@ -8,8 +8,8 @@ use assay::simulator::{android, apple};
 use tonic::{Request, Status};
 
 use super::harness::{
-    API, Clients, MEMORY, Phone, Server, World, end_by_token, eventually, http_get, own_uri,
-    revoke, sessions_of, verify,
+    API, Clients, MEMORY, Phone, Server, World, end_by_token, eventually, http_get, link, own_uri,
+    resume, revoke, sessions_of, suspend, verify,
 };
 use super::refusal::{assert_refused, assert_says_none_of};
 use super::story::assert_no;
@@ -18,7 +18,6 @@ use super::story::assert_no;
 const NOT_REACHED_HERE: &[(&str, &str)] = &[
     ("CALLER_UNAUTHENTICATED", "needs TLS; see the callers"),
     ("CALLER_NOT_ALLOWED", "needs roles; see the callers"),
-    ("DEVICE_SUSPENDED", "no RPC suspends a device"),
     ("SUBJECT_REVOKED", "no RPC revokes a subject"),
     ("CONFLICT", "needs eight lost races in a row"),
     (
@@ -410,7 +409,18 @@ async fn session_refusals(world: &World, server: &Server, seen: &mut Seen) {
     seen.refused(world, "SESSION_REVOKED", got);
 
     let last = phone.issue(server, &device).await.unwrap();
+    suspend(server, &device.device_id).await.unwrap();
+    let got = phone.refresh(server, &last.refresh_token).await;
+    seen.refused(world, "DEVICE_SUSPENDED", got);
+    let got = phone.issue(server, &device).await;
+    seen.refused(world, "DEVICE_SUSPENDED", got);
+    let decision = phone.decide(server, &last.access_token).await;
+    seen.no(&decision, "DEVICE_SUSPENDED");
+    let got = link(server, &device.device_id, &device.device_id).await;
+    seen.refused(world, "ILLEGAL_STATE_TRANSITION", got);
     revoke(server, &device.device_id).await.unwrap();
+    let got = resume(server, &device.device_id).await;
+    seen.refused(world, "DEVICE_REVOKED", got);
     let got = phone.refresh(server, &last.refresh_token).await;
     seen.refused(world, "DEVICE_REVOKED", got);
 

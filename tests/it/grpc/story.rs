@@ -3,8 +3,8 @@
 use std::slice::from_ref;
 
 use super::harness::{
-    Clients, MEMORY, Phone, World, devices_of, end_by_token, eventually, http_get, introspect,
-    revoke, sessions_of, verify,
+    Clients, MEMORY, Phone, World, devices_of, end_by_token, events_of, eventually, find_by_key,
+    http_get, introspect, resume, revoke, sessions_of, suspend, verify,
 };
 use super::refusal::{action, assert_refused};
 use crate::support::redis_server::RedisServer;
@@ -65,6 +65,7 @@ pub(crate) async fn whole_story(world: &World, server: &Clients, phone: &mut Pho
     end_by_token(server, "asr1.nothing").await.unwrap();
     refused(server, phone, &other, "SESSION_REVOKED").await;
 
+    let third = suspended_and_resumed(server, phone, &device, third).await;
     let revoked = revoke(server, &device.device_id).await.unwrap();
     let now = revoked.device.unwrap();
     assert_eq!(now.state(), proto::DeviceState::Revoked);
@@ -74,6 +75,37 @@ pub(crate) async fn whole_story(world: &World, server: &Clients, phone: &mut Pho
     let status = phone.issue(server, &device).await.unwrap_err();
     assert_refused(&status, "DEVICE_REVOKED");
     keys_are_published(server).await;
+}
+
+/// The session waits until its device is resumed; what happened to the device can be read.
+async fn suspended_and_resumed(
+    server: &Clients,
+    phone: &mut Phone,
+    device: &proto::Device,
+    grant: proto::Grant,
+) -> proto::Grant {
+    let suspended = suspend(server, &device.device_id).await.unwrap();
+    assert!(!suspended.receipt.unwrap().revision.is_empty());
+    let now = suspended.device.unwrap();
+    assert_eq!(now.state(), proto::DeviceState::Suspended);
+    assert_eq!(now.suspension_reason(), proto::SuspensionReason::Mislaid);
+    assert!(now.suspend_time.is_some());
+    refused(server, phone, &grant, "DEVICE_SUSPENDED").await;
+    let key = &device.session_key_thumbprint;
+    assert_eq!(find_by_key(server, key).await.unwrap(), [now]);
+    let now = resume(server, &device.device_id).await.unwrap();
+    assert_eq!(now, *device);
+    let (_, grant) = phone.refresh(server, &grant.refresh_token).await.unwrap();
+    let told = events_of(server, &device.device_id).await.unwrap();
+    let kinds: Vec<&str> = told.iter().map(|event| event.kind.as_str()).collect();
+    assert_eq!(
+        kinds,
+        ["device-registered", "device-suspended", "device-resumed"]
+    );
+    assert_eq!(told[1].reason, "mislaid");
+    assert_eq!(told[1].actor, "plaintext");
+    assert_eq!(told[1].device_id, device.device_id);
+    grant
 }
 
 /// AppraiseEvidence gives the same verdict as a registration, and stores nothing.
@@ -319,5 +351,61 @@ async fn a_no_that_is_an_answer_is_counted_with_its_reason() {
         })
         .await;
     }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_batch_tells_how_each_revocation_ended() {
+    let world = World::new();
+    let server = world.start(MEMORY).await;
+    let device = world.android().join(&server, "bea@mail.test").await;
+    let nobody = "dev_000000000000000000000000000000000000";
+    let request = proto::BatchRevokeDevicesRequest {
+        device_ids: vec![nobody.to_owned(), device.device_id.clone()],
+        reason: proto::RevocationReason::Compromised.into(),
+        validate_only: false,
+    };
+    let answer = server.devices().batch_revoke_devices(request).await;
+    let each = answer.unwrap().into_inner().revocations;
+    let ids: Vec<&str> = each.iter().map(|one| one.device_id.as_str()).collect();
+    assert_eq!(ids, [nobody, &device.device_id]);
+    use proto::device_revocation::Outcome;
+    let Some(Outcome::Refusal(refusal)) = &each[0].outcome else {
+        panic!("nobody has that id");
+    };
+    assert_eq!(refusal.code, i32::from(tonic::Code::NotFound));
+    assert_eq!(refusal.reason, "RESOURCE_NOT_FOUND");
+    assert_eq!(refusal.action, "NONE");
+    assert_eq!(refusal.message, "There is no such resource.");
+    let Some(Outcome::Receipt(receipt)) = &each[1].outcome else {
+        panic!("it is revoked");
+    };
+    assert!(!receipt.revision.is_empty());
+    let found = find_by_key(&server, &device.key_thumbprint).await.unwrap();
+    assert_eq!(
+        found[0].revocation_reason(),
+        proto::RevocationReason::Compromised
+    );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_device_says_when_it_has_to_attest_again() {
+    let world = World::new();
+    let server = world.start(MEMORY).await;
+    let never = world.android().join(&server, "nora@mail.test").await;
+    assert_eq!(never.reattest_by_time, None);
+    let mut lax = world.android().with_app("lax");
+    let device = lax.join(&server, "nora@mail.test").await;
+    let attested = device.attest_time.unwrap();
+    let by = prost_types::Timestamp {
+        seconds: attested.seconds + 2 * 3600,
+        nanos: attested.nanos,
+    };
+    assert_eq!(device.reattest_by_time, Some(by));
+    let suspended = suspend(&server, &device.device_id).await.unwrap();
+    assert_eq!(suspended.device.unwrap().reattest_by_time, Some(by));
+    let revoked = revoke(&server, &device.device_id).await.unwrap();
+    assert_eq!(revoked.device.unwrap().reattest_by_time, None);
     server.stop().await;
 }

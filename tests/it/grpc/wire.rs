@@ -86,7 +86,7 @@ const ISSUE: &str = "/assay.v1.SessionService/IssueSession";
 #[tokio::test]
 async fn an_unknown_field_is_refused_on_every_rpc_with_its_number() {
     let (_world, server) = world().await;
-    assert_eq!(rpcs().len(), 13);
+    assert_eq!(rpcs().len(), 23);
     for (path, _) in rpcs() {
         for (bytes, number) in [
             (vec![0xf8, 0x07, 1], "127"),
@@ -277,6 +277,15 @@ async fn an_empty_request_names_every_field_it_lacks() {
         ("DeviceService/GetDevice", "device_id"),
         ("DeviceService/ListDevices", "subject"),
         ("DeviceService/RevokeDevice", "device_id reason"),
+        ("DeviceService/BatchRevokeDevices", "device_ids reason"),
+        ("DeviceService/SuspendDevice", "device_id reason"),
+        ("DeviceService/ResumeDevice", "device_id"),
+        ("DeviceService/FindDevices", "by"),
+        (
+            "DeviceService/LinkDeviceSuccessor",
+            "device_id successor_device_id",
+        ),
+        ("OperationsService/ListAuditEvents", "device_id"),
         (
             "SessionService/IssueSession",
             "subject device_id proof scopes",
@@ -372,7 +381,7 @@ async fn every_wrong_field_is_named_at_once() {
 #[tokio::test]
 async fn unknown_enum_values_are_refused() {
     let (_world, server) = world().await;
-    for value in [-1, 2, 99, i32::MIN, i32::MAX] {
+    for value in [-1, 4, 99, i32::MIN, i32::MAX] {
         let request = proto::CreateChallengeRequest {
             app_id: "demo".to_owned(),
             purpose: value,
@@ -475,5 +484,107 @@ async fn an_rpc_that_does_not_exist_is_unimplemented() {
     ] {
         let status = send(&server.clients.0, path, Vec::new()).await.unwrap_err();
         assert_eq!(status.code(), Code::Unimplemented, "{path}");
+    }
+}
+
+fn nobody(number: u8) -> String {
+    format!("dev_0001{}", format!("{number:02x}").repeat(16))
+}
+
+#[tokio::test]
+async fn a_batch_names_each_faulty_id_by_its_place() {
+    let (_world, server) = world().await;
+    let batch = |device_ids: Vec<String>| proto::BatchRevokeDevicesRequest {
+        device_ids,
+        reason: proto::RevocationReason::Stolen.into(),
+        validate_only: false,
+    };
+    let ids = vec![
+        nobody(1),
+        "dev_1".to_owned(),
+        nobody(2),
+        nobody(1),
+        nobody(3).to_uppercase(),
+    ];
+    let got = server.devices().batch_revoke_devices(batch(ids)).await;
+    let wanted = ["device_ids[1]", "device_ids[3]", "device_ids[4]"];
+    assert_eq!(
+        wrong_fields(&got.unwrap_err()),
+        wanted.map(str::to_owned).into()
+    );
+    let many = (0..1001).map(|_| nobody(1)).collect();
+    let got = server.devices().batch_revoke_devices(batch(many)).await;
+    let wrong = wrong_fields(&got.unwrap_err());
+    assert_eq!(wrong, ["device_ids".to_owned()].into());
+}
+
+/// What only the service may say, and what no version knows.
+#[tokio::test]
+async fn the_reasons_of_the_service_itself_are_refused_in_requests() {
+    let (_world, server) = world().await;
+    let wrong = [String::from("reason")].into();
+    let mut devices = server.devices();
+    for reason in [0, 6, 7, 8, -1] {
+        let revoke = proto::RevokeDeviceRequest {
+            device_id: nobody(1),
+            reason,
+            validate_only: true,
+        };
+        let status = devices.revoke_device(revoke).await.unwrap_err();
+        assert_eq!(wrong_fields(&status), wrong, "{reason}");
+        let batch = proto::BatchRevokeDevicesRequest {
+            device_ids: vec![nobody(1)],
+            reason,
+            validate_only: true,
+        };
+        let status = devices.batch_revoke_devices(batch).await.unwrap_err();
+        assert_eq!(wrong_fields(&status), wrong, "{reason}");
+    }
+    for reason in [0, 4, 5, -1] {
+        let suspend = proto::SuspendDeviceRequest {
+            device_id: nobody(1),
+            reason,
+            validate_only: true,
+        };
+        let status = devices.suspend_device(suspend).await.unwrap_err();
+        assert_eq!(wrong_fields(&status), wrong, "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn what_devices_are_found_by_has_its_form_and_so_have_page_tokens() {
+    use proto::find_devices_request::By;
+    let (_world, server) = world().await;
+    let bad = |text: &str| text.to_owned();
+    for (by, field) in [
+        (By::DeviceId(bad("dev_1")), "device_id"),
+        (By::KeyThumbprint(bad("")), "key_thumbprint"),
+        (By::KeyThumbprint("A".repeat(44)), "key_thumbprint"),
+        (By::AttestationSerial(bad("")), "attestation_serial"),
+        (By::AttestationSerial(bad("0x1")), "attestation_serial"),
+        (By::AttestationSerial("1".repeat(43)), "attestation_serial"),
+        (
+            By::AttestationKeySha256("a".repeat(63)),
+            "attestation_key_sha256",
+        ),
+    ] {
+        let request = proto::FindDevicesRequest {
+            by: Some(by),
+            page_size: 101,
+            page_token: "dev_2".to_owned(),
+        };
+        let status = server.devices().find_devices(request).await.unwrap_err();
+        let wanted = [field, "page_size", "page_token"].map(str::to_owned);
+        assert_eq!(wrong_fields(&status), wanted.into());
+    }
+    for token in ["1-1", "-", " ", &"0".repeat(41)] {
+        let request = proto::ListAuditEventsRequest {
+            device_id: nobody(1),
+            page_size: 0,
+            page_token: token.to_owned(),
+        };
+        let got = server.operations().list_audit_events(request).await;
+        let wrong = wrong_fields(&got.unwrap_err());
+        assert_eq!(wrong, ["page_token".to_owned()].into(), "{token:?}");
     }
 }

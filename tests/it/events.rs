@@ -1,0 +1,74 @@
+//! `docs/events.md` against the code.
+
+use std::path::Path;
+
+use assay::session::{EventKind, RevocationReason, SuspensionReason};
+
+fn page() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/events.md");
+    std::fs::read_to_string(path).unwrap()
+}
+
+/// The rows of the tables with that many columns that begin with a word in backticks.
+fn rows(columns: usize) -> Vec<Vec<String>> {
+    let page = page();
+    let rows = page.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|line| {
+        let cells = line.trim_matches('|').split(" | ");
+        cells.map(|cell| cell.trim().to_owned()).collect()
+    })
+    .filter(|cells: &Vec<String>| cells.len() == columns)
+    .collect()
+}
+
+#[test]
+fn the_page_lists_every_kind_in_order_with_its_meaning() {
+    let listed: Vec<[String; 2]> = rows(4)
+        .into_iter()
+        .map(|row| row[..2].to_vec().try_into().unwrap())
+        .collect();
+    let wanted: Vec<[String; 2]> = EventKind::ALL
+        .iter()
+        .map(|kind| [format!("`{}`", kind.as_str()), kind.meaning().to_owned()])
+        .collect();
+    assert_eq!(listed, wanted);
+}
+
+#[test]
+fn the_page_says_of_every_kind_what_its_reason_holds_and_who_does_it() {
+    let reasons = [
+        "empty",
+        "a word for suspensions",
+        "a word for revocations",
+        "a reason code",
+    ];
+    for row in rows(4) {
+        assert!(reasons.contains(&row[2].as_str()), "{row:?}");
+        let actors = ["the caller", "the caller, or `service`"];
+        assert!(actors.contains(&row[3].as_str()), "{row:?}");
+    }
+}
+
+#[test]
+fn the_page_lists_the_words_of_suspensions_and_revocations() {
+    let listed: Vec<String> = rows(2).into_iter().map(|row| row[0].clone()).collect();
+    let suspensions = [
+        SuspensionReason::Mislaid,
+        SuspensionReason::Investigation,
+        SuspensionReason::Administrative,
+        SuspensionReason::Reappraisal,
+    ];
+    let revocations = [
+        RevocationReason::Lost,
+        RevocationReason::Stolen,
+        RevocationReason::Compromised,
+        RevocationReason::UserRequest,
+        RevocationReason::Administrative,
+        RevocationReason::Replaced,
+        RevocationReason::Reappraisal,
+    ];
+    let words = suspensions.iter().map(|why| why.as_str());
+    let words = words.chain(revocations.iter().map(|why| why.as_str()));
+    let wanted: Vec<String> = words.map(|word| format!("`{word}`")).collect();
+    assert_eq!(listed, wanted);
+}
