@@ -17,6 +17,9 @@ pub use super::labels::{
     Code, ConnectionOutcome, ListFetch, ListStanding, Method, Platform, ReappraisalEffect,
     RefreshOutcome, ReloadOutcome, StoreOperation, StoreOutcome,
 };
+pub use super::reappraisal::ReappraisalShown;
+
+use super::reappraisal::Reappraisals;
 use crate::policy::Rule;
 use crate::reason::Reason;
 use crate::session::Counts;
@@ -107,26 +110,6 @@ struct ListStandingLabels {
     standing: ListStanding,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReappraisalLabels {
-    effect: ReappraisalEffect,
-}
-
-/// How the re-appraisal of all devices stands, as it is shown: the same at every instance.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ReappraisalShown {
-    /// How much of it is done, in thousandths.
-    pub done_permille: i64,
-    /// When it began, in Unix seconds.
-    pub started_at: i64,
-    /// How long it took, in seconds, or has taken until now.
-    pub took: i64,
-    /// When the last one that was done was done, in Unix seconds.
-    pub completed_at: i64,
-    /// Active devices that have to attest again.
-    pub overdue: i64,
-}
-
 /// How the attestation status list stands, as it is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListShown {
@@ -167,13 +150,7 @@ pub struct Metrics {
     status_list_entries: Gauge,
     status_list_standing: Family<ListStandingLabels, Gauge>,
     status_list_fetches: Family<ListFetchLabels, Counter>,
-    reappraised: Family<ReappraisalLabels, Counter>,
-    reappraisal_devices: Counter,
-    reappraisal_permille: Gauge,
-    reappraisal_started: Gauge,
-    reappraisal_took: Gauge,
-    reappraisal_completed: Gauge,
-    reappraisal_overdue: Gauge,
+    reappraisals: Reappraisals,
     log_lines_lost: Counter,
 }
 
@@ -202,13 +179,7 @@ impl Metrics {
             status_list_entries: Gauge::default(),
             status_list_standing: Family::default(),
             status_list_fetches: Family::default(),
-            reappraised: Family::default(),
-            reappraisal_devices: Counter::default(),
-            reappraisal_permille: Gauge::default(),
-            reappraisal_started: Gauge::default(),
-            reappraisal_took: Gauge::default(),
-            reappraisal_completed: Gauge::default(),
-            reappraisal_overdue: Gauge::default(),
+            reappraisals: Reappraisals::default(),
             log_lines_lost: Counter::default(),
         };
         metrics.register(version);
@@ -342,66 +313,26 @@ impl Metrics {
         self.add(
             "reappraisal_effects",
             "Registered devices that a re-appraisal did something with, by what",
-            self.reappraised.clone(),
+            self.reappraisals.effects.clone(),
         );
         self.add(
             "reappraisal_devices",
             "Registered devices that were re-appraised",
-            self.reappraisal_devices.clone(),
+            self.reappraisals.devices.clone(),
         );
-        self.add(
-            "reappraisal_done_permille",
-            "How much of the newest re-appraisal of all devices is done, in thousandths",
-            self.reappraisal_permille.clone(),
-        );
-        self.add(
-            "reappraisal_start_time_seconds",
-            "Unix time that one began, 0 before the first",
-            self.reappraisal_started.clone(),
-        );
-        self.add(
-            "reappraisal_duration_seconds",
-            "How long it took, or has taken until now",
-            self.reappraisal_took.clone(),
-        );
-        self.add(
-            "reappraisal_completed_time_seconds",
-            "Unix time a re-appraisal of all devices was last done, 0 before the first",
-            self.reappraisal_completed.clone(),
-        );
-        self.add(
-            "reappraisal_overdue_devices",
-            "Active devices that have to attest again by now, as the newest re-appraisal counted them",
-            self.reappraisal_overdue.clone(),
-        );
+        for (name, help, gauge) in self.reappraisals.gauges() {
+            self.add(name, help, gauge);
+        }
     }
 
     /// Devices were re-appraised.
     pub fn reappraised(&self, counts: &Counts) {
-        self.reappraisal_devices.inc_by(counts.devices);
-        for (effect, count) in [
-            (ReappraisalEffect::Reported, counts.reported),
-            (ReappraisalEffect::Degraded, counts.degraded),
-            (ReappraisalEffect::Suspended, counts.suspended),
-            (ReappraisalEffect::Revoked, counts.revoked),
-            (ReappraisalEffect::Cleared, counts.cleared),
-            (ReappraisalEffect::Unreadable, counts.unreadable),
-            (ReappraisalEffect::Skipped, counts.skipped),
-            (ReappraisalEffect::NotDurable, counts.not_durable),
-        ] {
-            self.reappraised
-                .get_or_create(&ReappraisalLabels { effect })
-                .inc_by(count);
-        }
+        self.reappraisals.count(counts);
     }
 
     /// How the re-appraisal of all devices stands.
     pub fn reappraisal(&self, shown: ReappraisalShown) {
-        self.reappraisal_permille.set(shown.done_permille);
-        self.reappraisal_started.set(shown.started_at);
-        self.reappraisal_took.set(shown.took);
-        self.reappraisal_completed.set(shown.completed_at);
-        self.reappraisal_overdue.set(shown.overdue);
+        self.reappraisals.show(shown);
     }
 
     /// An RPC begins.
