@@ -16,6 +16,7 @@ use crate::config::{Config, ConfigFile};
 use crate::flow::Engine;
 use crate::grpc::Services;
 use crate::grpc::server::{Running, StartError};
+use crate::reappraisal::Reappraisal;
 use crate::reload::Reload;
 use crate::status_feed::Feed;
 use crate::telemetry::metrics::Metrics;
@@ -65,6 +66,7 @@ pub struct Service {
     policy_changes: watch::Sender<u64>,
     metrics: Arc<Metrics>,
     feed: Feed,
+    reappraisal: Reappraisal,
     serving_side: JoinHandle<()>,
 }
 
@@ -91,6 +93,13 @@ impl Service {
         let (closing, closes) = watch::channel(false);
         let ready = Arc::new(Ready::default());
         let feed = Feed::start(&config.attestation, &engine, &metrics, outbound);
+        let policy_changes = watch::Sender::new(0);
+        let reappraisal = Reappraisal::start(
+            &engine,
+            &metrics,
+            feed.changes(),
+            policy_changes.subscribe(),
+        );
         let shown = shown(&engine, Arc::clone(&metrics), Arc::clone(&ready));
         let probe = probe(Arc::clone(&engine), Arc::clone(&grpc), ready, drains);
         Ok(Self {
@@ -103,9 +112,10 @@ impl Service {
             probe: tokio::spawn(probe),
             renewing: certificates.map(|certificates| tokio::spawn(renew(certificates))),
             reloading: None,
-            policy_changes: watch::Sender::new(0),
+            policy_changes,
             metrics,
             feed,
+            reappraisal,
             serving_side: tokio::spawn(async move {
                 if let Err(error) = side::serve(socket, shown, until(closes)).await {
                     tracing::error!(error = %error.kind(), "the side port is gone");
@@ -175,6 +185,7 @@ impl Service {
         }
         // The probe first: it must not call the service ready again.
         let _ = self.probe.await;
+        self.reappraisal.stop().await;
         self.feed.stop().await;
         let drained = self.grpc.stop(self.drain_for).await;
         let _ = self.closing.send(true);

@@ -22,6 +22,7 @@ pub mod list_audit_events;
 pub mod list_devices;
 pub mod list_sessions;
 mod page;
+pub mod reappraise_devices;
 pub mod reattest_device;
 pub mod refresh_session;
 pub mod register_device;

@@ -170,15 +170,22 @@ impl Engine {
         &self,
         keys: Vec<Key>,
     ) -> Result<Vec<Loaded<T>>, Failure> {
+        self.load_each(keys).await?.into_iter().collect()
+    }
+
+    /// One trip: records of one kind, of which some may be unreadable.
+    pub(super) async fn load_each<T: Stored>(
+        &self,
+        keys: Vec<Key>,
+    ) -> Result<Vec<Result<Loaded<T>, Failure>>, Failure> {
         let ask = Admission {
             load: keys.clone(),
             ..Admission::default()
         };
         let records = self.store.admit(ask).await?.records;
-        keys.into_iter()
-            .zip(records)
-            .map(|(key, record)| Loaded::open(self, key, record))
-            .collect()
+        let opened = keys.into_iter().zip(records);
+        let opened = opened.map(|(key, record)| Loaded::open(self, key, record));
+        Ok(opened.collect())
     }
 
     /// One trip: one record.

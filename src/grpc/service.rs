@@ -8,6 +8,7 @@ mod verification;
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 
@@ -31,13 +32,21 @@ use crate::telemetry::metrics::{Metrics, Platform, RefreshOutcome};
 pub struct Services {
     engine: Arc<Engine>,
     metrics: Arc<Metrics>,
+    reappraisals: Arc<Semaphore>,
 }
+
+/// Re-appraisals that callers have under way at once, of one instance: each reads all devices.
+const REAPPRAISALS_MAX: usize = 2;
 
 impl Services {
     /// Over this engine.
     #[must_use]
-    pub const fn new(engine: Arc<Engine>, metrics: Arc<Metrics>) -> Self {
-        Self { engine, metrics }
+    pub fn new(engine: Arc<Engine>, metrics: Arc<Metrics>) -> Self {
+        Self {
+            engine,
+            metrics,
+            reappraisals: Arc::new(Semaphore::new(REAPPRAISALS_MAX)),
+        }
     }
 
     /// All services as routes, taking messages of at most `message_bytes_max`.
@@ -139,8 +148,4 @@ fn refresh_outcome(refreshed: &Result<Refreshed, Failure>) -> RefreshOutcome {
 fn actor<T>(request: &Request<T>) -> Actor {
     let caller = request.extensions().get::<Caller>();
     Actor::caller(caller.map_or_else(|| "unknown".into(), |caller| Arc::clone(&caller.identity)))
-}
-
-fn not_yet() -> Status {
-    Status::unimplemented("not built yet")
 }

@@ -167,7 +167,9 @@ pub fn device_key_checks(facts: &Facts, key: &AttestedKey) -> Checks {
     checks
 }
 
-fn trust_level(posture: &Posture) -> TrustLevel {
+/// How far a device of this posture is trusted when nothing is wrong with it.
+#[must_use]
+pub fn trust_level(posture: &Posture) -> TrustLevel {
     match posture {
         Posture::Android(posture) => {
             android::level(posture.security_level).unwrap_or(TrustLevel::Provisional)

@@ -8,8 +8,10 @@ mod admit;
 mod device;
 mod device_state;
 mod event;
+mod job;
 mod liveness;
 mod open;
+mod reappraise;
 mod renew;
 mod rotate;
 #[cfg(test)]
@@ -19,8 +21,10 @@ pub use admit::{Requirements, admit};
 pub use device::{Candidate, Registration, register};
 pub use device_state::{Succession, link, resume, revoke, suspend};
 pub use event::{Actor, Event, EventKind};
+pub use job::{Basis, Cause, Counts, JOB_EVERY, JOB_LEASE, Job, Look, Position};
 pub use liveness::{Standing, Surroundings};
 pub use open::{Opening, end, open};
+pub use reappraise::{Effect, Fault, Listing, Reappraised, Verdict, reappraise};
 pub use renew::{Found, Renewal, rekey, renew};
 pub use rotate::{Presented, RefreshOutcome, Rotation, rotate};
 

@@ -3,8 +3,10 @@
 mod admit;
 mod device;
 mod device_state;
+mod job;
 mod liveness;
 mod open;
+mod reappraise;
 mod renew;
 mod rotate;
 

@@ -84,6 +84,12 @@ pub fn status_list_part(number: usize) -> Key {
     Key::new(FIRST, format!("t:s:{number}"))
 }
 
+/// `{b0}:t:r`: the re-appraisal of all devices, as the instances share it.
+#[must_use]
+pub fn reappraisal() -> Key {
+    Key::new(FIRST, "t:r".to_owned())
+}
+
 /// `{bN}:c:k:<digest>`: the one owner of an attested or session key, in the bucket of the key.
 #[must_use]
 pub fn key_owner(key: &Thumbprint) -> Key {

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use super::{Key, Record};
 use crate::attestation::lists::Origin;
 use crate::secret::random;
-use crate::session::{Device, Event, Fleet, Session, SubjectRecord};
+use crate::session::{Device, Event, Fleet, Job, Session, SubjectRecord};
 use crate::token::keyring::Keyring;
 use crate::token::{KeyTag, Purpose, Subkey};
 
@@ -70,6 +70,7 @@ stored! {
     SubjectRecord => wire::Subject;
     Fleet => wire::Fleet;
     Event => wire::Event;
+    Job => wire::Job;
     Origin => wire::Origin;
     ListPart => wire::ListPart;
 }

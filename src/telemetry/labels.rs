@@ -151,6 +151,28 @@ labels! {
 }
 
 labels! {
+    /// What a re-appraisal did with a device.
+    ReappraisalEffect {
+        /// It is noted that it fails.
+        Reported = "reported",
+        /// It is trusted provisionally only.
+        Degraded = "degraded",
+        /// It is suspended.
+        Suspended = "suspended",
+        /// It is revoked.
+        Revoked = "revoked",
+        /// Nothing is held against it any more.
+        Cleared = "cleared",
+        /// It could not be read.
+        Unreadable = "unreadable",
+        /// Its app is not configured.
+        Skipped = "skipped",
+        /// It is cut off, but on fewer replicas than configured.
+        NotDurable = "not_durable",
+    }
+}
+
+labels! {
     /// How the attestation status list stands.
     ListStanding {
         /// There is none.

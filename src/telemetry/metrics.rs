@@ -14,11 +14,15 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{self, Registry};
 
 pub use super::labels::{
-    Code, ConnectionOutcome, ListFetch, ListStanding, Method, Platform, RefreshOutcome,
-    ReloadOutcome, StoreOperation, StoreOutcome,
+    Code, ConnectionOutcome, ListFetch, ListStanding, Method, Platform, ReappraisalEffect,
+    RefreshOutcome, ReloadOutcome, StoreOperation, StoreOutcome,
 };
+pub use super::reappraisal::ReappraisalShown;
+
+use super::reappraisal::Reappraisals;
 use crate::policy::Rule;
 use crate::reason::Reason;
+use crate::session::Counts;
 
 /// Bounds of the duration histograms, in seconds. From a cached answer (a tenth of a millisecond)
 /// to the deadlines callers set (seconds); the steps are dense where the objectives lie.
@@ -146,6 +150,7 @@ pub struct Metrics {
     status_list_entries: Gauge,
     status_list_standing: Family<ListStandingLabels, Gauge>,
     status_list_fetches: Family<ListFetchLabels, Counter>,
+    reappraisals: Reappraisals,
     log_lines_lost: Counter,
 }
 
@@ -174,6 +179,7 @@ impl Metrics {
             status_list_entries: Gauge::default(),
             status_list_standing: Family::default(),
             status_list_fetches: Family::default(),
+            reappraisals: Reappraisals::default(),
             log_lines_lost: Counter::default(),
         };
         metrics.register(version);
@@ -244,6 +250,7 @@ impl Metrics {
             self.connections_open.clone(),
         );
         self.register_lists();
+        self.register_reappraisal();
         self.add(
             "log_lines_lost",
             "Log lines that could not be written",
@@ -300,6 +307,32 @@ impl Metrics {
             "Fetches of the attestation status list, by how they ended",
             self.status_list_fetches.clone(),
         );
+    }
+
+    fn register_reappraisal(&mut self) {
+        self.add(
+            "reappraisal_effects",
+            "Registered devices that a re-appraisal did something with, by what",
+            self.reappraisals.effects.clone(),
+        );
+        self.add(
+            "reappraisal_devices",
+            "Registered devices that were re-appraised",
+            self.reappraisals.devices.clone(),
+        );
+        for (name, help, gauge) in self.reappraisals.gauges() {
+            self.add(name, help, gauge);
+        }
+    }
+
+    /// Devices were re-appraised.
+    pub fn reappraised(&self, counts: &Counts) {
+        self.reappraisals.count(counts);
+    }
+
+    /// How the re-appraisal of all devices stands.
+    pub fn reappraisal(&self, shown: ReappraisalShown) {
+        self.reappraisals.show(shown);
     }
 
     /// An RPC begins.

@@ -59,7 +59,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     // edges
     ("outbound", &[]),
     // The names of rules are labels.
-    ("telemetry", &["policy", "store"]),
+    // It counts what re-appraisals did.
+    ("telemetry", &["policy", "session", "store"]),
     (
         "grpc",
         &[
@@ -105,6 +106,10 @@ const LAYERS: &[(&str, &[&str])] = &[
             "key_directory",
         ],
     ),
+    (
+        "reappraisal",
+        &["attestation", "session", "flow", "telemetry"],
+    ),
     ("reload", &["flow", "telemetry", "config", "assemble"]),
     (
         "service",
@@ -116,6 +121,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "config",
             "status_feed",
             "assemble",
+            "reappraisal",
             "reload",
         ],
     ),
@@ -190,6 +196,7 @@ const PLACES: &[(&str, &[&str])] = &[
             "outbound.rs",
             "status_feed/",
             "assemble.rs",
+            "reappraisal.rs",
             "reload.rs",
             "service.rs",
             "cli/serve.rs",
@@ -201,6 +208,7 @@ const PLACES: &[(&str, &[&str])] = &[
         &[
             "grpc/",
             "telemetry/",
+            "reappraisal.rs",
             "reload.rs",
             "status_feed/",
             "service.rs",

@@ -10,6 +10,7 @@ mod linking;
 mod model;
 mod phone;
 mod races;
+mod reappraising;
 mod refreshing;
 mod registering;
 mod renewing;

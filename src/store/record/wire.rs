@@ -3,11 +3,13 @@
 
 mod device;
 mod event;
+mod job;
 mod list;
 mod posture;
 
 pub(super) use device::Device;
 pub(super) use event::Event;
+pub(super) use job::Job;
 pub(super) use list::{ListPart, Origin};
 
 use std::collections::BTreeMap;

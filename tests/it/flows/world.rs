@@ -201,6 +201,25 @@ impl World {
         Self { engine, store }
     }
 
+    /// Another instance: the same keys and store, the same clock, apps and lists of its own.
+    pub(super) fn instance(&self) -> Engine {
+        let roots = Roots {
+            android: AndroidRoots::from_pem(&AUTHORITIES.android_root_pem()).unwrap(),
+            apple: AppleRoots::from_pem(&AUTHORITIES.apple_root_pem()).unwrap(),
+        };
+        Engine {
+            apps: ArcSwap::new(self.engine.apps.load_full()),
+            keyring: Keyring::from_pem(&KEY_FILES).unwrap(),
+            store: Arc::<Watched>::clone(&self.store),
+            clock: self.engine.clock.clone(),
+            roots,
+            lists: ArcSwap::new(self.engine.lists.load_full()),
+            issuer: PUBLIC_URL.to_owned(),
+            public_url: format!("{PUBLIC_URL}/"),
+            revocation_durability: Durability::Local,
+        }
+    }
+
     /// The same service with one more secret, which is now the one in use.
     pub(super) fn rotate_secret(&mut self) {
         let later = start().after(Duration::from_secs(86_400));
