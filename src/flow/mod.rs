@@ -19,6 +19,7 @@ pub mod list_devices;
 pub mod list_sessions;
 mod page;
 pub mod reattest_device;
+mod receipt;
 pub mod refresh_session;
 pub mod register_device;
 mod renewal;
@@ -31,9 +32,14 @@ pub use appraisal::{Accepted, Appraisal, EvidenceInput};
 pub use error::{Failure, FieldViolation};
 pub use grant::Grant;
 pub use page::{Page, PageRequest};
+pub use receipt::{
+    DueReceipt, HeldReceipt, RECEIPT_LEASE_FOR, due_receipts, keep_receipt, lease_receipts,
+    load_receipts, receipt_jitter,
+};
 pub use renewal::{KeyRotation, Renewed};
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -59,6 +65,19 @@ pub struct App {
     pub policy: AppPolicy,
     /// Whether it may be used.
     pub standing: Standing,
+    /// How the receipts of its Apple devices are exchanged; not at all when `None`.
+    pub receipts: Option<ReceiptExchange>,
+}
+
+/// How an app's App Attest receipts are exchanged for newer ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReceiptExchange {
+    /// The file of the team's developer key (`.p8`).
+    pub key_file: PathBuf,
+    /// What Apple knows that key by.
+    pub key_id: String,
+    /// Where to send receipts, in place of Apple's address.
+    pub url: Option<String>,
 }
 
 /// The configured apps.

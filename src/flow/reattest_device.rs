@@ -2,7 +2,7 @@
 
 use super::appraisal::{Appraisal, EvidenceInput, appraise};
 use super::renewal::{KeyRotation, Renewed, Task, known, settle_renewal, vouched};
-use super::{Engine, Failure};
+use super::{Engine, Failure, receipt};
 use crate::attestation::client_data::{Expected, Purpose};
 use crate::id::DeviceId;
 use crate::session::{Actor, Found, Renewal};
@@ -79,6 +79,7 @@ pub async fn run(engine: &Engine, request: ReattestDevice) -> Result<Reattested,
         challenge: &used,
         renewal,
         vouched,
+        receipt: receipt::brought(&app, appraisal.facts.as_ref())?,
         by: (!request.validate_only).then_some(&request.by),
         now,
     };

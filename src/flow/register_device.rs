@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::appraisal::{Accepted, Appraisal, EvidenceInput, appraise};
-use super::state::{Changes, Place, State, settle, used_challenge};
-use super::{App, Engine, Failure, index};
+use super::state::{Answered, Beside, Changes, Place, State, settle, used_challenge};
+use super::{App, Engine, Failure, index, receipt};
+use crate::attestation::apple::receipt::refresh::ReceiptRecord;
 use crate::attestation::client_data::{self, Expected};
 use crate::id::{AppId, DeviceId, Subject};
 use crate::reason::Reason;
@@ -70,10 +71,27 @@ pub async fn run(engine: &Engine, request: RegisterDevice) -> Result<Registered,
         Ok(accepted) => accepted.clone(),
         Err(rejection) => return Err((**rejection).clone().into()),
     };
-    let candidate = candidate(engine, &request, &accepted);
-    let by = (!request.validate_only).then_some(&request.by);
-    let device = settle(|| attempt(engine, (&app, &used), &candidate, by, now)).await?;
+    let task = Task {
+        app: &app,
+        used: &used,
+        candidate: candidate(engine, &request, &accepted),
+        receipt: receipt::brought(&app, appraisal.facts.as_ref())?,
+        by: (!request.validate_only).then_some(&request.by),
+        now,
+    };
+    let device = settle(|| attempt(engine, &task)).await?;
     Ok(Registered { device, appraisal })
+}
+
+/// What is to be done, verified as far as it can be without the records.
+struct Task<'a> {
+    app: &'a App,
+    used: &'a VerifiedChallenge,
+    candidate: Candidate,
+    receipt: Option<ReceiptRecord>,
+    /// Who asks; nobody: check everything, store nothing.
+    by: Option<&'a Actor>,
+    now: Timestamp,
 }
 
 fn candidate(engine: &Engine, request: &RegisterDevice, accepted: &Accepted) -> Candidate {
@@ -93,50 +111,67 @@ fn candidate(engine: &Engine, request: &RegisterDevice, accepted: &Accepted) -> 
     }
 }
 
-/// With nobody to do it `by`, nothing is stored.
-async fn attempt(
-    engine: &Engine,
-    (app, used): (&App, &VerifiedChallenge),
-    candidate: &Candidate,
-    by: Option<&Actor>,
-    now: Timestamp,
-) -> Result<Option<Device>, Failure> {
-    let subject = engine.keyring.subject_tag(&candidate.subject);
+async fn attempt(engine: &Engine, task: &Task<'_>) -> Result<Option<Device>, Failure> {
+    let (candidate, now) = (&task.candidate, task.now);
     let place = Place {
         device: candidate.id,
-        subject,
+        subject: engine.keyring.subject_tag(&candidate.subject),
     };
-    let claims = by.map_or_else(Vec::new, |_| claims(used, candidate, now));
-    let (state, _, claimed) = engine.load(place, None, claims).await?;
+    let beside = Beside {
+        receipt: task.receipt.is_some(),
+        claim: task
+            .by
+            .map_or_else(Vec::new, |_| claims(task.used, candidate, now)),
+        ..Beside::default()
+    };
+    let answered = engine.load_with(place, beside).await?;
     let refusals = [
         Reason::ChallengeAlreadyUsed,
         Reason::DeviceExists,
         Reason::DeviceExists,
     ];
-    for (claim, refusal) in claimed.iter().zip(refusals) {
+    for (claim, refusal) in answered.claims.iter().zip(refusals) {
         if let Claimed::Taken { .. } = claim {
             return Err(refusal.into());
         }
     }
-    let Registration { device, subject } = decide(engine, &state, candidate, app, now).await?;
-    let Some(by) = by else {
-        return Ok(Some(device));
+    let registration = decide(engine, &answered.state, candidate, task.app, now).await?;
+    let Some(by) = task.by else {
+        return Ok(Some(registration.device));
     };
-    let items = vec![
-        state.device.put(engine, &device, None)?,
-        state.subject.put(engine, &subject, None)?,
-        state.fleet.keep(),
-    ];
-    let changes = Changes {
-        items,
-        claims: Vec::new(),
-        index: index::changes(state.device.value.as_ref(), &device),
-        events: vec![device.event(EventKind::DeviceRegistered, String::new(), by, now)],
-    };
+    let changes = changes(engine, task, &answered, &registration, by)?;
+    let device = registration.device;
     let done = engine
         .commit(device.id.bucket(), changes, Durability::Local)
         .await?;
     Ok(done.map(|_| device))
+}
+
+fn changes(
+    engine: &Engine,
+    task: &Task<'_>,
+    answered: &Answered,
+    registration: &Registration,
+    by: &Actor,
+) -> Result<Changes, Failure> {
+    let Registration { device, subject } = registration;
+    let state = &answered.state;
+    let before = state.device.value.as_ref();
+    let mut changes = Changes {
+        items: vec![
+            state.device.put(engine, device, None)?,
+            state.subject.put(engine, subject, None)?,
+            state.fleet.keep(),
+        ],
+        claims: Vec::new(),
+        index: index::changes(before, device),
+        events: vec![device.event(EventKind::DeviceRegistered, String::new(), by, task.now)],
+    };
+    if let Some(loaded) = &answered.receipt {
+        let brought = task.receipt.clone();
+        receipt::keep_with(engine, &mut changes, loaded, (before, device), brought)?;
+    }
+    Ok(changes)
 }
 
 /// Challenge first, keys after it: the order of the refusals. The session key that an App Attest key

@@ -4,9 +4,13 @@
 use std::collections::BTreeSet;
 
 use super::grant::{Grant, mint};
-use super::state::{Changes, Loaded, Place, State, keep_for, proof_claim, settle, used_challenge};
-use super::{App, Engine, Failure, index};
+use super::state::{
+    Beside, Changes, Loaded, Place, State, keep_for, proof_claim, settle, used_challenge,
+};
+use super::{App, Engine, Failure, index, receipt};
+use crate::attestation::apple::receipt::refresh::ReceiptRecord;
 use crate::id::DeviceId;
+use crate::policy::Posture;
 use crate::proof::dpop;
 use crate::proof::{Body, ProofExpectation, VerifiedProof};
 use crate::reason::Reason;
@@ -106,9 +110,19 @@ pub(super) struct Task<'a> {
     pub(super) challenge: &'a VerifiedChallenge,
     pub(super) renewal: Renewal,
     pub(super) vouched: Option<Vouched>,
+    /// The receipt that came with fresh evidence.
+    pub(super) receipt: Option<ReceiptRecord>,
     /// Who asks; nobody: check everything, store nothing.
     pub(super) by: Option<&'a Actor>,
     pub(super) now: Timestamp,
+}
+
+impl Task<'_> {
+    /// A new receipt is kept, and that of a key which the device leaves is not.
+    fn may_touch_receipt(&self) -> bool {
+        let apple = matches!(self.known.posture, Posture::Apple(_));
+        self.receipt.is_some() || (apple && self.renewal.key != self.known.key)
+    }
 }
 
 /// Renews the device. Two trips, besides the one that made it known.
@@ -133,9 +147,15 @@ async fn attempt(
         return Err(Reason::TokenInvalid.into());
     }
     let session = token.map(|token| token.claims().session);
-    let made = claims.iter().map(|(claim, _)| claim.clone()).collect();
-    let (state, record, claimed) = engine.load(place, session, made).await?;
-    for (claim, (_, refusal)) in claimed.iter().zip(claims) {
+    let beside = Beside {
+        session,
+        receipt: task.may_touch_receipt(),
+        claim: claims.iter().map(|(claim, _)| claim.clone()).collect(),
+        ..Beside::default()
+    };
+    let answered = engine.load_with(place, beside).await?;
+    let (state, record) = (answered.state, answered.session);
+    for (claim, (_, refusal)) in answered.claims.iter().zip(claims) {
         if let Claimed::Taken { .. } = claim {
             return Err((*refusal).into());
         }
@@ -167,12 +187,16 @@ async fn attempt(
             }
         });
     }
-    let changes = Changes {
+    let mut changes = Changes {
         items,
         claims: Vec::new(),
         index: index::changes(Some(before), &device),
         events: events(task, before, &device, by),
     };
+    if let Some(loaded) = &answered.receipt {
+        let (devices, brought) = ((Some(before), &device), task.receipt.clone());
+        receipt::keep_with(engine, &mut changes, loaded, devices, brought)?;
+    }
     let bucket = device.id.bucket();
     let done = engine.commit(bucket, changes, Durability::Local).await?;
     Ok(done.map(|_| Renewed { device, grant }))

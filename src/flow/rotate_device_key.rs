@@ -83,6 +83,7 @@ pub async fn run(engine: &Engine, request: RotateDeviceKey) -> Result<Renewed, F
         challenge: &used,
         renewal,
         vouched,
+        receipt: None,
         by: Some(&request.by),
         now,
     };

@@ -1,6 +1,8 @@
 //! Every metric of the service, with its help text and its labels. Label values come from closed
 //! sets: nothing a client sends becomes a label. `docs/telemetry.md` lists them for operators.
 
+mod receipts;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -14,9 +16,12 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{self, Registry};
 
 pub use super::labels::{
-    Code, ConnectionOutcome, ListFetch, ListStanding, Method, Platform, RefreshOutcome,
-    ReloadOutcome, StoreOperation, StoreOutcome,
+    Code, ConnectionOutcome, ListFetch, ListStanding, Method, Platform, ReceiptExchange,
+    RefreshOutcome, ReloadOutcome, StoreOperation, StoreOutcome,
 };
+use receipts::Receipts;
+pub use receipts::ReceiptsShown;
+
 use crate::policy::Rule;
 use crate::reason::Reason;
 
@@ -146,6 +151,7 @@ pub struct Metrics {
     status_list_entries: Gauge,
     status_list_standing: Family<ListStandingLabels, Gauge>,
     status_list_fetches: Family<ListFetchLabels, Counter>,
+    receipts: Receipts,
     log_lines_lost: Counter,
 }
 
@@ -174,6 +180,7 @@ impl Metrics {
             status_list_entries: Gauge::default(),
             status_list_standing: Family::default(),
             status_list_fetches: Family::default(),
+            receipts: Receipts::new(),
             log_lines_lost: Counter::default(),
         };
         metrics.register(version);
@@ -244,6 +251,7 @@ impl Metrics {
             self.connections_open.clone(),
         );
         self.register_lists();
+        self.register_receipts();
         self.add(
             "log_lines_lost",
             "Log lines that could not be written",

@@ -77,6 +77,19 @@ const LAYERS: &[(&str, &[&str])] = &[
     // What it makes is judged by the core, so it shares nothing with it.
     ("simulator", &[]),
     (
+        "receipts",
+        &[
+            "attestation",
+            "policy",
+            "token",
+            "session",
+            "flow",
+            "telemetry",
+            "config",
+            "outbound",
+        ],
+    ),
+    (
         "assemble",
         &[
             "attestation",
@@ -87,12 +100,21 @@ const LAYERS: &[(&str, &[&str])] = &[
             "grpc",
             "config",
             "key_directory",
+            "receipts",
         ],
     ),
     ("reload", &["flow", "telemetry", "config", "assemble"]),
     (
         "service",
-        &["flow", "telemetry", "grpc", "config", "assemble", "reload"],
+        &[
+            "flow",
+            "telemetry",
+            "grpc",
+            "config",
+            "receipts",
+            "assemble",
+            "reload",
+        ],
     ),
     (
         "cli",
@@ -157,6 +179,7 @@ const PLACES: &[(&str, &[&str])] = &[
             "flow/state.rs",
             "telemetry/",
             "assemble.rs",
+            "receipts/",
             "reload.rs",
             "service.rs",
             "cli/serve.rs",
@@ -168,6 +191,7 @@ const PLACES: &[(&str, &[&str])] = &[
         &[
             "grpc/",
             "telemetry/",
+            "receipts/",
             "reload.rs",
             "service.rs",
             "cli/serve.rs",

@@ -6,6 +6,7 @@ mod issuing;
 mod model;
 mod phone;
 mod races;
+mod receipt_refresh;
 mod refreshing;
 mod registering;
 mod renewing;

@@ -45,12 +45,10 @@ impl DeviceService for Services {
         &self,
         request: Request<proto::GetDeviceRequest>,
     ) -> Result<Response<proto::GetDeviceResponse>, Status> {
-        let device =
+        let known =
             async { get_device::run(&self.engine, &wire::get_device(request.get_ref())?).await };
-        let device = device.await.map_err(|failure| self.refuse(&failure))?;
-        Ok(Response::new(proto::GetDeviceResponse {
-            device: Some(wire::device(&device)),
-        }))
+        let known = known.await.map_err(|failure| self.refuse(&failure))?;
+        Ok(Response::new(wire::known(&known)))
     }
 
     async fn list_devices(

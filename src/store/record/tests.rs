@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 
 use super::*;
+use crate::attestation::apple::receipt::refresh::{End, Outcome, Schedule};
 use crate::id::{AppId, Bucket, DeviceId, SessionId, Subject};
 use crate::key::{PublicKey, Thumbprint};
 use crate::key_directory::generate_files;
@@ -274,6 +275,46 @@ prop_compose! {
     }
 }
 
+fn end() -> impl Strategy<Value = End> {
+    prop::sample::select(vec![
+        End::WrongEnvironment,
+        End::BadPayload,
+        End::NoData,
+        End::Expired,
+    ])
+}
+
+fn outcome() -> impl Strategy<Value = Outcome> {
+    prop_oneof![
+        end().prop_map(Outcome::Ended),
+        prop::sample::select(vec![
+            Outcome::Renewed,
+            Outcome::TooEarly,
+            Outcome::Unauthorized,
+            Outcome::RateLimited,
+            Outcome::Unavailable,
+            Outcome::NotBelieved,
+        ]),
+    ]
+}
+
+prop_compose! {
+    fn receipt()(
+        receipt in vec(any::<u8>(), 0..64),
+        (created_at, not_before, expires_at) in (at(), option::of(at()), at()),
+        (risk_metric, attempts) in any::<(Option<u32>, u32)>(),
+        schedule in prop_oneof![
+            at().prop_map(Schedule::DueAt),
+            end().prop_map(Schedule::Ended),
+        ],
+        last in option::of(outcome()),
+    ) -> ReceiptRecord {
+        ReceiptRecord {
+            receipt, created_at, not_before, expires_at, risk_metric, attempts, schedule, last,
+        }
+    }
+}
+
 prop_compose! {
     fn session()(
         (id, device) in (session_id(), device_id()),
@@ -357,6 +398,11 @@ proptest! {
     #[test]
     fn a_device_passes_the_seal(record in device(), harm in any::<(prop::sample::Index, prop::sample::Index)>()) {
         passes_the_seal(&record, &keys::device(&record.id), harm)?;
+    }
+
+    #[test]
+    fn a_receipt_passes_the_seal(record in receipt(), id in device_id(), harm in any::<(prop::sample::Index, prop::sample::Index)>()) {
+        passes_the_seal(&record, &keys::receipt(&id), harm)?;
     }
 
     #[test]

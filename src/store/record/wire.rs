@@ -5,10 +5,12 @@ mod device;
 mod event;
 mod list;
 mod posture;
+mod receipt;
 
 pub(super) use device::Device;
 pub(super) use event::Event;
 pub(super) use list::{ListPart, Origin};
+pub(super) use receipt::Receipt;
 
 use std::collections::BTreeMap;
 
