@@ -15,6 +15,7 @@ mod grant;
 mod index;
 pub mod introspect_token;
 pub mod issue_session;
+mod key_rate;
 pub mod list_devices;
 pub mod list_sessions;
 mod page;

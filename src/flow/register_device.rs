@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::appraisal::{Accepted, Appraisal, EvidenceInput, appraise};
+use super::key_rate::KeyRate;
 use super::state::{Answered, Beside, Changes, Place, State, settle, used_challenge};
 use super::{App, Engine, Failure, index, receipt};
 use crate::attestation::apple::receipt::refresh::ReceiptRecord;
@@ -38,6 +39,8 @@ pub struct Registered {
     pub device: Device,
     /// What was found in the evidence.
     pub appraisal: Appraisal,
+    /// The attestation key, when more devices than usual register under it.
+    pub above_rate: Option<String>,
 }
 
 /// Registers a device. Two trips to the store, and one more when the subject is at its limit.
@@ -49,7 +52,8 @@ pub struct Registered {
 ///
 /// # Errors
 /// `APP_DISABLED`, `CHALLENGE_INVALID`, every reason of attestation and policy,
-/// `CHALLENGE_ALREADY_USED`, `DEVICE_EXISTS`, `DEVICE_KEY_BANNED`, `DEVICE_LIMIT`, `CONFLICT`,
+/// `CHALLENGE_ALREADY_USED`, `DEVICE_EXISTS`, `DEVICE_KEY_BANNED`, `DEVICE_LIMIT`,
+/// `RATE_LIMITED_ATTESTATION_KEY`, `CONFLICT`,
 /// `STATE_STORE_UNAVAILABLE`.
 pub async fn run(engine: &Engine, request: RegisterDevice) -> Result<Registered, Failure> {
     let now = engine.clock.now();
@@ -76,11 +80,22 @@ pub async fn run(engine: &Engine, request: RegisterDevice) -> Result<Registered,
         used: &used,
         candidate: candidate(engine, &request, &accepted),
         receipt: receipt::brought(&app, appraisal.facts.as_ref())?,
+        rate: if request.validate_only {
+            KeyRate::none()
+        } else {
+            KeyRate::of(&app.policy.android, &accepted.assurance)
+        },
         by: (!request.validate_only).then_some(&request.by),
         now,
     };
     let device = settle(|| attempt(engine, &task)).await?;
-    Ok(Registered { device, appraisal })
+    let (above_rate, mut appraisal) = (task.rate.said(), appraisal);
+    task.rate.note(&mut appraisal.checks);
+    Ok(Registered {
+        device,
+        appraisal,
+        above_rate,
+    })
 }
 
 /// What is to be done, verified as far as it can be without the records.
@@ -89,6 +104,7 @@ struct Task<'a> {
     used: &'a VerifiedChallenge,
     candidate: Candidate,
     receipt: Option<ReceiptRecord>,
+    rate: KeyRate,
     /// Who asks; nobody: check everything, store nothing.
     by: Option<&'a Actor>,
     now: Timestamp,
@@ -108,6 +124,7 @@ fn candidate(engine: &Engine, request: &RegisterDevice, accepted: &Accepted) -> 
         posture: accepted.assurance.posture().clone(),
         chain_serials: accepted.assurance.chain_serials().to_vec(),
         issuer_keys: accepted.assurance.issuer_keys().to_vec(),
+        attestation_key: accepted.assurance.attestation_key().copied(),
     }
 }
 
@@ -122,9 +139,11 @@ async fn attempt(engine: &Engine, task: &Task<'_>) -> Result<Option<Device>, Fai
         claim: task
             .by
             .map_or_else(Vec::new, |_| claims(task.used, candidate, now)),
+        limit: task.rate.to_count(),
         ..Beside::default()
     };
     let answered = engine.load_with(place, beside).await?;
+    task.rate.heard(&answered.limits);
     let refusals = [
         Reason::ChallengeAlreadyUsed,
         Reason::DeviceExists,
@@ -139,6 +158,10 @@ async fn attempt(engine: &Engine, task: &Task<'_>) -> Result<Option<Device>, Fai
     let Some(by) = task.by else {
         return Ok(Some(registration.device));
     };
+    // Whoever is there already is not one more.
+    if answered.state.device.value.is_none() {
+        task.rate.check()?;
+    }
     let changes = changes(engine, task, &answered, &registration, by)?;
     let device = registration.device;
     let done = engine

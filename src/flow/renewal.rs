@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::grant::{Grant, mint};
+use super::key_rate::KeyRate;
 use super::state::{
     Beside, Changes, Loaded, Place, State, keep_for, proof_claim, settle, used_challenge,
 };
@@ -37,6 +38,8 @@ pub struct Renewed {
     pub device: Device,
     /// The session that goes on.
     pub grant: Option<Grant>,
+    /// The attestation key, when more devices than usual come under it.
+    pub above_rate: Option<String>,
 }
 
 /// A rotation of which proof and token are authentic.
@@ -112,6 +115,7 @@ pub(super) struct Task<'a> {
     pub(super) vouched: Option<Vouched>,
     /// The receipt that came with fresh evidence.
     pub(super) receipt: Option<ReceiptRecord>,
+    pub(super) rate: KeyRate,
     /// Who asks; nobody: check everything, store nothing.
     pub(super) by: Option<&'a Actor>,
     pub(super) now: Timestamp,
@@ -151,9 +155,10 @@ async fn attempt(
         session,
         receipt: task.may_touch_receipt(),
         claim: claims.iter().map(|(claim, _)| claim.clone()).collect(),
-        ..Beside::default()
+        limit: task.by.map_or_else(Vec::new, |_| task.rate.to_count()),
     };
     let answered = engine.load_with(place, beside).await?;
+    task.rate.heard(&answered.limits);
     let (state, record) = (answered.state, answered.session);
     for (claim, (_, refusal)) in answered.claims.iter().zip(claims) {
         if let Claimed::Taken { .. } = claim {
@@ -172,8 +177,16 @@ async fn attempt(
         Some((_, session)) => Some(grant(engine, task, session, &device)?),
     };
     let Some(by) = task.by else {
-        return Ok(Some(Renewed { device, grant }));
+        return Ok(Some(Renewed {
+            device,
+            grant,
+            above_rate: None,
+        }));
     };
+    // The same again is not one more.
+    if before.key != device.key {
+        task.rate.check()?;
+    }
     let mut items = vec![
         state.device.put(engine, &device, None)?,
         state.subject.keep(),
@@ -199,7 +212,11 @@ async fn attempt(
     }
     let bucket = device.id.bucket();
     let done = engine.commit(bucket, changes, Durability::Local).await?;
-    Ok(done.map(|_| Renewed { device, grant }))
+    Ok(done.map(|_| Renewed {
+        device,
+        grant,
+        above_rate: task.rate.said(),
+    }))
 }
 
 /// The session under the new key.

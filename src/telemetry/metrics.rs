@@ -138,6 +138,7 @@ pub struct Metrics {
     rpc_in_flight: Family<MethodLabels, Gauge>,
     verdicts: Family<VerdictLabels, Counter>,
     monitored: Family<RuleLabels, Counter>,
+    key_rate_exceeded: Counter,
     refreshes: Family<RefreshLabels, Counter>,
     reloads: Family<ReloadLabels, Counter>,
     config_current: Gauge,
@@ -167,6 +168,7 @@ impl Metrics {
             rpc_in_flight: Family::default(),
             verdicts: Family::default(),
             monitored: Family::default(),
+            key_rate_exceeded: Counter::default(),
             refreshes: Family::default(),
             reloads: Family::default(),
             config_current: Gauge::default(),
@@ -223,6 +225,11 @@ impl Metrics {
             "policy_monitored",
             "Devices accepted that a monitored rule would have refused, by rule",
             self.monitored.clone(),
+        );
+        self.add(
+            "attestation_key_rate_exceeded",
+            "Devices that came in above the rate of their attestation key",
+            self.key_rate_exceeded.clone(),
         );
         self.add(
             "refresh_outcomes",
@@ -420,6 +427,11 @@ impl Metrics {
         self.status_list_fetches
             .get_or_create(&ListFetchLabels { outcome })
             .inc();
+    }
+
+    /// A device came in above the rate of its attestation key.
+    pub fn attestation_key_rate_exceeded(&self) {
+        self.key_rate_exceeded.inc();
     }
 
     /// A log line was lost.

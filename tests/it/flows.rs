@@ -3,6 +3,7 @@
 
 mod faults;
 mod issuing;
+mod key_rates;
 mod model;
 mod phone;
 mod races;

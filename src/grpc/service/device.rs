@@ -38,6 +38,7 @@ impl DeviceService for Services {
         }
         let registered = registered.map_err(|failure| self.refuse(&failure))?;
         self.note_monitored(&registered.appraisal.checks);
+        self.note_key_rate(&registered.device, registered.above_rate.as_deref());
         Ok(self.answer(wire::registered(&registered, self.engine.next_nonce())))
     }
 
@@ -120,6 +121,8 @@ impl DeviceService for Services {
             self.metrics.verdict(platform, refused);
         }
         let reattested = reattested.map_err(|failure| self.refuse(&failure))?;
+        let renewed = &reattested.renewed;
+        self.note_key_rate(&renewed.device, renewed.above_rate.as_deref());
         Ok(self.answer(wire::reattested(&reattested, self.engine.next_nonce())))
     }
 
@@ -133,6 +136,7 @@ impl DeviceService for Services {
             rotate_device_key::run(&self.engine, request).await
         };
         let renewed = renewed.await.map_err(|failure| self.refuse(&failure))?;
+        self.note_key_rate(&renewed.device, renewed.above_rate.as_deref());
         Ok(self.answer(wire::renewed(&renewed, self.engine.next_nonce())))
     }
 

@@ -263,13 +263,14 @@ prop_compose! {
         posture in posture(),
         chain_serials in vec("[0-9a-f]{1,40}", 0..6),
         issuer_keys in vec(any::<[u8; 32]>(), 0..6),
+        attestation_key in any::<Option<[u8; 32]>>(),
         (moved_from, assertion_counter) in (option::of(thumbprint()), any::<u32>()),
         doubt in option::of(prop::sample::select(Reason::ALL)),
         lineage in lineage(),
     ) -> Device {
         Device {
             id, app, subject, key, session_key, state, epoch, trust_level,
-            registered_at, attested_at, posture, chain_serials, issuer_keys,
+            registered_at, attested_at, posture, chain_serials, issuer_keys, attestation_key,
             moved_from, assertion_counter, doubt, lineage,
         }
     }
