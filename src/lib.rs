@@ -24,6 +24,7 @@ pub mod grpc;
 pub mod key_directory;
 pub mod outbound;
 pub mod reappraisal;
+pub mod receipts;
 pub mod reload;
 pub mod service;
 pub mod simulator;

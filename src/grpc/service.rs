@@ -77,10 +77,10 @@ impl Services {
             .violations
             .iter()
             .map(|v| (v.field.clone(), v.description.clone()));
-        let mut refused = if failure.violations.is_empty() {
-            status::status(failure.reason)
-        } else {
-            status::bad_request(violations)
+        let mut refused = match failure.retry_after {
+            Some(wait) => status::status_after(failure.reason, wait),
+            None if failure.violations.is_empty() => status::status(failure.reason),
+            None => status::bad_request(violations),
         };
         if failure.reason.action() == Action::RetryWithNonce
             && let Ok(nonce) = MetadataValue::try_from(self.engine.next_nonce())
@@ -112,6 +112,20 @@ impl Services {
         tracing::info!(
             detail = words.as_str(),
             "monitored rules would have refused"
+        );
+    }
+
+    /// Counts a device that came in above the rate of its attestation key, and says so.
+    fn note_key_rate(&self, device: &domain::Device, above_rate: Option<&str>) {
+        let Some(key) = above_rate else {
+            return;
+        };
+        self.metrics.attestation_key_rate_exceeded();
+        tracing::warn!(
+            app_id = device.app.as_str(),
+            device_id = %device.id,
+            detail = key,
+            "more devices than usual register under one attestation key"
         );
     }
 

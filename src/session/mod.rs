@@ -77,9 +77,10 @@ pub struct Device {
     /// Serials of its certificate chain, leaf first, so that a later entry in a status list finds
     /// the device.
     pub chain_serials: Vec<String>,
-    /// SHA-256 of the `SubjectPublicKeyInfo` of each certificate above the leaf, in that order; the
-    /// first is the attestation key.
+    /// SHA-256 of the `SubjectPublicKeyInfo` of each certificate above the leaf, in that order.
     pub issuer_keys: Vec<[u8; 32]>,
+    /// The one of them that stands for one device or factory batch: the attestation key.
+    pub attestation_key: Option<[u8; 32]>,
     /// The session key it last moved on from, so that a move whose answer was lost can be asked for
     /// again.
     pub moved_from: Option<Thumbprint>,

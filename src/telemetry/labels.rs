@@ -187,6 +187,30 @@ labels! {
 }
 
 labels! {
+    /// How the exchange of a receipt at Apple ended.
+    ReceiptExchange {
+        /// With a newer receipt.
+        Renewed = "renewed",
+        /// Not yet.
+        TooEarly = "too_early",
+        /// For good: the receipt is of the other environment.
+        WrongEnvironment = "wrong_environment",
+        /// For good: Apple does not take the receipt.
+        BadPayload = "bad_payload",
+        /// For good: Apple has forgotten the key, or the receipt has expired.
+        NoData = "no_data",
+        /// Apple does not take the developer key.
+        Unauthorized = "unauthorized",
+        /// Apple asks to slow down.
+        RateLimited = "rate_limited",
+        /// No answer, or none of use.
+        Unavailable = "unavailable",
+        /// A receipt came that is not believed.
+        NotBelieved = "not_believed",
+    }
+}
+
+labels! {
     /// A gRPC status code.
     Code {
         /// 0

@@ -1,6 +1,8 @@
 //! Every metric of the service, with its help text and its labels. Label values come from closed
 //! sets: nothing a client sends becomes a label. `docs/telemetry.md` lists them for operators.
 
+mod receipts;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -15,11 +17,14 @@ use prometheus_client::registry::{self, Registry};
 
 pub use super::labels::{
     Code, ConnectionOutcome, ListFetch, ListStanding, Method, Platform, ReappraisalEffect,
-    RefreshOutcome, ReloadOutcome, StoreOperation, StoreOutcome,
+    ReceiptExchange, RefreshOutcome, ReloadOutcome, StoreOperation, StoreOutcome,
 };
 pub use super::reappraisal::ReappraisalShown;
 
 use super::reappraisal::Reappraisals;
+use receipts::Receipts;
+pub use receipts::ReceiptsShown;
+
 use crate::policy::Rule;
 use crate::reason::Reason;
 use crate::session::Counts;
@@ -137,6 +142,7 @@ pub struct Metrics {
     rpc_in_flight: Family<MethodLabels, Gauge>,
     verdicts: Family<VerdictLabels, Counter>,
     monitored: Family<RuleLabels, Counter>,
+    key_rate_exceeded: Counter,
     refreshes: Family<RefreshLabels, Counter>,
     reloads: Family<ReloadLabels, Counter>,
     config_current: Gauge,
@@ -151,6 +157,7 @@ pub struct Metrics {
     status_list_standing: Family<ListStandingLabels, Gauge>,
     status_list_fetches: Family<ListFetchLabels, Counter>,
     reappraisals: Reappraisals,
+    receipts: Receipts,
     log_lines_lost: Counter,
 }
 
@@ -166,6 +173,7 @@ impl Metrics {
             rpc_in_flight: Family::default(),
             verdicts: Family::default(),
             monitored: Family::default(),
+            key_rate_exceeded: Counter::default(),
             refreshes: Family::default(),
             reloads: Family::default(),
             config_current: Gauge::default(),
@@ -180,6 +188,7 @@ impl Metrics {
             status_list_standing: Family::default(),
             status_list_fetches: Family::default(),
             reappraisals: Reappraisals::default(),
+            receipts: Receipts::new(),
             log_lines_lost: Counter::default(),
         };
         metrics.register(version);
@@ -224,6 +233,11 @@ impl Metrics {
             self.monitored.clone(),
         );
         self.add(
+            "attestation_key_rate_exceeded",
+            "Devices that came in above the rate of their attestation key",
+            self.key_rate_exceeded.clone(),
+        );
+        self.add(
             "refresh_outcomes",
             "Refreshes, by how they ended",
             self.refreshes.clone(),
@@ -251,6 +265,7 @@ impl Metrics {
         );
         self.register_lists();
         self.register_reappraisal();
+        self.register_receipts();
         self.add(
             "log_lines_lost",
             "Log lines that could not be written",
@@ -445,6 +460,11 @@ impl Metrics {
         self.status_list_fetches
             .get_or_create(&ListFetchLabels { outcome })
             .inc();
+    }
+
+    /// A device came in above the rate of its attestation key.
+    pub fn attestation_key_rate_exceeded(&self) {
+        self.key_rate_exceeded.inc();
     }
 
     /// A log line was lost.

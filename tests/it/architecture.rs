@@ -92,6 +92,19 @@ const LAYERS: &[(&str, &[&str])] = &[
     // What it makes is judged by the core, so it shares nothing with it.
     ("simulator", &[]),
     (
+        "receipts",
+        &[
+            "attestation",
+            "policy",
+            "token",
+            "session",
+            "flow",
+            "telemetry",
+            "config",
+            "outbound",
+        ],
+    ),
+    (
         "assemble",
         &[
             "attestation",
@@ -104,6 +117,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "config",
             "status_feed",
             "key_directory",
+            "receipts",
         ],
     ),
     (
@@ -120,6 +134,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "grpc",
             "config",
             "status_feed",
+            "receipts",
             "assemble",
             "reappraisal",
             "reload",
@@ -197,6 +212,7 @@ const PLACES: &[(&str, &[&str])] = &[
             "status_feed/",
             "assemble.rs",
             "reappraisal.rs",
+            "receipts/",
             "reload.rs",
             "service.rs",
             "cli/serve.rs",
@@ -209,6 +225,7 @@ const PLACES: &[(&str, &[&str])] = &[
             "grpc/",
             "telemetry/",
             "reappraisal.rs",
+            "receipts/",
             "reload.rs",
             "status_feed/",
             "service.rs",

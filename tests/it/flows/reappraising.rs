@@ -96,7 +96,10 @@ async fn phones(world: &World, kind: Kind, count: usize) -> Vec<Phone> {
 }
 
 async fn device(world: &World, phone: &Phone) -> Device {
-    get_device::run(&world.engine, &phone.id()).await.unwrap()
+    get_device::run(&world.engine, &phone.id())
+        .await
+        .unwrap()
+        .device
 }
 
 fn ids(findings: &[Finding]) -> BTreeSet<DeviceId> {
