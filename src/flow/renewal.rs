@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::grant::{Grant, mint};
 use super::key_rate::KeyRate;
 use super::state::{
-    Beside, Changes, Loaded, Place, State, keep_for, proof_claim, settle, used_challenge,
+    Answered, Beside, Changes, Loaded, Place, State, keep_for, proof_claim, settle, used_challenge,
 };
 use super::{App, Engine, Failure, index, receipt};
 use crate::attestation::apple::receipt::refresh::ReceiptRecord;
@@ -137,11 +137,12 @@ pub(super) async fn settle_renewal(engine: &Engine, task: &Task<'_>) -> Result<R
     settle(|| attempt(engine, task, &claims)).await
 }
 
-async fn attempt(
+/// The records as they are now, and the refresh token of the session that goes on.
+async fn load(
     engine: &Engine,
     task: &Task<'_>,
     claims: &[(Claim, Reason)],
-) -> Result<Option<Renewed>, Failure> {
+) -> Result<(Answered, Option<VerifiedRefresh>), Failure> {
     let place = Place {
         device: task.known.id,
         subject: engine.keyring.subject_tag(&task.known.subject),
@@ -150,21 +151,29 @@ async fn attempt(
     if token.is_some_and(|token| token.claims().device != task.known.id) {
         return Err(Reason::TokenInvalid.into());
     }
-    let session = token.map(|token| token.claims().session);
     let beside = Beside {
-        session,
+        session: token.map(|token| token.claims().session),
         receipt: task.may_touch_receipt(),
         claim: claims.iter().map(|(claim, _)| claim.clone()).collect(),
         limit: task.by.map_or_else(Vec::new, |_| task.rate.to_count()),
     };
     let answered = engine.load_with(place, beside).await?;
     task.rate.heard(&answered.limits);
-    let (state, record) = (answered.state, answered.session);
     for (claim, (_, refusal)) in answered.claims.iter().zip(claims) {
         if let Claimed::Taken { .. } = claim {
             return Err((*refusal).into());
         }
     }
+    Ok((answered, token))
+}
+
+async fn attempt(
+    engine: &Engine,
+    task: &Task<'_>,
+    claims: &[(Claim, Reason)],
+) -> Result<Option<Renewed>, Failure> {
+    let (answered, token) = load(engine, task, claims).await?;
+    let (state, record) = (answered.state, answered.session);
     let before = state.device.value.as_ref();
     let before = before.ok_or(Reason::ResourceNotFound)?;
     let device = renew(before, task.renewal.clone(), &task.app.policy, task.now)?;

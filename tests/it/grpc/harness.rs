@@ -99,7 +99,9 @@ impl World {
             app("closed", "enabled = false\n") + &both("closed") + &scopes("closed"),
             app("small", &both("small"))
                 + "[apps.small.limits]\ndevices_per_subject = 1\nsessions_per_subject = 1\n\
-                   sessions_per_device = 1\n"
+                   sessions_per_device = 1\n\
+                   [apps.small.android.attestation_key_rate]\n\
+                   remote = \"1/1d\"\nfactory = \"1/1d\"\noutcome = \"refuse\"\n"
                 + &scopes("small"),
             app("lax", &both("lax"))
                 + "[apps.lax.proof]\nnonce = \"optional\"\n\

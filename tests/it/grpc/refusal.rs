@@ -35,7 +35,10 @@ const CODES: &[(Code, &str)] = &[
     (Code::AlreadyExists, "DEVICE_EXISTS CHALLENGE_ALREADY_USED"),
     (Code::NotFound, "RESOURCE_NOT_FOUND"),
     (Code::Aborted, "CONFLICT"),
-    (Code::ResourceExhausted, "SESSION_LIMIT DEVICE_LIMIT"),
+    (
+        Code::ResourceExhausted,
+        "SESSION_LIMIT DEVICE_LIMIT RATE_LIMITED_ATTESTATION_KEY",
+    ),
     (
         Code::Unavailable,
         "STATE_STORE_UNAVAILABLE REVOCATION_NOT_DURABLE TRUST_LIST_STALE OVERLOADED",
@@ -53,6 +56,7 @@ const ACTIONS: &[(&str, &[&str])] = &[
             "REVOCATION_NOT_DURABLE",
             "TRUST_LIST_STALE",
             "OVERLOADED",
+            "RATE_LIMITED_ATTESTATION_KEY",
             "INTERNAL",
         ],
     ),
@@ -147,7 +151,10 @@ pub(crate) fn assert_refused(status: &Status, reason: &str) {
     let retry = status.get_details_retry_info();
     assert_eq!(retry.is_some(), action(reason) == "RETRY", "{reason}");
     if let Some(wait) = retry.and_then(|info| info.retry_delay) {
-        assert!(wait > Duration::ZERO && wait <= Duration::from_secs(60));
+        // A rate knows when the next one may come in; the app's is one a day.
+        let rated = reason == "RATE_LIMITED_ATTESTATION_KEY";
+        let most = if rated { 86_400 } else { 60 };
+        assert!(wait > Duration::ZERO && wait <= Duration::from_secs(most));
     }
     let bad = status.get_details_bad_request().is_some();
     assert_eq!(bad, reason == "MALFORMED_REQUEST", "{reason}");

@@ -6,6 +6,7 @@ use std::time::Duration;
 use assay::grpc::proto;
 use assay::simulator::{android, apple};
 use tonic::{Request, Status};
+use tonic_types::StatusExt as _;
 
 use super::harness::{
     API, Clients, MEMORY, Phone, Server, World, end_by_token, eventually, http_get, link, own_uri,
@@ -245,6 +246,15 @@ async fn registration_refusals(world: &World, server: &Server, seen: &mut Seen) 
     crowd.join(server, "mia@mail.test").await;
     let got = crowd.register(server, "mia@mail.test").await;
     seen.refused(world, "DEVICE_LIMIT", got);
+    let got = crowd.register(server, "tom@mail.test").await;
+    let status = got.as_ref().unwrap_err();
+    let wait = status
+        .get_details_retry_info()
+        .unwrap()
+        .retry_delay
+        .unwrap();
+    assert!(Duration::from_secs(3600) < wait && wait <= Duration::from_secs(86_400));
+    seen.refused(world, "RATE_LIMITED_ATTESTATION_KEY", got);
 
     for app in ["closed", "unheard-of"] {
         let request = proto::CreateChallengeRequest {
