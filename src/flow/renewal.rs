@@ -115,6 +115,9 @@ pub(super) struct Task<'a> {
 ///
 /// The challenge and the new keys are claimed for the device as in a registration.
 pub(super) async fn settle_renewal(engine: &Engine, task: &Task<'_>) -> Result<Renewed, Failure> {
+    // Before anything is claimed: a key that is claimed stays its owner's for ever, and a device
+    // somebody tried in vain to move must not own it.
+    renew(task.known, task.renewal.clone(), &task.app.policy, task.now)?;
     let claims = claims(task)?;
     settle(|| attempt(engine, task, &claims)).await
 }
@@ -152,7 +155,11 @@ async fn attempt(
         Some((_, session)) => Some(grant(engine, task, session, &device)?),
     };
     let Some(by) = task.by else {
-        return Ok(Some(Renewed { device, grant }));
+        // What nobody stores would be tokens that nobody knows of.
+        return Ok(Some(Renewed {
+            device,
+            grant: None,
+        }));
     };
     let mut items = vec![
         state.device.put(engine, &device, None)?,
