@@ -76,6 +76,7 @@ impl Reload {
     pub fn take(&mut self, look: Look) {
         match look {
             Look::Same => self.wrong = None,
+            Look::Changing => return,
             Look::New(config) => self.renew(*config),
             Look::Wrong(report) => self.refuse(&report),
         }

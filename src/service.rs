@@ -274,7 +274,9 @@ async fn probe(
             let answer = engine.store.ping().await;
             let listed = has_status_list(&engine);
             ready.store.store(answer.is_ok(), Ordering::Relaxed);
-            ready.status_list.store(listed, Ordering::Relaxed);
+            // Once ready for that, always: an app that needs a list and comes later must not turn away
+            // the phones of all others, on every instance at once.
+            let listed = ready.status_list.fetch_or(listed, Ordering::Relaxed) || listed;
             grpc.set_ready(answer.is_ok() && listed).await;
             let why = match answer {
                 Err(error) => Some(error.to_string()),

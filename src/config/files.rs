@@ -78,6 +78,7 @@ pub fn read_private_key(path: &Path) -> Result<Secret<String>, SecretFileError> 
 pub struct ConfigFile {
     path: PathBuf,
     good: [u8; 32],
+    seen: [u8; 32],
 }
 
 /// What a look at a configuration file found.
@@ -85,6 +86,9 @@ pub struct ConfigFile {
 pub enum Look {
     /// What was last found good.
     Same,
+    /// Something that was not there at the look before. It counts when the next look finds it as well:
+    /// half of a file that is still being written may read as a good one.
+    Changing,
     /// Another good configuration.
     New(Box<Config>),
     /// Something that is none.
@@ -100,22 +104,28 @@ impl ConfigFile {
         let bytes = read_whole(path)?;
         let config = load(path, &bytes)?;
         let (path, good) = (path.to_owned(), sha256(&bytes));
-        Ok((Self { path, good }, config))
+        let seen = good;
+        Ok((Self { path, good, seen }, config))
     }
 
-    /// Looks at the file again. What is wrong is read anew at every look, because what is wrong with it
+    /// Looks at the file again. What has changed counts once it has stayed the same from one look to the
+    /// next. What is wrong is read anew at every look, because what is wrong with it
     /// may be a file it names.
     pub fn look(&mut self) -> Look {
-        let loaded = read_whole(&self.path).and_then(|bytes| {
-            let digest = sha256(&bytes);
-            if digest == self.good {
-                return Ok(None);
-            }
-            load(&self.path, &bytes).map(|config| Some((digest, config)))
-        });
-        match loaded {
-            Ok(None) => Look::Same,
-            Ok(Some((digest, config))) => {
+        let bytes = match read_whole(&self.path) {
+            Ok(bytes) => bytes,
+            Err(report) => return Look::Wrong(report),
+        };
+        let digest = sha256(&bytes);
+        let before = std::mem::replace(&mut self.seen, digest);
+        if digest == self.good {
+            return Look::Same;
+        }
+        if digest != before {
+            return Look::Changing;
+        }
+        match load(&self.path, &bytes) {
+            Ok(config) => {
                 self.good = digest;
                 Look::New(Box::new(config))
             }

@@ -1,6 +1,6 @@
 //! LinkDeviceSuccessor: one device took the place of another, which is out from then on.
 
-use super::state::{Changes, settle};
+use super::state::{Changes, insist};
 use super::{Engine, Failure, Receipt};
 use crate::id::DeviceId;
 use crate::reason::Reason;
@@ -42,7 +42,7 @@ pub struct Linked {
 /// fewer replicas than configured; `CONFLICT`, `STATE_STORE_UNAVAILABLE`.
 pub async fn run(engine: &Engine, request: LinkDeviceSuccessor) -> Result<Linked, Failure> {
     let now = engine.clock.now();
-    let (succession, done) = settle(|| async {
+    let (succession, done) = insist(|| async {
         let names = vec![keys::device(&request.old), keys::device(&request.new)];
         let loaded = engine.load_all::<Device>(names).await?;
         let [old, new] = loaded.as_slice() else {

@@ -23,7 +23,7 @@ pub struct ReattestDevice {
     pub evidence: EvidenceInput,
     /// What the old key says to the new one, where the evidence is for a new one.
     pub rotation: Option<KeyRotation>,
-    /// Check everything, store nothing.
+    /// Check everything, store nothing, give no tokens.
     pub validate_only: bool,
     /// Who asks.
     pub by: Actor,

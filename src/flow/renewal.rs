@@ -133,6 +133,9 @@ impl Task<'_> {
 ///
 /// The challenge and the new keys are claimed for the device as in a registration.
 pub(super) async fn settle_renewal(engine: &Engine, task: &Task<'_>) -> Result<Renewed, Failure> {
+    // Before anything is claimed: a key that is claimed stays its owner's for ever, and a device
+    // somebody tried in vain to move must not own it.
+    renew(task.known, task.renewal.clone(), &task.app.policy, task.now)?;
     let claims = claims(task)?;
     settle(|| attempt(engine, task, &claims)).await
 }
@@ -186,9 +189,10 @@ async fn attempt(
         Some((_, session)) => Some(grant(engine, task, session, &device)?),
     };
     let Some(by) = task.by else {
+        // What nobody stores would be tokens that nobody knows of.
         return Ok(Some(Renewed {
             device,
-            grant,
+            grant: None,
             above_rate: None,
         }));
     };

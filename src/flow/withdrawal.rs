@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::state::{Changes, Done, settle};
+use super::state::{Changes, Done, insist};
 use super::{Engine, Failure};
 use crate::id::DeviceId;
 use crate::policy::ACCESS_FOR_MAX;
@@ -84,7 +84,7 @@ pub(super) async fn withdraw(
     decide: impl Fn(&Device, Timestamp) -> Result<Device, Refusal>,
 ) -> Result<(Device, Receipt), Failure> {
     let now = engine.clock.now();
-    let (device, done) = settle(|| async {
+    let (device, done) = insist(|| async {
         let loaded = engine
             .load_one::<Device>(keys::device(&order.device))
             .await?;

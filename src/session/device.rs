@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::renew::check_system;
 use super::{Device, DeviceState, Lineage, Refusal, SubjectRecord};
 use crate::id::{AppId, DeviceId, Subject};
 use crate::key::{PublicKey, Thumbprint};
@@ -56,7 +57,8 @@ pub struct Registration {
 /// # Errors
 /// [`Reason::DeviceKeyBanned`] when this key was revoked or the device has moved on from it;
 /// [`Reason::DeviceSuspended`]; [`Reason::DeviceExists`] when it is registered with another session
-/// key; [`Reason::DeviceLimit`].
+/// key; [`Reason::PostureBelowPolicy`] when its system has gone back since and the policy does not
+/// allow that; [`Reason::DeviceLimit`].
 pub fn register(
     candidate: Candidate,
     existing: Option<&Device>,
@@ -78,6 +80,8 @@ pub fn register(
         if device.session_key != candidate.session_key {
             return Err(Reason::DeviceExists.into());
         }
+        // Registering again is no way around what attesting again refuses.
+        check_system(&device.posture, &candidate.posture, policy)?;
     }
     // The index is mended even for a known device: it must never lack one that exists.
     if !subject.devices.contains(&candidate.id) {

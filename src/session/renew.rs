@@ -72,12 +72,11 @@ pub fn renew(
 ) -> Result<Device, Refusal> {
     check_state(device, renewal.found.is_some())?;
     if let Some(found) = &renewal.found {
-        check_platform(&device.posture, &found.posture)?;
-        if policy.reappraisal.downgrade == DowngradeRule::Refuse
-            && is_downgrade(&device.posture, &found.posture).is_some()
-        {
-            return Err(Reason::PostureBelowPolicy.into());
-        }
+        check_system(&device.posture, &found.posture, policy)?;
+    }
+    // A key nobody has attested here and now: the device has moved since the renewal was verified.
+    if device.key != renewal.key && renewal.found.is_none() {
+        return Err(Reason::ProofKeyMismatch.into());
     }
     let same_keys = device.key == renewal.key && device.session_key == renewal.session_key;
     let moved_before = same_keys && device.moved_from.is_some();
@@ -119,15 +118,24 @@ pub fn renew(
     Ok(renewed)
 }
 
-/// A device never becomes one of another system.
-const fn check_platform(before: &Posture, now: &Posture) -> Result<(), Refusal> {
+/// A device never becomes one of another system, and has none that went back where the policy does
+/// not allow that.
+pub(super) fn check_system(
+    before: &Posture,
+    now: &Posture,
+    policy: &AppPolicy,
+) -> Result<(), Refusal> {
     match (before, now) {
-        (Posture::Android(_), Posture::Android(_)) | (Posture::Apple(_), Posture::Apple(_)) => {
-            Ok(())
-        }
+        (Posture::Android(_), Posture::Android(_)) | (Posture::Apple(_), Posture::Apple(_)) => {}
         (Posture::Android(_), Posture::Apple(_)) | (Posture::Apple(_), Posture::Android(_)) => {
-            Err(Refusal(Reason::UnsupportedPlatform))
+            return Err(Reason::UnsupportedPlatform.into());
         }
+    }
+    match policy.reappraisal.downgrade {
+        DowngradeRule::Refuse if is_downgrade(before, now).is_some() => {
+            Err(Reason::PostureBelowPolicy.into())
+        }
+        DowngradeRule::Refuse | DowngradeRule::Allow => Ok(()),
     }
 }
 
@@ -144,7 +152,8 @@ const fn check_state(device: &Device, fresh_evidence: bool) -> Result<(), Refusa
 }
 
 /// Has a session go on under the session key of its renewed device. `presented` is its refresh token,
-/// made for the key the device moved on from.
+/// made for the key the device moved on from. Where the device has kept its session key the session is
+/// refreshed.
 ///
 /// A token that was used before is refused, but ends nothing: it came with a proof of the key that
 /// has just vouched for another.
@@ -159,6 +168,12 @@ pub fn rekey(
     now: Timestamp,
 ) -> Result<(RefreshOutcome, Session), Refusal> {
     let device = surroundings.device.ok_or(Reason::DeviceRevoked)?;
+    if presented.key == device.session_key && presented.key == session.session_key {
+        return match rotate(session, presented, surroundings, policy, now)? {
+            Rotation::Granted { outcome, session } => Ok((outcome, session)),
+            Rotation::Reused { .. } => Err(Reason::RefreshTokenReused.into()),
+        };
+    }
     if device.moved_from != Some(presented.key) {
         return Err(Reason::TokenInvalid.into());
     }

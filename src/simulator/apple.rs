@@ -155,6 +155,11 @@ impl Phone {
         Ok(std::mem::replace(&mut self.session_key, new))
     }
 
+    /// Has the phone use a session key it had before.
+    pub fn set_session_key(&mut self, key: SoftKey) {
+        self.session_key = key;
+    }
+
     /// The App Attest key, which a real phone would never show.
     #[must_use]
     pub const fn app_attest_key(&self) -> &SoftKey {

@@ -81,21 +81,18 @@ impl Watched {
     /// # Errors
     /// [`FileError`], each time while it cannot be read.
     pub(super) fn look(&mut self) -> Result<Option<Content>, FileError> {
-        let opened = File::open(&self.path).and_then(|file| {
-            let about = file.metadata()?;
-            Ok((file, about))
-        });
-        let (file, about) = opened.map_err(|error| {
+        let opened = open(&self.path).map_err(|error| {
             // Back again it is read again, even as the version that was seen before.
             self.seen = None;
             FileError::because(error.kind())
         })?;
+        let Some((file, about)) = opened else {
+            self.seen = None;
+            return Err(FileError::because("it is not a file"));
+        };
         let version = version(&about);
         if self.seen == Some(version) {
             return Ok(None);
-        }
-        if !about.is_file() {
-            return Err(FileError::because("it is not a file"));
         }
         let mut bytes = Vec::new();
         file.take(FILE_BYTES_MAX + 1)
@@ -110,6 +107,17 @@ impl Watched {
             modified_at: version.modified_at,
         }))
     }
+}
+
+/// The file, and what is to know about it; `None` when it is something else.
+fn open(path: &Path) -> std::io::Result<Option<(File, fs::Metadata)>> {
+    // Opening a pipe would wait for whoever writes into it.
+    if !fs::metadata(path)?.is_file() {
+        return Ok(None);
+    }
+    let file = File::open(path)?;
+    let about = file.metadata()?;
+    Ok(Some((file, about)))
 }
 
 fn version(about: &fs::Metadata) -> Version {
@@ -184,4 +192,36 @@ pub(super) fn own_list(content: &Content, now: Timestamp) -> Result<Own, FileErr
         read_at: now,
         last_error: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn a_pipe_is_no_file_and_holds_nobody_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("list");
+        assert!(
+            Command::new("mkfifo")
+                .arg(&path)
+                .status()
+                .unwrap()
+                .success()
+        );
+        let (tell, told) = mpsc::channel();
+        let mut file = Watched::new(path.clone());
+        std::thread::spawn(move || {
+            let looked = file.look().map(drop);
+            let _ = tell.send((file, looked));
+        });
+        let (mut file, looked) = told.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert_eq!(looked, Err(FileError::because("it is not a file")));
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "x").unwrap();
+        assert_eq!(file.look().unwrap().unwrap().bytes, b"x");
+    }
 }

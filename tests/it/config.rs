@@ -213,7 +213,11 @@ fn a_file_that_is_looked_at_again_tells_what_has_become_of_it() {
     let (mut file, config) = ConfigFile::open(&path).unwrap();
     assert!(matches!(file.look(), Look::Same));
     let changed = GOOD.replace("package =", "os_version_min = 130000\npackage =");
+    // What is there for the first time may be half of a file that is still being written.
+    fs::write(&path, &changed[..changed.len() / 2]).unwrap();
+    assert!(matches!(file.look(), Look::Changing));
     fs::write(&path, &changed).unwrap();
+    assert!(matches!(file.look(), Look::Changing));
     let Look::New(new) = file.look() else {
         panic!("it has changed");
     };
@@ -221,6 +225,7 @@ fn a_file_that_is_looked_at_again_tells_what_has_become_of_it() {
     assert!(matches!(file.look(), Look::Same));
     let secret = "[store]\npassword = \"hunter2\"\n";
     fs::write(&path, changed.replace("[store]\n", secret)).unwrap();
+    assert!(matches!(file.look(), Look::Changing));
     for _ in 0..2 {
         let Look::Wrong(report) = file.look() else {
             panic!("it is wrong");

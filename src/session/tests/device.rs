@@ -1,4 +1,5 @@
 use super::*;
+use crate::policy::DowngradeRule;
 use crate::session::{Registration, RevocationReason, register, revoke};
 
 const ENTRIES_MAX: usize = 128;
@@ -63,6 +64,34 @@ fn registering_again_is_idempotent_but_for_the_evidence() {
         ..first.device
     };
     assert_eq!(second.device, expected);
+}
+
+#[test]
+fn a_known_device_does_not_register_with_an_older_system() {
+    let with = |version: &str| match posture() {
+        Posture::Apple(apple) => Posture::Apple(ApplePosture {
+            os_version: Some(version.to_owned()),
+            ..apple
+        }),
+        Posture::Android(_) => panic!("the posture of these tests is Apple's"),
+    };
+    let known = Device {
+        posture: with("26.10"),
+        ..device()
+    };
+    let again = |version: &str, policy: &AppPolicy| {
+        let candidate = Candidate {
+            posture: with(version),
+            ..candidate()
+        };
+        let subject = (Some(&subject()), &none());
+        register(candidate, Some(&known), subject, policy, now()).map(drop)
+    };
+    let mut policy = policy();
+    assert_eq!(again("26.10", &policy), Ok(()));
+    assert_eq!(again("26.9", &policy), refused(Reason::PostureBelowPolicy));
+    policy.reappraisal.downgrade = DowngradeRule::Allow;
+    assert_eq!(again("26.9", &policy), Ok(()));
 }
 
 #[test]

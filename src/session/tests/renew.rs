@@ -81,6 +81,41 @@ fn only_the_key_in_use_vouches_and_after_the_move_only_for_the_same_move() {
     );
 }
 
+/// Between the look at a device and its renewal the device may have moved: what its former key says
+/// is then no word about the key it has.
+#[test]
+fn another_attested_key_needs_evidence_for_it() {
+    for counter in [None, Some(9)] {
+        let bare = Renewal {
+            found: None,
+            assertion_counter: counter,
+            ..moving()
+        };
+        assert_eq!(
+            renew(&device(), bare, &policy(), now()),
+            refused(Reason::ProofKeyMismatch)
+        );
+    }
+}
+
+#[test]
+fn a_session_whose_key_stays_is_refreshed_and_nothing_ends() {
+    let own = key(&PHONE_KEY);
+    let world = World::whole();
+    let present = |session: &Session, generation| {
+        let presented = presenting(generation, own);
+        rekey(session, presented, world.surroundings(), &policy(), now())
+    };
+    let (outcome, session) = present(&session(), 5).unwrap();
+    assert_eq!((outcome, session.generation), (RefreshOutcome::Rotated, 6));
+    assert_eq!(session.session_key, own);
+    assert_eq!(
+        present(&session, 5),
+        Ok((RefreshOutcome::Retry, session.clone()))
+    );
+    assert_eq!(present(&session, 4), refused(Reason::RefreshTokenReused));
+}
+
 #[test]
 fn evidence_lifts_the_suspension_of_a_reappraisal_and_no_other() {
     use SuspensionReason::{Administrative, Investigation, Mislaid, Reappraisal};

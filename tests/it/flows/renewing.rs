@@ -1,9 +1,10 @@
 //! ReattestDevice and RotateDeviceKey.
 
 use assay::attestation::{android, apple};
+use assay::flow::find_devices::{self, By, FindDevices};
 use assay::flow::reattest_device::{self, ReattestDevice};
 use assay::flow::rotate_device_key::{self, RotateDeviceKey, Voucher};
-use assay::flow::{EvidenceInput, Grant, KeyRotation, Renewed};
+use assay::flow::{EvidenceInput, Grant, KeyRotation, PageRequest, Renewed};
 use assay::secret::Secret;
 use assay::session::{Device, DeviceState};
 use assay::simulator::proof::Dpop;
@@ -22,12 +23,14 @@ over_every_store! {
     a_new_key_needs_the_old_one
     a_proof_vouches_for_the_key_it_names_and_no_other
     a_new_key_is_nobody_elses
+    a_refused_move_leaves_the_new_key_to_its_owner
     an_old_key_does_not_come_back
     an_iphone_moves_to_another_session_key_by_assertion
     an_assertion_serves_once_and_in_order
     an_android_key_makes_no_assertions
     a_phone_stays_with_its_system
     the_same_app_attest_key_is_attested_again
+    a_session_goes_on_where_the_session_key_stays
     attesting_again_lets_an_overdue_device_go_on
     a_challenge_serves_its_own_purpose
     a_device_that_is_out_stays_out
@@ -384,6 +387,54 @@ async fn a_proof_vouches_for_the_key_it_names_and_no_other(world: World) {
     }
 }
 
+async fn a_refused_move_leaves_the_new_key_to_its_owner(world: World) {
+    for kind in Kind::BOTH {
+        let mut moving = moving(&world, kind).await;
+        let mut request = move_of(&world, &mut moving);
+        let stranger = SoftKey::generate(Curve::P256).unwrap();
+        let new = moving.phone.key();
+        request.rotation = Some(rotation(&world, &stranger, (ROTATE, new), None));
+        assert_eq!(
+            send(&world, &request).await.err(),
+            Some(Reason::ProofKeyMismatch)
+        );
+        // Who looks for that key is not led to the device that somebody tried to move to it.
+        let new = new.thumbprint().parse().unwrap();
+        let request = FindDevices {
+            by: By::Key(new),
+            page: PageRequest::parse(20, None).unwrap(),
+        };
+        let found = find_devices::run(&world.engine, request).await.unwrap();
+        assert!(found.entries.is_empty(), "{kind:?}");
+    }
+}
+
+async fn a_session_goes_on_where_the_session_key_stays(world: World) {
+    let Moving {
+        mut phone,
+        old,
+        grant,
+    } = moving(&world, Kind::Apple).await;
+    // The App Attest key is another one, as after a restore, and the session key is the same.
+    let mut other = world.phone(Kind::Apple, "user-1");
+    let fresh = other.apple();
+    fresh.set_session_key(phone.key_kept());
+    other.id = phone.id;
+    let token = Some(&grant.refresh_token);
+    let mut request = reattestation(&world, &mut other, &old, None);
+    request.rotation = Some(rotation(&world, &old, (REATTEST, &old), token));
+    let renewed = reattest(&world, &request).await.unwrap();
+    assert_eq!(renewed.device.session_key.to_string(), old.thumbprint());
+    let first = renewed.grant.unwrap();
+    assert_eq!(world.verify(&phone, &first.access_token).await, Ok(()));
+    // The answer was lost: the same again, with a fresh proof.
+    request.rotation = Some(rotation(&world, &old, (REATTEST, &old), token));
+    let again = reattest(&world, &request).await.unwrap().grant.unwrap();
+    assert!(same_tokens(&first, &again));
+    phone.id = other.id;
+    assert!(world.refresh(&phone, &first.refresh_token).await.is_ok());
+}
+
 async fn a_new_key_is_nobody_elses(world: World) {
     let other = world.registered(Kind::Apple, "user-2").await;
     let mut moving = moving(&world, Kind::Apple).await;
@@ -628,7 +679,9 @@ async fn a_trial_renews_nothing(world: World) {
     let before = world.trips();
     let tried = reattest(&world, &request).await.unwrap();
     assert_eq!(world.trips().since(before), (2, 0));
-    assert!(tried.grant.is_some());
+    // A trial that gave tokens would give them away: nothing would know of them, and the same proof
+    // would give more.
+    assert!(tried.grant.is_none());
     assert_eq!(world.active(&moving.grant.access_token).await, Ok(true));
     request.validate_only = false;
     assert!(reattest(&world, &request).await.is_ok());

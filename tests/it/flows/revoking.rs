@@ -12,6 +12,7 @@ over_every_store! {
     what_was_decided_before_a_revocation_is_not_done_after_it
     a_revocation_that_races_a_registration_stays
     revoking_again_changes_nothing
+    a_crowd_does_not_keep_a_device_in
     a_trial_revokes_nothing
     an_unknown_device_is_not_found
     a_device_of_a_disabled_app_can_be_revoked
@@ -169,4 +170,22 @@ async fn a_revocation_that_reached_too_few_replicas_is_applied_and_says_so(mut w
     }
     let verdict = world.verify(&phone, &grant.access_token).await;
     assert_eq!(verdict, Err(Reason::DeviceRevoked));
+}
+
+/// Whoever holds the device can have it written again and again; taking it out has the longer breath.
+async fn a_crowd_does_not_keep_a_device_in(world: World) {
+    let phone = world.registered(Kind::Android, "user-1").await;
+    let other = world.registered(Kind::Android, "user-2").await;
+    let third = world.registered(Kind::Android, "user-2").await;
+    world.store.overtake(20);
+    assert!(world.revoke(phone.id()).await.is_ok());
+    world.store.overtake(20);
+    assert!(world.link(other.id(), third.id()).await.is_ok());
+    // Not for ever: a store that never lets anybody through is told of.
+    world.store.overtake(1000);
+    assert_eq!(
+        world.revoke(third.id()).await.map(drop),
+        Err(Reason::Conflict)
+    );
+    world.store.overtake(0);
 }

@@ -60,6 +60,8 @@ pub(super) struct Watched {
     dice: AtomicU64,
     /// What becomes of the next commit, a [`Hold`].
     hold: AtomicU32,
+    /// So many commits find that another was quicker.
+    conflicts: AtomicU32,
     /// Told when it is held.
     pub(super) holding: Notify,
     /// Lets it go on.
@@ -77,6 +79,7 @@ impl Watched {
             percent_lost: AtomicU32::new(0),
             dice: AtomicU64::new(0),
             hold: AtomicU32::new(Hold::Not as u32),
+            conflicts: AtomicU32::new(0),
             holding: Notify::new(),
             release: Notify::new(),
         }
@@ -93,6 +96,11 @@ impl Watched {
 
     pub(super) fn lose(&self, percent: u32) {
         self.percent_lost.store(percent, Ordering::SeqCst);
+    }
+
+    /// Has others be quicker than the next so many commits.
+    pub(super) fn overtake(&self, commits: u32) {
+        self.conflicts.store(commits, Ordering::SeqCst);
     }
 
     /// Holds the next commit.
@@ -154,6 +162,11 @@ impl Store for Watched {
         let fate = self.fate();
         if fate == Fate::NeverSent {
             return never_sent();
+        }
+        let left = self.conflicts.load(Ordering::SeqCst);
+        if left > 0 {
+            self.conflicts.store(left - 1, Ordering::SeqCst);
+            return Ok(Committed::Conflict);
         }
         let hold = self.hold.swap(Hold::Not as u32, Ordering::SeqCst);
         if hold == Hold::Before as u32 {

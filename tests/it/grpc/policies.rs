@@ -183,6 +183,47 @@ async fn what_is_not_an_app_waits_for_a_restart() {
     server.stop().await;
 }
 
+/// Without the sections of the Android sides, and without the app that has no other.
+fn without_android(config: &str) -> String {
+    let mut kept = String::new();
+    let mut within = false;
+    for line in config.lines() {
+        if line.starts_with('[') {
+            let name = line.trim_start_matches('[');
+            within = name.ends_with(".android]") || name.starts_with("apps.strict");
+        }
+        if !within {
+            kept += line;
+            kept += "\n";
+        }
+    }
+    kept
+}
+
+/// The list an app needs is fetched from the next start on. Until then its Android side waits, and not
+/// the phones of everybody else.
+#[tokio::test]
+async fn an_app_that_needs_a_list_does_not_take_a_ready_service_away() {
+    let world = World::new();
+    let whole = with(&world, "");
+    let listless = whole.replace("status_list_missing = \"allow\"\n", "");
+    let server = world.start_following(&without_android(&listless)).await;
+    let ready = || async {
+        let (first, _) = http_get(&server, "/readyz").await;
+        first.contains("200").then_some(())
+    };
+    eventually("it is ready", ready).await;
+    world.write_config(&whole);
+    let waits = r#"assay_config_reloads_total{outcome="needs_restart"} 1"#;
+    until_shown(&server, waits).await;
+    // Long enough for several looks at what is needed.
+    tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
+    assert!(ready().await.is_some());
+    let refused = reason(&mut world.android(), &server, "user").await;
+    assert_eq!(refused, Some(Reason::TrustListStale));
+    server.stop().await;
+}
+
 /// A file of another mode was read by other rules: what development concedes must not come into
 /// production by a change of two lines.
 #[test]
