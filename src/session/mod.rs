@@ -73,8 +73,7 @@ pub struct Device {
     /// Serials of its certificate chain, leaf first, so that a later entry in a status list finds
     /// the device.
     pub chain_serials: Vec<String>,
-    /// SHA-256 of the `SubjectPublicKeyInfo` of each certificate above the leaf, in that order; the
-    /// first is the attestation key.
+    /// SHA-256 of the `SubjectPublicKeyInfo` of each certificate above the leaf, in that order.
     pub issuer_keys: Vec<[u8; 32]>,
     /// The session key it last moved on from, so that a move whose answer was lost can be asked for
     /// again.
@@ -85,6 +84,19 @@ pub struct Device {
     pub doubt: Option<Reason>,
     /// Where it stands in the line of a user's devices.
     pub lineage: Lineage,
+}
+
+impl Device {
+    /// The key that signed the attestation. Below it may stand an attest key, which is the app's and
+    /// never the one: an app makes as many of those as it likes.
+    #[must_use]
+    pub fn attestation_key(&self) -> Option<&[u8; 32]> {
+        let above_the_app = match &self.posture {
+            Posture::Android(android) => usize::from(android.attest_key),
+            Posture::Apple(_) => 0,
+        };
+        self.issuer_keys.get(above_the_app)
+    }
 }
 
 /// Where a device stands in the line of devices that took each other's place.
