@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Device, DeviceState, Lineage, Refusal, SubjectRecord};
 use crate::id::{AppId, DeviceId, Subject};
 use crate::key::{PublicKey, Thumbprint};
-use crate::policy::{AppPolicy, Posture, TrustLevel};
+use crate::policy::{AppPolicy, DowngradeRule, Posture, TrustLevel, is_downgrade};
 use crate::reason::Reason;
 use crate::time::Timestamp;
 
@@ -45,7 +45,8 @@ pub struct Registration {
     pub subject: SubjectRecord,
 }
 
-/// Registers a device, or takes note that one registered in the same way was verified once more.
+/// Registers a device, or takes note that one registered in the same way was verified once more. That
+/// lifts what a re-appraisal held against it, as a renewal does.
 ///
 /// `revoked` are those of the subject's devices that are known to be revoked; they do not count
 /// against the limit. Which they are has to be looked up only when this answers
@@ -54,7 +55,8 @@ pub struct Registration {
 /// # Errors
 /// [`Reason::DeviceKeyBanned`] when this key was revoked or the device has moved on from it;
 /// [`Reason::DeviceSuspended`]; [`Reason::DeviceExists`] when it is registered with another session
-/// key; [`Reason::DeviceLimit`].
+/// key; [`Reason::PostureBelowPolicy`] when its system has gone back since and the policy does not
+/// allow that; [`Reason::DeviceLimit`].
 pub fn register(
     candidate: Candidate,
     existing: Option<&Device>,
@@ -75,6 +77,11 @@ pub fn register(
         }
         if device.session_key != candidate.session_key {
             return Err(Reason::DeviceExists.into());
+        }
+        if policy.reappraisal.downgrade == DowngradeRule::Refuse
+            && is_downgrade(&device.posture, &candidate.posture).is_some()
+        {
+            return Err(Reason::PostureBelowPolicy.into());
         }
     }
     // The index is mended even for a known device: it must never lack one that exists.
@@ -109,7 +116,9 @@ pub fn register(
         issuer_keys: candidate.issuer_keys,
         moved_from: existing.and_then(|device| device.moved_from),
         assertion_counter: existing.map_or(0, |device| device.assertion_counter),
-        doubt: None,
+        doubt: existing
+            .filter(|_| candidate.trust_level == TrustLevel::Provisional)
+            .and_then(|device| device.doubt),
         lineage: existing.map_or(
             Lineage {
                 since: now,

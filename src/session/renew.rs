@@ -48,12 +48,18 @@ impl Found {
             issuer_keys: assurance.issuer_keys().to_vec(),
         }
     }
+
+    /// Whether everything could be looked up.
+    fn is_whole(&self) -> bool {
+        self.trust_level > TrustLevel::Provisional
+    }
 }
 
 /// Renews a device. The same renewal again, after a lost answer, gives the same device.
 ///
 /// Fresh evidence lifts what a re-appraisal held against the device, a suspension by it included; a
-/// suspension by a person stays theirs to lift.
+/// suspension by a person stays theirs to lift. Evidence that is trusted provisionally lifts nothing:
+/// it was held against an old list, which may lack what the re-appraisal has found.
 ///
 /// # Errors
 /// [`Reason::DeviceRevoked`], [`Reason::DeviceSuspended`]; [`Reason::PostureBelowPolicy`] when its
@@ -67,7 +73,8 @@ pub fn renew(
     policy: &AppPolicy,
     now: Timestamp,
 ) -> Result<Device, Refusal> {
-    check_state(device, renewal.found.is_some())?;
+    let lifts = renewal.found.as_ref().is_some_and(Found::is_whole);
+    check_state(device, lifts)?;
     if let Some(found) = &renewal.found {
         check_platform(&device.posture, &found.posture)?;
         if policy.reappraisal.downgrade == DowngradeRule::Refuse
@@ -109,8 +116,10 @@ pub fn renew(
         renewed.chain_serials = found.chain_serials;
         renewed.issuer_keys = found.issuer_keys;
         renewed.attested_at = now;
-        renewed.doubt = None;
-        renewed.state = DeviceState::Active;
+        if lifts {
+            renewed.doubt = None;
+            renewed.state = DeviceState::Active;
+        }
     }
     Ok(renewed)
 }
@@ -127,13 +136,13 @@ const fn check_platform(before: &Posture, now: &Posture) -> Result<(), Refusal> 
     }
 }
 
-const fn check_state(device: &Device, fresh_evidence: bool) -> Result<(), Refusal> {
+const fn check_state(device: &Device, lifts: bool) -> Result<(), Refusal> {
     match device.state {
         DeviceState::Active => Ok(()),
         DeviceState::Suspended {
             why: SuspensionReason::Reappraisal,
             ..
-        } if fresh_evidence => Ok(()),
+        } if lifts => Ok(()),
         DeviceState::Suspended { .. } => Err(Refusal(Reason::DeviceSuspended)),
         DeviceState::Revoked { .. } => Err(Refusal(Reason::DeviceRevoked)),
     }

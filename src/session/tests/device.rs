@@ -1,4 +1,7 @@
 use super::*;
+use crate::policy::{
+    AndroidPosture, DowngradeRule, ProvisioningKind, SecurityLevel, UserAuthentication,
+};
 use crate::session::{Registration, RevocationReason, register, revoke};
 
 const ENTRIES_MAX: usize = 128;
@@ -63,6 +66,87 @@ fn registering_again_is_idempotent_but_for_the_evidence() {
         ..first.device
     };
     assert_eq!(second.device, expected);
+}
+
+fn apple_with(os_version: &str) -> Posture {
+    match posture() {
+        Posture::Apple(apple) => Posture::Apple(ApplePosture {
+            os_version: Some(os_version.to_owned()),
+            ..apple
+        }),
+        Posture::Android(_) => panic!("not Apple"),
+    }
+}
+
+/// Registering again is no way around what a renewal is refused for.
+#[test]
+fn registering_again_does_not_go_back() {
+    let newer = Device {
+        posture: apple_with("27.1"),
+        ..device()
+    };
+    let mut policy = policy();
+    let again = |system: &str, policy: &AppPolicy| {
+        let candidate = Candidate {
+            posture: apple_with(system),
+            ..candidate()
+        };
+        let known = (Some(&subject()), &none());
+        register(candidate, Some(&newer), known, policy, now()).map(|done| done.device.posture)
+    };
+    assert_eq!(again("27.2", &policy), Ok(apple_with("27.2")));
+    let older = again("27.0", &policy);
+    assert_eq!(older, Err(Reason::PostureBelowPolicy.into()));
+    policy.reappraisal.downgrade = DowngradeRule::Allow;
+    assert_eq!(again("27.0", &policy), Ok(apple_with("27.0")));
+}
+
+#[test]
+fn registering_again_lifts_a_doubt_unless_it_is_provisional() {
+    let doubted = Device {
+        doubt: Some(Reason::AttestationCertRevoked),
+        ..device()
+    };
+    for (trust_level, doubt) in [
+        (TrustLevel::Tee, None),
+        (TrustLevel::Provisional, doubted.doubt),
+    ] {
+        let candidate = Candidate {
+            trust_level,
+            ..candidate()
+        };
+        let known = (Some(&subject()), &none());
+        let again = register(candidate, Some(&doubted), known, &policy(), now()).unwrap();
+        assert_eq!(again.device.doubt, doubt, "{trust_level:?}");
+    }
+}
+
+#[test]
+fn an_attest_key_below_it_is_not_the_attestation_key() {
+    let (attest_key, attestation_key, authority) = ([1; 32], [2; 32], [3; 32]);
+    for (used, issuer_keys) in [
+        (false, vec![attestation_key, authority]),
+        (true, vec![attest_key, attestation_key, authority]),
+    ] {
+        let device = Device {
+            posture: Posture::Android(AndroidPosture {
+                attestation_version: 300,
+                keymint_version: 300,
+                security_level: SecurityLevel::TrustedEnvironment,
+                boot: None,
+                os_version: None,
+                os_patch_level: None,
+                vendor_patch_level: None,
+                boot_patch_level: None,
+                provisioning: ProvisioningKind::Remote,
+                user: UserAuthentication::default(),
+                attest_key: used,
+            }),
+            issuer_keys,
+            ..device()
+        };
+        assert_eq!(device.attestation_key(), Some(&attestation_key));
+    }
 }
 
 #[test]
