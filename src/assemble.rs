@@ -21,6 +21,7 @@ use crate::grpc::tls::{TlsMaterial, server_config};
 use crate::key::sha256;
 use crate::key_directory::{self, KeysError};
 use crate::outbound::Outbound;
+use crate::receipts;
 use crate::secret::Secret;
 use crate::status_feed::{self, FileError};
 use crate::store::embedded::Embedded;
@@ -111,14 +112,27 @@ fn lists(config: &AttestationConfig, clock: &Clock) -> Result<Lists, AssembleErr
 /// # Errors
 /// [`AssembleError`]
 pub fn outbound(config: &Config) -> Result<Option<Outbound>, AssembleError> {
-    let StatusListConfig::Feed(_) = &config.attestation.status_list else {
+    let fetched = matches!(config.attestation.status_list, StatusListConfig::Feed(_));
+    if !fetched && !config.exchanges_receipts() {
         return Ok(None);
-    };
+    }
     let ca = config.outbound.ca.as_deref().map(read).transpose()?;
     let pem = ca.as_ref().map(String::as_bytes);
     Outbound::new(pem, config.outbound.proxy.as_deref())
         .map(Some)
         .map_err(|why| because("outbound")(&why))
+}
+
+/// Whether the developer keys of the apps can be used: better known at the start than a day later.
+///
+/// # Errors
+/// [`AssembleError`]
+pub fn developer_keys(config: &Config) -> Result<(), AssembleError> {
+    for (id, app) in &config.apps {
+        receipts::developer_key(app)
+            .map_err(|why| because(format!("apps.{}.apple.receipts", id.as_str()))(&why))?;
+    }
+    Ok(())
 }
 
 fn store(

@@ -56,6 +56,12 @@ impl PublicKey {
         Self::from_sec1(der.strip_prefix(&SPKI_PREFIX).ok_or(InvalidKey)?)
     }
 
+    /// The SHA-256 of its `SubjectPublicKeyInfo`, by which revocation lists name it.
+    #[must_use]
+    pub fn spki_sha256(&self) -> [u8; 32] {
+        sha256(&[SPKI_PREFIX.as_slice(), &self.0].concat())
+    }
+
     /// From the `x` and `y` of a JWK (RFC 7518, 6.2.1): base64url without padding, 32 bytes each.
     ///
     /// # Errors

@@ -23,6 +23,8 @@ pub mod config;
 pub mod grpc;
 pub mod key_directory;
 pub mod outbound;
+pub mod reappraisal;
+pub mod receipts;
 pub mod reload;
 pub mod service;
 pub mod simulator;

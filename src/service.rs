@@ -16,6 +16,8 @@ use crate::config::{Config, ConfigFile};
 use crate::flow::Engine;
 use crate::grpc::Services;
 use crate::grpc::server::{Running, StartError};
+use crate::reappraisal::Reappraisal;
+use crate::receipts::Receipts;
 use crate::reload::Reload;
 use crate::status_feed::Feed;
 use crate::telemetry::metrics::Metrics;
@@ -65,6 +67,8 @@ pub struct Service {
     policy_changes: watch::Sender<u64>,
     metrics: Arc<Metrics>,
     feed: Feed,
+    reappraisal: Reappraisal,
+    receipts: Receipts,
     serving_side: JoinHandle<()>,
 }
 
@@ -79,8 +83,10 @@ impl Service {
         metrics: Arc<Metrics>,
     ) -> Result<Self, ServiceError> {
         let engine = Arc::new(assemble::engine(config, clock, &metrics)?);
+        assemble::developer_keys(config)?;
         let (settings, certificates) = assemble::settings(config)?;
         let outbound = assemble::outbound(config)?;
+        let exchange = outbound.clone().filter(|_| config.exchanges_receipts());
         let services = Services::new(Arc::clone(&engine), Arc::clone(&metrics));
         let address = config.side.listen;
         let failed = |cause| ServiceError::Side { address, cause };
@@ -90,7 +96,15 @@ impl Service {
         let (draining, drains) = watch::channel(false);
         let (closing, closes) = watch::channel(false);
         let ready = Arc::new(Ready::default());
+        let receipts = Receipts::start(&engine, &metrics, exchange);
         let feed = Feed::start(&config.attestation, &engine, &metrics, outbound);
+        let policy_changes = watch::Sender::new(0);
+        let reappraisal = Reappraisal::start(
+            &engine,
+            &metrics,
+            feed.changes(),
+            policy_changes.subscribe(),
+        );
         let shown = shown(&engine, Arc::clone(&metrics), Arc::clone(&ready));
         let probe = probe(Arc::clone(&engine), Arc::clone(&grpc), ready, drains);
         Ok(Self {
@@ -103,9 +117,11 @@ impl Service {
             probe: tokio::spawn(probe),
             renewing: certificates.map(|certificates| tokio::spawn(renew(certificates))),
             reloading: None,
-            policy_changes: watch::Sender::new(0),
+            policy_changes,
             metrics,
             feed,
+            reappraisal,
+            receipts,
             serving_side: tokio::spawn(async move {
                 if let Err(error) = side::serve(socket, shown, until(closes)).await {
                     tracing::error!(error = %error.kind(), "the side port is gone");
@@ -175,7 +191,9 @@ impl Service {
         }
         // The probe first: it must not call the service ready again.
         let _ = self.probe.await;
+        self.reappraisal.stop().await;
         self.feed.stop().await;
+        self.receipts.stop().await;
         let drained = self.grpc.stop(self.drain_for).await;
         let _ = self.closing.send(true);
         let mut side = self.serving_side;

@@ -107,6 +107,14 @@ impl OwnList {
         self.len() == 0
     }
 
+    /// What is on one of two lists and not on the other: serial numbers, and keys.
+    #[must_use]
+    pub fn difference<'l>(&'l self, other: &'l Self) -> (Vec<&'l str>, Vec<&'l [u8; 32]>) {
+        let serials = self.serials.symmetric_difference(&other.serials);
+        let keys = self.keys.symmetric_difference(&other.keys);
+        (serials.map(|serial| &**serial).collect(), keys.collect())
+    }
+
     /// Whether a certificate is listed, by its serial number in minimal lowercase hex.
     #[must_use]
     pub fn contains_serial(&self, serial: &str) -> bool {

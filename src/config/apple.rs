@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::android::monitored;
-use super::reader::{Reader, Section, Value};
-use super::value::{checked, choice, number, set, text};
+use super::lists::fetched;
+use super::reader::{FileKind, Reader, Section, Value};
+use super::value::{checked, choice, number, path, set, text, url};
 use crate::attestation::AppleApp;
 use crate::attestation::apple::Environment;
+use crate::flow::ReceiptExchange;
 use crate::policy::{
     ApplePolicy, BundleVersionRule, DottedVersion, MissingRule, Platform, ReceiptRule,
 };
@@ -28,7 +30,7 @@ const MISSING: [(&str, MissingRule); 2] = [
 pub(super) fn apple(
     reader: &mut Reader<'_>,
     mut section: Section<'_, '_>,
-) -> Option<(Option<AppleApp>, ApplePolicy)> {
+) -> Option<(Option<AppleApp>, ApplePolicy, Option<ReceiptExchange>)> {
     let environments = [
         ("production", Environment::Production),
         ("development", Environment::Development),
@@ -51,8 +53,10 @@ pub(super) fn apple(
     let production = Environment::Production;
     let environment = section.or(reader, "environment", production, choice(&environments));
     let policy = apple_policy(reader, &mut section);
+    let nested = section.section(reader, "receipts");
+    let receipts = receipts(reader, nested);
     section.finish(reader);
-    let (environment, policy) = (environment?, policy?);
+    let (environment, policy, receipts) = (environment?, policy?, receipts?);
     let app = if written {
         Some(AppleApp {
             team_id: team?,
@@ -66,7 +70,30 @@ pub(super) fn apple(
         environment: Some(environment),
         ..policy
     };
-    Some((app, policy))
+    Some((app, policy, receipts))
+}
+
+fn receipts(
+    reader: &mut Reader<'_>,
+    mut section: Section<'_, '_>,
+) -> Option<Option<ReceiptExchange>> {
+    if !section.is_written() {
+        for key in ["key_file", "key_id", "url"] {
+            section.value(key);
+        }
+        section.finish(reader);
+        return Some(None);
+    }
+    let hint = "ten characters A-Z 0-9: the name of the key in the developer account";
+    let key_file = section.need(reader, "key_file", path(FileKind::DeveloperKey));
+    let key_id = section.need(reader, "key_id", checked(is_team, "is no key id", hint));
+    let url = section.maybe(reader, "url", url(fetched()));
+    section.finish(reader);
+    Some(Some(ReceiptExchange {
+        key_file: key_file?,
+        key_id: key_id?,
+        url: url?,
+    }))
 }
 
 fn apple_policy(reader: &mut Reader<'_>, section: &mut Section<'_, '_>) -> Option<ApplePolicy> {

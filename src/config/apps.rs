@@ -110,7 +110,7 @@ fn app(reader: &mut Reader<'_>, mut section: Section<'_, '_>, mode: Mode) -> Opt
     let scopes = scopes(reader, &mut section);
     section.finish(reader);
 
-    let ((android_app, android), (apple_app, apple)) = (android?, apple?);
+    let ((android_app, android), (apple_app, apple, receipts)) = (android?, apple?);
     let (devices, sessions, sessions_per_device) = caps?;
     let (lifetimes, level_lifetimes) = lifetimes?;
     Some(App {
@@ -123,6 +123,7 @@ fn app(reader: &mut Reader<'_>, mut section: Section<'_, '_>, mode: Mode) -> Opt
             android: android_app,
             apple: apple_app,
         },
+        receipts,
         policy: AppPolicy {
             android,
             apple,

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rustls::pki_types::pem::PemObject as _;
@@ -24,6 +25,10 @@ const STATUS_LIST_BYTES_MAX: usize = LIST_BYTES_MAX;
 /// Largest secret file.
 const SECRET_BYTES_MAX: usize = 4096;
 
+/// What users that are neither owner nor of the group may do with a file. A group is how an orchestrator
+/// lets a service read what it mounts.
+const OPEN_TO_OTHERS: u32 = 0o007;
+
 /// Why a secret could not be read from its file. It names neither the secret nor the path: the
 /// "path" may be the secret itself, written in the wrong place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +39,9 @@ pub enum SecretFileError {
     /// Nothing is in it, more than one line, or something other than printable UTF-8.
     #[error("the file has to hold one line of text")]
     NotOneLine,
+    /// Not a text.
+    #[error("the file is not a text")]
+    NotText,
 }
 
 /// The secret in a file: one line of text; a line end behind it is not part of it.
@@ -50,6 +58,18 @@ pub fn read_secret(path: &Path) -> Result<Secret<String>, SecretFileError> {
     });
     bytes.zeroize();
     line.ok_or(SecretFileError::NotOneLine)
+}
+
+/// The text of a PEM file with a private key. What is in it is not looked at.
+///
+/// # Errors
+/// [`SecretFileError`]
+pub fn read_private_key(path: &Path) -> Result<Secret<String>, SecretFileError> {
+    let bytes = read(path, SECRET_BYTES_MAX).map_err(SecretFileError::Unreadable)?;
+    String::from_utf8(bytes).map(Secret::new).map_err(|error| {
+        error.into_bytes().zeroize();
+        SecretFileError::NotText
+    })
 }
 
 /// A configuration file that is looked at again and again. Whoever changes the configuration writes
@@ -177,6 +197,7 @@ fn look_at(file: &FileReference) -> Option<Finding> {
     let outcome = match file.kind {
         FileKind::Certificates => certificates(path),
         FileKind::PrivateKey => private_key(path),
+        FileKind::DeveloperKey => developer_key(path),
         FileKind::Secret => read_secret(path)
             .map(drop)
             .map_err(|error| error.to_string()),
@@ -224,6 +245,17 @@ fn private_key(path: &Path) -> Result<(), String> {
     PrivateKeyDer::from_pem_slice(&bytes)
         .map(drop)
         .map_err(|_| "it holds no PEM private key".to_owned())
+}
+
+/// A key that is worth something outside of this service has to be closed to the others on the machine.
+fn developer_key(path: &Path) -> Result<(), String> {
+    private_key(path)?;
+    let about = fs::metadata(path).map_err(|error| plain(&error))?;
+    if about.permissions().mode() & OPEN_TO_OTHERS == 0 {
+        Ok(())
+    } else {
+        Err("it can be read by others; take their permissions away (chmod o=)".to_owned())
+    }
 }
 
 fn status_list(path: &Path) -> Result<(), String> {

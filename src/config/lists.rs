@@ -104,7 +104,7 @@ fn check_together(reader: &mut Reader<'_>, section: &Section<'_, '_>, written: &
 }
 
 /// A URL the service calls: `https`, or `http` on this machine itself, where a mirror may stand.
-const fn fetched() -> UrlRule {
+pub(super) const fn fetched() -> UrlRule {
     UrlRule {
         schemes: &["https"],
         loopback_schemes: &["http"],

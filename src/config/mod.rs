@@ -29,10 +29,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use crate::flow::App;
+pub use crate::flow::{App, ReceiptExchange};
 pub use crate::grpc::caller::Role;
 pub use example::{DEVELOPMENT, EXAMPLE};
-pub use files::{ConfigFile, Look, SecretFileError, read_secret};
+pub use files::{ConfigFile, Look, SecretFileError, read_private_key, read_secret};
 pub use report::{ConfigReport, Problem};
 
 use crate::id::AppId;
@@ -345,7 +345,7 @@ impl Config {
             store,
             attestation,
             outbound,
-            apps: _,
+            apps,
             callers,
             telemetry,
         } = self;
@@ -360,9 +360,19 @@ impl Config {
             ("outbound", *outbound != other.outbound),
             ("callers", *callers != other.callers),
             ("telemetry", *telemetry != other.telemetry),
+            (
+                "apps.*.apple.receipts",
+                exchanges_receipts(apps) && !exchanges_receipts(&other.apps),
+            ),
         ];
         let changed = parts.iter().filter(|(_, differs)| *differs);
         changed.map(|(part, _)| *part).collect()
+    }
+
+    /// Whether an app's receipts are exchanged.
+    #[must_use]
+    pub fn exchanges_receipts(&self) -> bool {
+        exchanges_receipts(&self.apps)
     }
 
     /// Reads a configuration from its text. Relative paths are seen from `base_dir`; no file is
@@ -386,4 +396,8 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigReport> {
         files::load(path, &files::read_whole(path)?)
     }
+}
+
+fn exchanges_receipts(apps: &BTreeMap<AppId, App>) -> bool {
+    apps.values().any(|app| app.receipts.is_some())
 }

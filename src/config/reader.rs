@@ -27,6 +27,8 @@ pub(super) enum FileKind {
     Certificates,
     /// A PEM private key.
     PrivateKey,
+    /// A PEM private key that makes signatures in the owner's name elsewhere.
+    DeveloperKey,
     /// A short secret on one line.
     Secret,
     /// A JSON attestation status list.

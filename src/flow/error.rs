@@ -1,5 +1,7 @@
 //! Why a flow could not answer.
 
+use std::time::Duration;
+
 use crate::attestation::Rejection;
 use crate::proof::ProofRefusal;
 use crate::reason::Reason;
@@ -31,6 +33,8 @@ pub struct Failure {
     pub violations: Vec<FieldViolation>,
     /// For the log: facts that help the operator, no secret, no subject.
     pub detail: Option<String>,
+    /// How long to wait before the same is tried again, where that is known better than by the reason.
+    pub retry_after: Option<Duration>,
 }
 
 impl Failure {
@@ -41,6 +45,7 @@ impl Failure {
             reason: Reason::MalformedRequest,
             violations,
             detail: None,
+            retry_after: None,
         }
     }
 
@@ -64,11 +69,22 @@ impl Failure {
         )
     }
 
+    /// A refusal that is over after a while.
+    pub(super) const fn limited(reason: Reason, wait: Duration, detail: String) -> Self {
+        Self {
+            reason,
+            violations: Vec::new(),
+            detail: Some(detail),
+            retry_after: Some(wait),
+        }
+    }
+
     fn detailed(reason: Reason, detail: String) -> Self {
         Self {
             reason,
             violations: Vec::new(),
             detail: Some(detail),
+            retry_after: None,
         }
     }
 }
@@ -79,6 +95,7 @@ impl From<Reason> for Failure {
             reason,
             violations: Vec::new(),
             detail: None,
+            retry_after: None,
         }
     }
 }

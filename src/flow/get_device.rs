@@ -1,16 +1,24 @@
 //! GetDevice.
 
-use super::{Engine, Failure};
+use super::{Engine, Failure, receipt};
+use crate::attestation::apple::receipt::refresh::ReceiptRecord;
 use crate::id::DeviceId;
-use crate::reason::Reason;
 use crate::session::Device;
-use crate::store::keys;
 
-/// One device. One trip to the store.
+/// What is known of a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// The device.
+    pub device: Device,
+    /// Its receipt, where one is kept.
+    pub receipt: Option<ReceiptRecord>,
+}
+
+/// One device and its receipt. One trip to the store.
 ///
 /// # Errors
 /// `RESOURCE_NOT_FOUND`, `STATE_STORE_UNAVAILABLE`
-pub async fn run(engine: &Engine, id: &DeviceId) -> Result<Device, Failure> {
-    let loaded = engine.load_one::<Device>(keys::device(id)).await?;
-    loaded.value.ok_or_else(|| Reason::ResourceNotFound.into())
+pub async fn run(engine: &Engine, id: &DeviceId) -> Result<Known, Failure> {
+    let (device, receipt) = receipt::of_device(engine, id).await?;
+    Ok(Known { device, receipt })
 }

@@ -34,7 +34,7 @@ fn places(device: &Device) -> Vec<Key> {
     let findable = |serial: &&String| serial.len() <= SERIAL_DIGITS_MAX;
     let serials = device.chain_serials.iter().skip(1).filter(findable);
     places.extend(serials.map(|serial| keys::devices_by_serial(bucket, serial)));
-    let key = device.attestation_key();
+    let key = device.attestation_key.as_ref();
     places.extend(key.map(|key| keys::devices_by_attestation_key(bucket, key)));
     places.sort_unstable();
     places.dedup();

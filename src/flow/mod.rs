@@ -17,12 +17,15 @@ mod grant;
 mod index;
 pub mod introspect_token;
 pub mod issue_session;
+mod key_rate;
 pub mod link_device_successor;
 pub mod list_audit_events;
 pub mod list_devices;
 pub mod list_sessions;
 mod page;
+pub mod reappraise_devices;
 pub mod reattest_device;
+mod receipt;
 pub mod refresh_session;
 pub mod register_device;
 mod renewal;
@@ -38,10 +41,15 @@ pub use appraisal::{Accepted, Appraisal, EvidenceInput};
 pub use error::{Failure, FieldViolation};
 pub use grant::Grant;
 pub use page::{Page, PageRequest};
+pub use receipt::{
+    DueReceipt, HeldReceipt, RECEIPT_LEASE_FOR, due_receipts, keep_receipt, lease_receipts,
+    load_receipts, receipt_jitter,
+};
 pub use renewal::{KeyRotation, Renewed};
 pub use withdrawal::Receipt;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -67,6 +75,19 @@ pub struct App {
     pub policy: AppPolicy,
     /// Whether it may be used.
     pub standing: Standing,
+    /// How the receipts of its Apple devices are exchanged; not at all when `None`.
+    pub receipts: Option<ReceiptExchange>,
+}
+
+/// How an app's App Attest receipts are exchanged for newer ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReceiptExchange {
+    /// The file of the team's developer key (`.p8`).
+    pub key_file: PathBuf,
+    /// What Apple knows that key by.
+    pub key_id: String,
+    /// Where to send receipts, in place of Apple's address.
+    pub url: Option<String>,
 }
 
 /// The configured apps.

@@ -1,8 +1,9 @@
 //! ReattestDevice: a registered device is looked at anew, with fresh evidence.
 
 use super::appraisal::{Appraisal, EvidenceInput, appraise};
+use super::key_rate::KeyRate;
 use super::renewal::{KeyRotation, Renewed, Task, known, settle_renewal, vouched};
-use super::{Engine, Failure};
+use super::{Engine, Failure, receipt};
 use crate::attestation::client_data::{Expected, Purpose};
 use crate::id::DeviceId;
 use crate::session::{Actor, Found, Renewal};
@@ -42,7 +43,7 @@ pub struct Reattested {
 /// # Errors
 /// `RESOURCE_NOT_FOUND`, `APP_DISABLED`, `CHALLENGE_INVALID`, every reason of attestation and policy,
 /// of proofs and refresh tokens, `CHALLENGE_ALREADY_USED`, `DEVICE_EXISTS`, `DEVICE_REVOKED`,
-/// `DEVICE_SUSPENDED`, `CONFLICT`, `STATE_STORE_UNAVAILABLE`.
+/// `DEVICE_SUSPENDED`, `RATE_LIMITED_ATTESTATION_KEY`, `CONFLICT`, `STATE_STORE_UNAVAILABLE`.
 pub async fn run(engine: &Engine, request: ReattestDevice) -> Result<Reattested, Failure> {
     let now = engine.clock.now();
     let (device, app) = known(engine, &request.device).await?;
@@ -79,9 +80,13 @@ pub async fn run(engine: &Engine, request: ReattestDevice) -> Result<Reattested,
         challenge: &used,
         renewal,
         vouched,
+        receipt: receipt::brought(&app, appraisal.facts.as_ref())?,
+        rate: KeyRate::of(&app.policy.android, &accepted.assurance),
         by: (!request.validate_only).then_some(&request.by),
         now,
     };
     let renewed = settle_renewal(engine, &task).await?;
+    let mut appraisal = appraisal;
+    task.rate.note(&mut appraisal.checks);
     Ok(Reattested { renewed, appraisal })
 }

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::appraisal::{Accepted, Appraisal, EvidenceInput, appraise};
-use super::state::{Changes, Place, State, settle, used_challenge};
-use super::{App, Engine, Failure, index};
+use super::key_rate::KeyRate;
+use super::state::{Answered, Beside, Changes, Place, State, settle, used_challenge};
+use super::{App, Engine, Failure, index, receipt};
+use crate::attestation::apple::receipt::refresh::ReceiptRecord;
 use crate::attestation::client_data::{self, Expected};
 use crate::id::{AppId, DeviceId, Subject};
 use crate::reason::Reason;
@@ -37,6 +39,8 @@ pub struct Registered {
     pub device: Device,
     /// What was found in the evidence.
     pub appraisal: Appraisal,
+    /// The attestation key, when more devices than usual register under it.
+    pub above_rate: Option<String>,
 }
 
 /// Registers a device. Two trips to the store, and one more when the subject is at its limit.
@@ -48,7 +52,8 @@ pub struct Registered {
 ///
 /// # Errors
 /// `APP_DISABLED`, `CHALLENGE_INVALID`, every reason of attestation and policy,
-/// `CHALLENGE_ALREADY_USED`, `DEVICE_EXISTS`, `DEVICE_KEY_BANNED`, `DEVICE_LIMIT`, `CONFLICT`,
+/// `CHALLENGE_ALREADY_USED`, `DEVICE_EXISTS`, `DEVICE_KEY_BANNED`, `DEVICE_LIMIT`,
+/// `RATE_LIMITED_ATTESTATION_KEY`, `CONFLICT`,
 /// `STATE_STORE_UNAVAILABLE`.
 pub async fn run(engine: &Engine, request: RegisterDevice) -> Result<Registered, Failure> {
     let now = engine.clock.now();
@@ -70,10 +75,39 @@ pub async fn run(engine: &Engine, request: RegisterDevice) -> Result<Registered,
         Ok(accepted) => accepted.clone(),
         Err(rejection) => return Err((**rejection).clone().into()),
     };
-    let candidate = candidate(engine, &request, &accepted);
-    let by = (!request.validate_only).then_some(&request.by);
-    let device = settle(|| attempt(engine, (&app, &used), &candidate, by, now)).await?;
-    Ok(Registered { device, appraisal })
+    let task = Task {
+        app: &app,
+        used: &used,
+        candidate: candidate(engine, &request, &accepted),
+        receipt: receipt::brought(&app, appraisal.facts.as_ref())?,
+        rate: if request.validate_only {
+            KeyRate::none()
+        } else {
+            KeyRate::of(&app.policy.android, &accepted.assurance)
+        },
+        by: (!request.validate_only).then_some(&request.by),
+        now,
+    };
+    let device = settle(|| attempt(engine, &task)).await?;
+    let (above_rate, mut appraisal) = (task.rate.said(), appraisal);
+    task.rate.note(&mut appraisal.checks);
+    Ok(Registered {
+        device,
+        appraisal,
+        above_rate,
+    })
+}
+
+/// What is to be done, verified as far as it can be without the records.
+struct Task<'a> {
+    app: &'a App,
+    used: &'a VerifiedChallenge,
+    candidate: Candidate,
+    receipt: Option<ReceiptRecord>,
+    rate: KeyRate,
+    /// Who asks; nobody: check everything, store nothing.
+    by: Option<&'a Actor>,
+    now: Timestamp,
 }
 
 fn candidate(engine: &Engine, request: &RegisterDevice, accepted: &Accepted) -> Candidate {
@@ -90,53 +124,77 @@ fn candidate(engine: &Engine, request: &RegisterDevice, accepted: &Accepted) -> 
         posture: accepted.assurance.posture().clone(),
         chain_serials: accepted.assurance.chain_serials().to_vec(),
         issuer_keys: accepted.assurance.issuer_keys().to_vec(),
+        attestation_key: accepted.assurance.attestation_key().copied(),
     }
 }
 
-/// With nobody to do it `by`, nothing is stored.
-async fn attempt(
-    engine: &Engine,
-    (app, used): (&App, &VerifiedChallenge),
-    candidate: &Candidate,
-    by: Option<&Actor>,
-    now: Timestamp,
-) -> Result<Option<Device>, Failure> {
-    let subject = engine.keyring.subject_tag(&candidate.subject);
+async fn attempt(engine: &Engine, task: &Task<'_>) -> Result<Option<Device>, Failure> {
+    let (candidate, now) = (&task.candidate, task.now);
     let place = Place {
         device: candidate.id,
-        subject,
+        subject: engine.keyring.subject_tag(&candidate.subject),
     };
-    let claims = by.map_or_else(Vec::new, |_| claims(used, candidate, now));
-    let (state, _, claimed) = engine.load(place, None, claims).await?;
+    let beside = Beside {
+        receipt: task.receipt.is_some(),
+        claim: task
+            .by
+            .map_or_else(Vec::new, |_| claims(task.used, candidate, now)),
+        limit: task.rate.to_count(),
+        ..Beside::default()
+    };
+    let answered = engine.load_with(place, beside).await?;
+    task.rate.heard(&answered.limits);
     let refusals = [
         Reason::ChallengeAlreadyUsed,
         Reason::DeviceExists,
         Reason::DeviceExists,
     ];
-    for (claim, refusal) in claimed.iter().zip(refusals) {
+    for (claim, refusal) in answered.claims.iter().zip(refusals) {
         if let Claimed::Taken { .. } = claim {
             return Err(refusal.into());
         }
     }
-    let Registration { device, subject } = decide(engine, &state, candidate, app, now).await?;
-    let Some(by) = by else {
-        return Ok(Some(device));
+    let registration = decide(engine, &answered.state, candidate, task.app, now).await?;
+    let Some(by) = task.by else {
+        return Ok(Some(registration.device));
     };
-    let items = vec![
-        state.device.put(engine, &device, None)?,
-        state.subject.put(engine, &subject, None)?,
-        state.fleet.keep(),
-    ];
-    let changes = Changes {
-        items,
-        claims: Vec::new(),
-        index: index::changes(state.device.value.as_ref(), &device),
-        events: vec![device.event(EventKind::DeviceRegistered, String::new(), by, now)],
-    };
+    // Whoever is there already is not one more.
+    if answered.state.device.value.is_none() {
+        task.rate.check()?;
+    }
+    let changes = changes(engine, task, &answered, &registration, by)?;
+    let device = registration.device;
     let done = engine
         .commit(device.id.bucket(), changes, Durability::Local)
         .await?;
     Ok(done.map(|_| device))
+}
+
+fn changes(
+    engine: &Engine,
+    task: &Task<'_>,
+    answered: &Answered,
+    registration: &Registration,
+    by: &Actor,
+) -> Result<Changes, Failure> {
+    let Registration { device, subject } = registration;
+    let state = &answered.state;
+    let before = state.device.value.as_ref();
+    let mut changes = Changes {
+        items: vec![
+            state.device.put(engine, device, None)?,
+            state.subject.put(engine, subject, None)?,
+            state.fleet.keep(),
+        ],
+        claims: Vec::new(),
+        index: index::changes(before, device),
+        events: vec![device.event(EventKind::DeviceRegistered, String::new(), by, task.now)],
+    };
+    if let Some(loaded) = &answered.receipt {
+        let brought = task.receipt.clone();
+        receipt::keep_with(engine, &mut changes, loaded, (before, device), brought)?;
+    }
+    Ok(changes)
 }
 
 /// Challenge first, keys after it: the order of the refusals. The session key that an App Attest key

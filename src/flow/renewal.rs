@@ -4,9 +4,14 @@
 use std::collections::BTreeSet;
 
 use super::grant::{Grant, mint};
-use super::state::{Changes, Loaded, Place, State, keep_for, proof_claim, settle, used_challenge};
-use super::{App, Engine, Failure, index};
+use super::key_rate::KeyRate;
+use super::state::{
+    Beside, Changes, Loaded, Place, State, keep_for, proof_claim, settle, used_challenge,
+};
+use super::{App, Engine, Failure, index, receipt};
+use crate::attestation::apple::receipt::refresh::ReceiptRecord;
 use crate::id::DeviceId;
+use crate::policy::Posture;
 use crate::proof::dpop;
 use crate::proof::{Body, ProofExpectation, VerifiedProof};
 use crate::reason::Reason;
@@ -33,6 +38,8 @@ pub struct Renewed {
     pub device: Device,
     /// The session that goes on.
     pub grant: Option<Grant>,
+    /// The attestation key, when more devices than usual come under it.
+    pub above_rate: Option<String>,
 }
 
 /// A rotation of which proof and token are authentic.
@@ -106,9 +113,20 @@ pub(super) struct Task<'a> {
     pub(super) challenge: &'a VerifiedChallenge,
     pub(super) renewal: Renewal,
     pub(super) vouched: Option<Vouched>,
+    /// The receipt that came with fresh evidence.
+    pub(super) receipt: Option<ReceiptRecord>,
+    pub(super) rate: KeyRate,
     /// Who asks; nobody: check everything, store nothing.
     pub(super) by: Option<&'a Actor>,
     pub(super) now: Timestamp,
+}
+
+impl Task<'_> {
+    /// A new receipt is kept, and that of a key which the device leaves is not.
+    fn may_touch_receipt(&self) -> bool {
+        let apple = matches!(self.known.posture, Posture::Apple(_));
+        self.receipt.is_some() || (apple && self.renewal.key != self.known.key)
+    }
 }
 
 /// Renews the device. Two trips, besides the one that made it known.
@@ -133,9 +151,16 @@ async fn attempt(
         return Err(Reason::TokenInvalid.into());
     }
     let session = token.map(|token| token.claims().session);
-    let made = claims.iter().map(|(claim, _)| claim.clone()).collect();
-    let (state, record, claimed) = engine.load(place, session, made).await?;
-    for (claim, (_, refusal)) in claimed.iter().zip(claims) {
+    let beside = Beside {
+        session,
+        receipt: task.may_touch_receipt(),
+        claim: claims.iter().map(|(claim, _)| claim.clone()).collect(),
+        limit: task.by.map_or_else(Vec::new, |_| task.rate.to_count()),
+    };
+    let answered = engine.load_with(place, beside).await?;
+    task.rate.heard(&answered.limits);
+    let (state, record) = (answered.state, answered.session);
+    for (claim, (_, refusal)) in answered.claims.iter().zip(claims) {
         if let Claimed::Taken { .. } = claim {
             return Err((*refusal).into());
         }
@@ -152,8 +177,16 @@ async fn attempt(
         Some((_, session)) => Some(grant(engine, task, session, &device)?),
     };
     let Some(by) = task.by else {
-        return Ok(Some(Renewed { device, grant }));
+        return Ok(Some(Renewed {
+            device,
+            grant,
+            above_rate: None,
+        }));
     };
+    // The same again is not one more.
+    if before.key != device.key {
+        task.rate.check()?;
+    }
     let mut items = vec![
         state.device.put(engine, &device, None)?,
         state.subject.keep(),
@@ -167,15 +200,23 @@ async fn attempt(
             }
         });
     }
-    let changes = Changes {
+    let mut changes = Changes {
         items,
         claims: Vec::new(),
         index: index::changes(Some(before), &device),
         events: events(task, before, &device, by),
     };
+    if let Some(loaded) = &answered.receipt {
+        let (devices, brought) = ((Some(before), &device), task.receipt.clone());
+        receipt::keep_with(engine, &mut changes, loaded, devices, brought)?;
+    }
     let bucket = device.id.bucket();
     let done = engine.commit(bucket, changes, Durability::Local).await?;
-    Ok(done.map(|_| Renewed { device, grant }))
+    Ok(done.map(|_| Renewed {
+        device,
+        grant,
+        above_rate: task.rate.said(),
+    }))
 }
 
 /// The session under the new key.

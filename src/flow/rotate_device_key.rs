@@ -1,6 +1,7 @@
 //! RotateDeviceKey: a device moves to a key that its old key vouches for.
 
 use super::appraisal::{EvidenceInput, appraise};
+use super::key_rate::KeyRate;
 use super::renewal::{KeyRotation, Renewed, Task, known, settle_renewal, vouched};
 use super::{App, Engine, Failure};
 use crate::attestation::android::Chain;
@@ -59,18 +60,18 @@ pub async fn run(engine: &Engine, request: RotateDeviceKey) -> Result<Renewed, F
         subject: &device.subject,
     };
     let used = challenge::verify(&engine.keyring, &request.challenge, &expected, now)?;
-    let mut renewal = match request.voucher {
+    let (mut renewal, rate) = match request.voucher {
         Voucher::Android(chain) => {
             attested(engine, (&app, &device), chain, &request.challenge, now)?
         }
         Voucher::Apple {
             assertion,
             client_data,
-        } => asserted(
-            (&app, &device),
-            (&assertion, &client_data),
-            &request.challenge,
-        )?,
+        } => {
+            let sent = (assertion.as_slice(), client_data.as_slice());
+            let renewal = asserted((&app, &device), sent, &request.challenge)?;
+            (renewal, KeyRate::none())
+        }
     };
     let rotation = request.rotation.as_ref();
     let vouched = rotation
@@ -83,6 +84,8 @@ pub async fn run(engine: &Engine, request: RotateDeviceKey) -> Result<Renewed, F
         challenge: &used,
         renewal,
         vouched,
+        receipt: None,
+        rate,
         by: Some(&request.by),
         now,
     };
@@ -96,7 +99,7 @@ fn attested(
     chain: Chain,
     challenge: &[u8],
     now: Timestamp,
-) -> Result<Renewal, Failure> {
+) -> Result<(Renewal, KeyRate), Failure> {
     let expected = Expected {
         // Android evidence has no client data.
         purpose: Purpose::BindKey,
@@ -108,13 +111,15 @@ fn attested(
         Ok(accepted) => accepted,
         Err(rejection) => return Err((*rejection).into()),
     };
-    Ok(Renewal {
+    let rate = KeyRate::of(&app.policy.android, &accepted.assurance);
+    let renewal = Renewal {
         key: *accepted.assurance.key(),
         session_key: accepted.session_key,
         vouched_by: None,
         found: Some(Found::of(&accepted.assurance)),
         assertion_counter: None,
-    })
+    };
+    Ok((renewal, rate))
 }
 
 /// A new session key that the registered App Attest key vouches for. Its counter is compared with the

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Engine, Failure};
+use crate::attestation::apple::receipt::refresh::ReceiptRecord;
 use crate::id::{Bucket, DeviceId, SessionId};
 use crate::proof::VerifiedProof;
 use crate::reason::Reason;
@@ -13,7 +14,7 @@ use crate::session::{
 use crate::store::record::{Stored, seal, unseal};
 use crate::store::{
     Admission, Change, ChangeSet, Claim, Claimed, Committed, Durability, IndexChange, Item, Key,
-    OperationId, Record, StoreError, keys,
+    Limit, Limited, OperationId, Record, StoreError, keys,
 };
 use crate::time::Timestamp;
 use crate::token::Purpose;
@@ -38,7 +39,7 @@ pub(super) struct Loaded<T> {
 }
 
 impl<T: Stored> Loaded<T> {
-    fn open(engine: &Engine, key: Key, record: Option<Record>) -> Result<Self, Failure> {
+    pub(super) fn open(engine: &Engine, key: Key, record: Option<Record>) -> Result<Self, Failure> {
         let version = record.as_ref().map(|record| record.version);
         let value = record
             .map(|record| unseal(&engine.keyring, &key, &record))
@@ -56,6 +57,20 @@ impl<T: Stored> Loaded<T> {
             key: self.key.clone(),
             expected: self.version,
             change: Change::Keep,
+        }
+    }
+
+    /// The version it was loaded with; `None`: it does not exist.
+    pub(super) const fn version(&self) -> Option<OperationId> {
+        self.version
+    }
+
+    /// An item that removes the record.
+    pub(super) fn delete(&self) -> Item {
+        Item {
+            key: self.key.clone(),
+            expected: self.version,
+            change: Change::Delete,
         }
     }
 
@@ -105,6 +120,26 @@ impl State {
     }
 }
 
+/// What a flow asks for in the trip that loads device, subject and fleet.
+#[derive(Debug, Default)]
+pub(super) struct Beside {
+    pub(super) session: Option<SessionId>,
+    /// Whether the device's receipt is loaded as well.
+    pub(super) receipt: bool,
+    pub(super) claim: Vec<Claim>,
+    pub(super) limit: Vec<Limit>,
+}
+
+/// What that trip gave.
+#[derive(Debug)]
+pub(super) struct Answered {
+    pub(super) state: State,
+    pub(super) session: Option<Loaded<Session>>,
+    pub(super) receipt: Option<Loaded<ReceiptRecord>>,
+    pub(super) claims: Vec<Claimed>,
+    pub(super) limits: Vec<Limited>,
+}
+
 /// Where a flow's records are.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
@@ -140,15 +175,33 @@ impl Engine {
         session: Option<SessionId>,
         claim: Vec<Claim>,
     ) -> Result<(State, Option<Loaded<Session>>, Vec<Claimed>), Failure> {
+        let beside = Beside {
+            session,
+            claim,
+            ..Beside::default()
+        };
+        let answered = self.load_with(place, beside).await?;
+        Ok((answered.state, answered.session, answered.claims))
+    }
+
+    /// One trip: device, subject and fleet, and what is asked for beside them.
+    pub(super) async fn load_with(
+        &self,
+        place: Place,
+        beside: Beside,
+    ) -> Result<Answered, Failure> {
         let device = keys::device(&place.device);
         let subject = keys::subject(&place.subject);
         let fleet = keys::fleet(device.bucket());
-        let session = session.map(|id| keys::session(&id));
+        let session = beside.session.map(|id| keys::session(&id));
+        let receipt = beside.receipt.then(|| keys::receipt(&place.device));
         let mut load = vec![device.clone(), subject.clone(), fleet.clone()];
         load.extend(session.clone());
+        load.extend(receipt.clone());
         let ask = Admission {
             load,
-            claim,
+            claim: beside.claim,
+            limit: beside.limit,
             ..Admission::default()
         };
         let admitted = self.store.admit(ask).await?;
@@ -159,10 +212,16 @@ impl Engine {
             subject: Loaded::open(self, subject, next())?,
             fleet: Loaded::open(self, fleet, next())?,
         };
-        let session = session
-            .map(|key| Loaded::open(self, key, next()))
-            .transpose()?;
-        Ok((state, session, admitted.claims))
+        let session = session.map(|key| Loaded::open(self, key, next()));
+        let session = session.transpose()?;
+        let receipt = receipt.map(|key| Loaded::open(self, key, next()));
+        Ok(Answered {
+            state,
+            session,
+            receipt: receipt.transpose()?,
+            claims: admitted.claims,
+            limits: admitted.limits,
+        })
     }
 
     /// One trip: records of one kind.
@@ -170,15 +229,22 @@ impl Engine {
         &self,
         keys: Vec<Key>,
     ) -> Result<Vec<Loaded<T>>, Failure> {
+        self.load_each(keys).await?.into_iter().collect()
+    }
+
+    /// One trip: records of one kind, of which some may be unreadable.
+    pub(super) async fn load_each<T: Stored>(
+        &self,
+        keys: Vec<Key>,
+    ) -> Result<Vec<Result<Loaded<T>, Failure>>, Failure> {
         let ask = Admission {
             load: keys.clone(),
             ..Admission::default()
         };
         let records = self.store.admit(ask).await?.records;
-        keys.into_iter()
-            .zip(records)
-            .map(|(key, record)| Loaded::open(self, key, record))
-            .collect()
+        let opened = keys.into_iter().zip(records);
+        let opened = opened.map(|(key, record)| Loaded::open(self, key, record));
+        Ok(opened.collect())
     }
 
     /// One trip: one record.

@@ -8,6 +8,7 @@ mod verification;
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 
@@ -31,13 +32,21 @@ use crate::telemetry::metrics::{Metrics, Platform, RefreshOutcome};
 pub struct Services {
     engine: Arc<Engine>,
     metrics: Arc<Metrics>,
+    reappraisals: Arc<Semaphore>,
 }
+
+/// Re-appraisals that callers have under way at once, of one instance: each reads all devices.
+const REAPPRAISALS_MAX: usize = 2;
 
 impl Services {
     /// Over this engine.
     #[must_use]
-    pub const fn new(engine: Arc<Engine>, metrics: Arc<Metrics>) -> Self {
-        Self { engine, metrics }
+    pub fn new(engine: Arc<Engine>, metrics: Arc<Metrics>) -> Self {
+        Self {
+            engine,
+            metrics,
+            reappraisals: Arc::new(Semaphore::new(REAPPRAISALS_MAX)),
+        }
     }
 
     /// All services as routes, taking messages of at most `message_bytes_max`.
@@ -68,10 +77,10 @@ impl Services {
             .violations
             .iter()
             .map(|v| (v.field.clone(), v.description.clone()));
-        let mut refused = if failure.violations.is_empty() {
-            status::status(failure.reason)
-        } else {
-            status::bad_request(violations)
+        let mut refused = match failure.retry_after {
+            Some(wait) => status::status_after(failure.reason, wait),
+            None if failure.violations.is_empty() => status::status(failure.reason),
+            None => status::bad_request(violations),
         };
         if failure.reason.action() == Action::RetryWithNonce
             && let Ok(nonce) = MetadataValue::try_from(self.engine.next_nonce())
@@ -103,6 +112,20 @@ impl Services {
         tracing::info!(
             detail = words.as_str(),
             "monitored rules would have refused"
+        );
+    }
+
+    /// Counts a device that came in above the rate of its attestation key, and says so.
+    fn note_key_rate(&self, device: &domain::Device, above_rate: Option<&str>) {
+        let Some(key) = above_rate else {
+            return;
+        };
+        self.metrics.attestation_key_rate_exceeded();
+        tracing::warn!(
+            app_id = device.app.as_str(),
+            device_id = %device.id,
+            detail = key,
+            "more devices than usual register under one attestation key"
         );
     }
 
@@ -139,8 +162,4 @@ fn refresh_outcome(refreshed: &Result<Refreshed, Failure>) -> RefreshOutcome {
 fn actor<T>(request: &Request<T>) -> Actor {
     let caller = request.extensions().get::<Caller>();
     Actor::caller(caller.map_or_else(|| "unknown".into(), |caller| Arc::clone(&caller.identity)))
-}
-
-fn not_yet() -> Status {
-    Status::unimplemented("not built yet")
 }

@@ -114,6 +114,14 @@ pub fn status(reason: Reason) -> Status {
     Status::with_error_details(code(reason), reason.message(), details(reason, []))
 }
 
+/// The status of a refusal that is over after this time.
+#[must_use]
+pub fn status_after(reason: Reason, wait: Duration) -> Status {
+    let mut details = details(reason, []);
+    details.set_retry_info(Some(wait));
+    Status::with_error_details(code(reason), reason.message(), details)
+}
+
 /// The status of a refusal with facts about the request's own form beside reason and action.
 pub fn status_with(
     reason: Reason,
@@ -186,6 +194,8 @@ fn details(reason: Reason, facts: impl IntoIterator<Item = (String, String)>) ->
 const fn quota_subject(reason: Reason) -> &'static str {
     if matches!(reason, Reason::DeviceLimit) {
         "devices of the subject"
+    } else if matches!(reason, Reason::RateLimitedAttestationKey) {
+        "devices under one attestation key"
     } else {
         "sessions of the subject or device"
     }
@@ -226,6 +236,20 @@ mod tests {
             let given = status(reason).get_details_retry_info().is_some();
             assert_eq!(given, reason.action() == Action::Retry, "{reason}");
         }
+    }
+
+    #[test]
+    fn a_wait_that_is_known_is_told() {
+        let wait = Duration::from_secs(4321);
+        let status = status_after(Reason::RateLimitedAttestationKey, wait);
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        let told = status.get_details_retry_info().unwrap().retry_delay;
+        assert_eq!(told, Some(wait));
+        let quota = status.get_details_quota_failure().unwrap();
+        assert_eq!(
+            quota.violations[0].subject,
+            "devices under one attestation key"
+        );
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub struct Assurance {
     posture: Posture,
     chain_serials: Vec<String>,
     issuer_keys: Vec<[u8; 32]>,
+    attestation_key: Option<[u8; 32]>,
 }
 
 impl Assurance {
@@ -61,6 +62,13 @@ impl Assurance {
     pub fn issuer_keys(&self) -> &[[u8; 32]] {
         &self.issuer_keys
     }
+
+    /// SHA-256 of the attestation key, where there is one: see
+    /// [`crate::attestation::android::Facts::attestation_key_sha256`].
+    #[must_use]
+    pub const fn attestation_key(&self) -> Option<&[u8; 32]> {
+        self.attestation_key.as_ref()
+    }
 }
 
 /// Evaluates attested facts under an app's policy: every check, and the verdict.
@@ -82,6 +90,7 @@ pub fn evaluate(
             posture,
             chain_serials: attested.facts().chain_serials(),
             issuer_keys: attested.facts().issuer_keys(),
+            attestation_key: attested.facts().attestation_key(),
         }),
         (Some(rejection), _) => Err(Box::new(rejection)),
         (None, AttestedKey::Other(_)) => Err(Box::new(checks.incomplete())),
@@ -167,7 +176,9 @@ pub fn device_key_checks(facts: &Facts, key: &AttestedKey) -> Checks {
     checks
 }
 
-fn trust_level(posture: &Posture) -> TrustLevel {
+/// How far a device of this posture is trusted when nothing is wrong with it.
+#[must_use]
+pub fn trust_level(posture: &Posture) -> TrustLevel {
     match posture {
         Posture::Android(posture) => {
             android::level(posture.security_level).unwrap_or(TrustLevel::Provisional)
@@ -190,6 +201,13 @@ impl Facts {
         match self {
             Self::Android(facts) => facts.issuer_keys.clone(),
             Self::Apple(_) => Vec::new(),
+        }
+    }
+
+    const fn attestation_key(&self) -> Option<[u8; 32]> {
+        match self {
+            Self::Android(facts) => Some(facts.attestation_key_sha256),
+            Self::Apple(_) => None,
         }
     }
 }

@@ -20,7 +20,7 @@ pub use android::{
 };
 pub use apple::{ApplePolicy, BundleVersionRule, MissingRule, ReceiptRule};
 pub use evaluate::{
-    Assurance, appraise, device_key_checks, evaluate, monitored_rules, posture_checks,
+    Assurance, appraise, device_key_checks, evaluate, monitored_rules, posture_checks, trust_level,
 };
 pub use posture::{
     AndroidPosture, ApplePosture, Authenticators, BOOT_DIGEST_BYTES_MAX, Boot, Posture,

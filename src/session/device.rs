@@ -34,6 +34,8 @@ pub struct Candidate {
     pub chain_serials: Vec<String>,
     /// Digests of the keys above the leaf.
     pub issuer_keys: Vec<[u8; 32]>,
+    /// The attestation key among them.
+    pub attestation_key: Option<[u8; 32]>,
 }
 
 /// How a registration ended.
@@ -114,6 +116,7 @@ pub fn register(
         posture: candidate.posture,
         chain_serials: candidate.chain_serials,
         issuer_keys: candidate.issuer_keys,
+        attestation_key: candidate.attestation_key,
         moved_from: existing.and_then(|device| device.moved_from),
         assertion_counter: existing.map_or(0, |device| device.assertion_counter),
         doubt: existing

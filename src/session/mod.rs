@@ -8,8 +8,10 @@ mod admit;
 mod device;
 mod device_state;
 mod event;
+mod job;
 mod liveness;
 mod open;
+mod reappraise;
 mod renew;
 mod rotate;
 #[cfg(test)]
@@ -19,8 +21,10 @@ pub use admit::{Requirements, admit};
 pub use device::{Candidate, Registration, register};
 pub use device_state::{Succession, link, resume, revoke, suspend};
 pub use event::{Actor, Event, EventKind};
+pub use job::{Basis, Cause, Counts, JOB_EVERY, JOB_LEASE, Job, Look, Position};
 pub use liveness::{Standing, Surroundings};
 pub use open::{Opening, end, open};
+pub use reappraise::{Effect, Fault, Listing, Reappraised, Verdict, reappraise};
 pub use renew::{Found, Renewal, rekey, renew};
 pub use rotate::{Presented, RefreshOutcome, Rotation, rotate};
 
@@ -75,6 +79,8 @@ pub struct Device {
     pub chain_serials: Vec<String>,
     /// SHA-256 of the `SubjectPublicKeyInfo` of each certificate above the leaf, in that order.
     pub issuer_keys: Vec<[u8; 32]>,
+    /// The one of them that stands for one device or factory batch: the attestation key.
+    pub attestation_key: Option<[u8; 32]>,
     /// The session key it last moved on from, so that a move whose answer was lost can be asked for
     /// again.
     pub moved_from: Option<Thumbprint>,
@@ -84,19 +90,6 @@ pub struct Device {
     pub doubt: Option<Reason>,
     /// Where it stands in the line of a user's devices.
     pub lineage: Lineage,
-}
-
-impl Device {
-    /// The key that signed the attestation. Below it may stand an attest key, which is the app's and
-    /// never the one: an app makes as many of those as it likes.
-    #[must_use]
-    pub fn attestation_key(&self) -> Option<&[u8; 32]> {
-        let above_the_app = match &self.posture {
-            Posture::Android(android) => usize::from(android.attest_key),
-            Posture::Apple(_) => 0,
-        };
-        self.issuer_keys.get(above_the_app)
-    }
 }
 
 /// Where a device stands in the line of devices that took each other's place.

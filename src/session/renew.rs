@@ -35,6 +35,8 @@ pub struct Found {
     pub chain_serials: Vec<String>,
     /// Digests of the keys above the leaf.
     pub issuer_keys: Vec<[u8; 32]>,
+    /// The attestation key among them.
+    pub attestation_key: Option<[u8; 32]>,
 }
 
 impl Found {
@@ -46,6 +48,7 @@ impl Found {
             posture: assurance.posture().clone(),
             chain_serials: assurance.chain_serials().to_vec(),
             issuer_keys: assurance.issuer_keys().to_vec(),
+            attestation_key: assurance.attestation_key().copied(),
         }
     }
 
@@ -115,6 +118,7 @@ pub fn renew(
         renewed.posture = found.posture;
         renewed.chain_serials = found.chain_serials;
         renewed.issuer_keys = found.issuer_keys;
+        renewed.attestation_key = found.attestation_key;
         renewed.attested_at = now;
         if lifts {
             renewed.doubt = None;

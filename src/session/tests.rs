@@ -3,8 +3,10 @@
 mod admit;
 mod device;
 mod device_state;
+mod job;
 mod liveness;
 mod open;
+mod reappraise;
 mod renew;
 mod rotate;
 
@@ -149,6 +151,7 @@ fn device() -> Device {
         posture: posture(),
         chain_serials: vec!["1".to_owned()],
         issuer_keys: vec![[3; 32]],
+        attestation_key: Some([3; 32]),
         moved_from: None,
         assertion_counter: 0,
         doubt: None,
@@ -172,6 +175,7 @@ fn candidate() -> Candidate {
         posture: device.posture,
         chain_serials: device.chain_serials,
         issuer_keys: device.issuer_keys,
+        attestation_key: device.attestation_key,
     }
 }
 

@@ -2,9 +2,9 @@
 
 use data_encoding::HEXLOWER;
 
-use super::Key;
 use super::rules::{INDEX_PREFIX, LIMIT_PREFIX, OUTBOX_NAME};
-use crate::id::{Bucket, DeviceId, SessionId};
+use super::{Key, OperationId};
+use crate::id::{AppId, Bucket, DeviceId, SessionId};
 use crate::key::{Thumbprint, sha256};
 
 /// The bucket of what there is once.
@@ -14,6 +14,12 @@ const FIRST: Bucket = Bucket::of_digest(&[0; 32]);
 #[must_use]
 pub fn device(id: &DeviceId) -> Key {
     Key::new(id.bucket(), format!("d:{}", HEXLOWER.encode(id.as_bytes())))
+}
+
+/// `{bN}:r:<id>`: the App Attest receipt of a device.
+#[must_use]
+pub fn receipt(id: &DeviceId) -> Key {
+    Key::new(id.bucket(), format!("r:{}", HEXLOWER.encode(id.as_bytes())))
 }
 
 /// `{bN}:s:<id>`: a session.
@@ -63,6 +69,12 @@ pub fn devices_by_attestation_key(bucket: Bucket, key_sha256: &[u8; 32]) -> Key 
     Key::new(bucket, format!("{INDEX_PREFIX}k:{digest}"))
 }
 
+/// `{bN}:i:r:<app>`: the devices of an app in a bucket whose receipts are to be exchanged, by when.
+#[must_use]
+pub fn receipts_due(bucket: Bucket, app: &AppId) -> Key {
+    Key::new(bucket, format!("{INDEX_PREFIX}r:{}", app.as_str()))
+}
+
 /// `{bN}:l:k:<digest>`: how fast devices register under an attestation key, in the bucket of the key.
 #[must_use]
 pub fn attestation_key_rate(key_sha256: &[u8; 32]) -> Key {
@@ -84,6 +96,12 @@ pub fn status_list_part(number: usize) -> Key {
     Key::new(FIRST, format!("t:s:{number}"))
 }
 
+/// `{b0}:t:r`: the re-appraisal of all devices, as the instances share it.
+#[must_use]
+pub fn reappraisal() -> Key {
+    Key::new(FIRST, "t:r".to_owned())
+}
+
 /// `{bN}:c:k:<digest>`: the one owner of an attested or session key, in the bucket of the key.
 #[must_use]
 pub fn key_owner(key: &Thumbprint) -> Key {
@@ -100,6 +118,13 @@ pub fn challenge(id: &[u8; 32]) -> Key {
 #[must_use]
 pub fn proof(bucket: Bucket, id: &[u8; 32]) -> Key {
     Key::new(bucket, format!("c:j:{}", HEXLOWER.encode(id)))
+}
+
+/// `{bN}:c:r:<id>:<version>`: who exchanges a receipt, as it was written by this operation.
+#[must_use]
+pub fn receipt_lease(id: &DeviceId, version: OperationId) -> Key {
+    let device = HEXLOWER.encode(id.as_bytes());
+    Key::new(id.bucket(), format!("c:r:{device}:{version:?}"))
 }
 
 fn claim(kind: char, digest: &[u8; 32]) -> Key {

@@ -1,5 +1,5 @@
-//! The form in which devices, sessions, subjects, fleets, events and the copy of the status list are
-//! kept: protobuf, sealed.
+//! The form in which devices, their receipts, sessions, subjects, fleets, events and the copy of the
+//! status list are kept: protobuf, sealed.
 //!
 //! A sealed record is `format (1) ‖ key tag (4) ‖ nonce (12) ‖ AES-256-GCM(record)`, under a key of its
 //! name and with the name as associated data, so a dump of the store shows no subject, scope or
@@ -11,9 +11,10 @@ use prost::Message;
 use zeroize::Zeroizing;
 
 use super::{Key, Record};
+use crate::attestation::apple::receipt::refresh::ReceiptRecord;
 use crate::attestation::lists::Origin;
 use crate::secret::random;
-use crate::session::{Device, Event, Fleet, Session, SubjectRecord};
+use crate::session::{Device, Event, Fleet, Job, Session, SubjectRecord};
 use crate::token::keyring::Keyring;
 use crate::token::{KeyTag, Purpose, Subkey};
 
@@ -70,6 +71,8 @@ stored! {
     SubjectRecord => wire::Subject;
     Fleet => wire::Fleet;
     Event => wire::Event;
+    Job => wire::Job;
+    ReceiptRecord => wire::Receipt;
     Origin => wire::Origin;
     ListPart => wire::ListPart;
 }

@@ -151,6 +151,28 @@ labels! {
 }
 
 labels! {
+    /// What a re-appraisal did with a device.
+    ReappraisalEffect {
+        /// It is noted that it fails.
+        Reported = "reported",
+        /// It is trusted provisionally only.
+        Degraded = "degraded",
+        /// It is suspended.
+        Suspended = "suspended",
+        /// It is revoked.
+        Revoked = "revoked",
+        /// Nothing is held against it any more.
+        Cleared = "cleared",
+        /// It could not be read.
+        Unreadable = "unreadable",
+        /// Its app is not configured.
+        Skipped = "skipped",
+        /// It is cut off, but on fewer replicas than configured.
+        NotDurable = "not_durable",
+    }
+}
+
+labels! {
     /// How the attestation status list stands.
     ListStanding {
         /// There is none.
@@ -161,6 +183,30 @@ labels! {
         Fresh = "fresh",
         /// Too old: Android evidence is refused.
         Stale = "stale",
+    }
+}
+
+labels! {
+    /// How the exchange of a receipt at Apple ended.
+    ReceiptExchange {
+        /// With a newer receipt.
+        Renewed = "renewed",
+        /// Not yet.
+        TooEarly = "too_early",
+        /// For good: the receipt is of the other environment.
+        WrongEnvironment = "wrong_environment",
+        /// For good: Apple does not take the receipt.
+        BadPayload = "bad_payload",
+        /// For good: Apple has forgotten the key, or the receipt has expired.
+        NoData = "no_data",
+        /// Apple does not take the developer key.
+        Unauthorized = "unauthorized",
+        /// Apple asks to slow down.
+        RateLimited = "rate_limited",
+        /// No answer, or none of use.
+        Unavailable = "unavailable",
+        /// A receipt came that is not believed.
+        NotBelieved = "not_believed",
     }
 }
 

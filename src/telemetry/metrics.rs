@@ -1,6 +1,8 @@
 //! Every metric of the service, with its help text and its labels. Label values come from closed
 //! sets: nothing a client sends becomes a label. `docs/telemetry.md` lists them for operators.
 
+mod receipts;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -14,11 +16,18 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{self, Registry};
 
 pub use super::labels::{
-    Code, ConnectionOutcome, ListFetch, ListStanding, Method, Platform, RefreshOutcome,
-    ReloadOutcome, StoreOperation, StoreOutcome,
+    Code, ConnectionOutcome, ListFetch, ListStanding, Method, Platform, ReappraisalEffect,
+    ReceiptExchange, RefreshOutcome, ReloadOutcome, StoreOperation, StoreOutcome,
 };
+pub use super::reappraisal::ReappraisalShown;
+
+use super::reappraisal::Reappraisals;
+use receipts::Receipts;
+pub use receipts::ReceiptsShown;
+
 use crate::policy::Rule;
 use crate::reason::Reason;
+use crate::session::Counts;
 
 /// Bounds of the duration histograms, in seconds. From a cached answer (a tenth of a millisecond)
 /// to the deadlines callers set (seconds); the steps are dense where the objectives lie.
@@ -133,6 +142,7 @@ pub struct Metrics {
     rpc_in_flight: Family<MethodLabels, Gauge>,
     verdicts: Family<VerdictLabels, Counter>,
     monitored: Family<RuleLabels, Counter>,
+    key_rate_exceeded: Counter,
     refreshes: Family<RefreshLabels, Counter>,
     reloads: Family<ReloadLabels, Counter>,
     config_current: Gauge,
@@ -146,6 +156,8 @@ pub struct Metrics {
     status_list_entries: Gauge,
     status_list_standing: Family<ListStandingLabels, Gauge>,
     status_list_fetches: Family<ListFetchLabels, Counter>,
+    reappraisals: Reappraisals,
+    receipts: Receipts,
     log_lines_lost: Counter,
 }
 
@@ -161,6 +173,7 @@ impl Metrics {
             rpc_in_flight: Family::default(),
             verdicts: Family::default(),
             monitored: Family::default(),
+            key_rate_exceeded: Counter::default(),
             refreshes: Family::default(),
             reloads: Family::default(),
             config_current: Gauge::default(),
@@ -174,6 +187,8 @@ impl Metrics {
             status_list_entries: Gauge::default(),
             status_list_standing: Family::default(),
             status_list_fetches: Family::default(),
+            reappraisals: Reappraisals::default(),
+            receipts: Receipts::new(),
             log_lines_lost: Counter::default(),
         };
         metrics.register(version);
@@ -218,6 +233,11 @@ impl Metrics {
             self.monitored.clone(),
         );
         self.add(
+            "attestation_key_rate_exceeded",
+            "Devices that came in above the rate of their attestation key",
+            self.key_rate_exceeded.clone(),
+        );
+        self.add(
             "refresh_outcomes",
             "Refreshes, by how they ended",
             self.refreshes.clone(),
@@ -244,6 +264,8 @@ impl Metrics {
             self.connections_open.clone(),
         );
         self.register_lists();
+        self.register_reappraisal();
+        self.register_receipts();
         self.add(
             "log_lines_lost",
             "Log lines that could not be written",
@@ -300,6 +322,32 @@ impl Metrics {
             "Fetches of the attestation status list, by how they ended",
             self.status_list_fetches.clone(),
         );
+    }
+
+    fn register_reappraisal(&mut self) {
+        self.add(
+            "reappraisal_effects",
+            "Registered devices that a re-appraisal did something with, by what",
+            self.reappraisals.effects.clone(),
+        );
+        self.add(
+            "reappraisal_devices",
+            "Registered devices that were re-appraised",
+            self.reappraisals.devices.clone(),
+        );
+        for (name, help, gauge) in self.reappraisals.gauges() {
+            self.add(name, help, gauge);
+        }
+    }
+
+    /// Devices were re-appraised.
+    pub fn reappraised(&self, counts: &Counts) {
+        self.reappraisals.count(counts);
+    }
+
+    /// How the re-appraisal of all devices stands.
+    pub fn reappraisal(&self, shown: ReappraisalShown) {
+        self.reappraisals.show(shown);
     }
 
     /// An RPC begins.
@@ -412,6 +460,11 @@ impl Metrics {
         self.status_list_fetches
             .get_or_create(&ListFetchLabels { outcome })
             .inc();
+    }
+
+    /// A device came in above the rate of its attestation key.
+    pub fn attestation_key_rate_exceeded(&self) {
+        self.key_rate_exceeded.inc();
     }
 
     /// A log line was lost.

@@ -3,6 +3,7 @@
 mod labels;
 pub mod log;
 pub mod metrics;
+mod reappraisal;
 pub mod side;
 pub mod store;
 pub mod trace;

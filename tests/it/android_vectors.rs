@@ -150,6 +150,11 @@ fn every_real_chain_has_its_expected_verdict() {
         let allowing = look(&chain(file), allowing, &roots, at);
         assert_eq!(allowing.checks, examination.checks, "{file}: none has one");
         assert_eq!(wanted.is_empty(), verdict == "ACCEPT", "{file}: {verdict}");
+        if let Some(facts) = facts(&examination).filter(|_| wanted.is_empty()) {
+            // No genuine chain has a key between the device's own and the authorities.
+            let signer = facts.issuer_keys.first();
+            assert_eq!(signer, Some(&facts.attestation_key_sha256), "{file}");
+        }
         let provisioning = facts(&examination).map(|facts| &facts.provisioning);
         match entry["provisioning"].as_str().unwrap() {
             "factory" => assert_eq!(provisioning, Some(&Provisioning::Factory), "{file}"),

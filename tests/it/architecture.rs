@@ -59,7 +59,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     // edges
     ("outbound", &[]),
     // The names of rules are labels.
-    ("telemetry", &["policy", "store"]),
+    // It counts what re-appraisals did.
+    ("telemetry", &["policy", "session", "store"]),
     (
         "grpc",
         &[
@@ -91,6 +92,19 @@ const LAYERS: &[(&str, &[&str])] = &[
     // What it makes is judged by the core, so it shares nothing with it.
     ("simulator", &[]),
     (
+        "receipts",
+        &[
+            "attestation",
+            "policy",
+            "token",
+            "session",
+            "flow",
+            "telemetry",
+            "config",
+            "outbound",
+        ],
+    ),
+    (
         "assemble",
         &[
             "attestation",
@@ -103,7 +117,12 @@ const LAYERS: &[(&str, &[&str])] = &[
             "config",
             "status_feed",
             "key_directory",
+            "receipts",
         ],
+    ),
+    (
+        "reappraisal",
+        &["attestation", "session", "flow", "telemetry"],
     ),
     ("reload", &["flow", "telemetry", "config", "assemble"]),
     (
@@ -115,7 +134,9 @@ const LAYERS: &[(&str, &[&str])] = &[
             "grpc",
             "config",
             "status_feed",
+            "receipts",
             "assemble",
+            "reappraisal",
             "reload",
         ],
     ),
@@ -190,6 +211,8 @@ const PLACES: &[(&str, &[&str])] = &[
             "outbound.rs",
             "status_feed/",
             "assemble.rs",
+            "reappraisal.rs",
+            "receipts/",
             "reload.rs",
             "service.rs",
             "cli/serve.rs",
@@ -201,6 +224,8 @@ const PLACES: &[(&str, &[&str])] = &[
         &[
             "grpc/",
             "telemetry/",
+            "reappraisal.rs",
+            "receipts/",
             "reload.rs",
             "status_feed/",
             "service.rs",

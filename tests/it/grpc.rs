@@ -7,6 +7,7 @@ mod crowd;
 pub(crate) mod harness;
 mod outages;
 mod policies;
+mod reappraisal;
 pub(crate) mod refusal;
 mod refusals;
 mod story;

@@ -61,8 +61,10 @@ pub struct Facts {
     pub issuer_keys: Vec<[u8; 32]>,
     /// Whether an attest key of the app attested the key.
     pub attest_key: bool,
-    /// SHA-256 of the public key that signed the attestation: one device, or one factory batch. Below
-    /// it may stand an attest key, which is never the one: apps make those as they like.
+    /// SHA-256 of the public key behind the attestation: one device's, or one factory batch's. It is the
+    /// highest key of the chain that is no authority's; in every genuine chain the one that signed the
+    /// attestation, or the attest key that did. Whoever holds it can put further keys below it, as apps
+    /// do with attest keys, and cannot change which one it is.
     pub attestation_key_sha256: [u8; 32],
     /// SHA-256 of the pinned key the chain ends in.
     pub root_key_sha256: [u8; 32],

@@ -52,9 +52,7 @@ impl Provisioning {
                 .iter()
                 .any(|(oid, value)| oid == kind && wanted(value))
         };
-        let remote = attributes.len() == 2
-            && stated(ORGANIZATION, &|value| value == REMOTE_ORGANIZATION)
-            && stated(COMMON_NAME, &|value| value.starts_with(REMOTE_COMMON_NAME));
+        let remote = is_remote_authority(below_root);
         let factory = stated(SERIAL_NUMBER, &|_| true)
             && (attributes.len() == 1
                 || (attributes.len() == 2 && stated(TITLE, &|value| level_named(value).is_some())));
@@ -70,6 +68,21 @@ impl Provisioning {
             Self::Other
         }
     }
+}
+
+/// Whether a certificate is named as an authority of remote provisioning. That is the word of who has
+/// signed it.
+pub(super) fn is_remote_authority(certificate: &Certificate<'_>) -> bool {
+    certificate.subject.attributes().is_some_and(|attributes| {
+        let stated = |kind: &[u8], wanted: &dyn Fn(&str) -> bool| {
+            attributes
+                .iter()
+                .any(|(oid, value)| oid == kind && wanted(value))
+        };
+        attributes.len() == 2
+            && stated(ORGANIZATION, &|value| value == REMOTE_ORGANIZATION)
+            && stated(COMMON_NAME, &|value| value.starts_with(REMOTE_COMMON_NAME))
+    })
 }
 
 /// Whether a certificate's subject names this level, in its title (factory) or organisation (remote).

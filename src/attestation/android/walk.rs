@@ -8,7 +8,7 @@ use super::certificate::{Certificate, Extension};
 use super::key_description::{ENTITY_ATTESTATION_TOKEN, KEY_DESCRIPTION, VIRTUAL_MACHINE};
 use super::name::dotted_oid;
 use super::pin::Pin;
-use super::provisioning::{Provisioning, names_level};
+use super::provisioning::{Provisioning, is_remote_authority, names_level};
 use super::signature;
 use super::value::SecurityLevel;
 use super::{Objection, note};
@@ -159,9 +159,31 @@ impl<'a> Walk<'a> {
         self.certificates.get(self.made_for_app)
     }
 
+    /// The certificate of the highest key that is no authority's. Whoever holds an attestation key can
+    /// certify another one with it where a chain may be longer, and that one attests as well: what is
+    /// found from above is the one they cannot choose.
+    ///
+    /// Who is an authority is read from the top, as far as authorities have signed it: below the root
+    /// stands one of the factory, or those of remote provisioning by their names. Of a chain of neither
+    /// kind nothing is known but what the root has signed.
+    fn vouching(&self) -> Option<&'a Certificate<'a>> {
+        let device_side: Vec<_> = self
+            .below_the_root()
+            .skip(self.made_for_app)
+            .map(|(_, certificate)| certificate)
+            .collect();
+        let mut from_above = device_side.iter().rev().copied();
+        let found = match self.provisioning {
+            Provisioning::Factory => from_above.nth(1),
+            Provisioning::Remote { .. } => from_above.find(|above| !is_remote_authority(above)),
+            Provisioning::Other => from_above.next(),
+        };
+        found.or(device_side.first().copied())
+    }
+
     /// A chain too short to have an attestation certificate gives its last key; it is never accepted.
     pub(super) fn attestation_key_sha256(&self) -> [u8; 32] {
-        self.attestation()
+        self.vouching()
             .or(self.certificates.last())
             .map_or([0; 32], |certificate| certificate.spki.sha256())
     }

@@ -27,7 +27,7 @@ impl AttestationService for Services {
         &self,
         _: Request<proto::GetTrustStatusRequest>,
     ) -> Result<Response<proto::GetTrustStatusResponse>, Status> {
-        let status = get_trust_status::run(&self.engine);
+        let status = get_trust_status::run(&self.engine).await;
         Ok(Response::new(wire::trust_status(&status)))
     }
 }

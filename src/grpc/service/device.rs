@@ -39,6 +39,7 @@ impl DeviceService for Services {
         }
         let registered = registered.map_err(|failure| self.refuse(&failure))?;
         self.note_monitored(&registered.appraisal.checks);
+        self.note_key_rate(&registered.device, registered.above_rate.as_deref());
         let next_nonce = self.engine.next_nonce();
         Ok(self.answer(wire::registered(&self.engine, &registered, next_nonce)))
     }
@@ -47,12 +48,10 @@ impl DeviceService for Services {
         &self,
         request: Request<proto::GetDeviceRequest>,
     ) -> Result<Response<proto::GetDeviceResponse>, Status> {
-        let device =
+        let known =
             async { get_device::run(&self.engine, &wire::get_device(request.get_ref())?).await };
-        let device = device.await.map_err(|failure| self.refuse(&failure))?;
-        Ok(Response::new(proto::GetDeviceResponse {
-            device: Some(wire::device(&self.engine, &device)),
-        }))
+        let known = known.await.map_err(|failure| self.refuse(&failure))?;
+        Ok(Response::new(wire::known(&self.engine, &known)))
     }
 
     async fn list_devices(
@@ -158,6 +157,8 @@ impl DeviceService for Services {
         }
         let reattested = reattested.map_err(|failure| self.refuse(&failure))?;
         self.note_monitored(&reattested.appraisal.checks);
+        let renewed = &reattested.renewed;
+        self.note_key_rate(&renewed.device, renewed.above_rate.as_deref());
         let next_nonce = self.engine.next_nonce();
         Ok(self.answer(wire::reattested(&self.engine, &reattested, next_nonce)))
     }
@@ -172,6 +173,7 @@ impl DeviceService for Services {
             rotate_device_key::run(&self.engine, request).await
         };
         let renewed = renewed.await.map_err(|failure| self.refuse(&failure))?;
+        self.note_key_rate(&renewed.device, renewed.above_rate.as_deref());
         let next_nonce = self.engine.next_nonce();
         Ok(self.answer(wire::renewed(&self.engine, &renewed, next_nonce)))
     }

@@ -7,12 +7,14 @@ mod devices;
 mod fields;
 mod parse;
 mod posture;
+mod reappraisal;
 mod render;
 mod renewal;
 mod trust;
 
 pub(super) use devices::*;
 pub(super) use parse::*;
+pub(super) use reappraisal::*;
 pub(super) use render::*;
 pub(super) use renewal::*;
 pub(super) use trust::trust_status;

@@ -7,6 +7,7 @@ use data_encoding::HEXLOWER;
 use super::posture::{platform, posture};
 use crate::attestation::{AttestedKey, Outcome};
 use crate::flow::create_challenge::Challenge;
+use crate::flow::get_device::Known;
 use crate::flow::refresh_session::Refreshed;
 use crate::flow::register_device::Registered;
 use crate::flow::verify_request::Decision;
@@ -156,6 +157,20 @@ pub(crate) fn device(engine: &Engine, device: &Device) -> proto::Device {
         attestation_serials: device.chain_serials.clone(),
         reattest_by_time: engine.reattest_by(device).map(timestamp),
         receipt: None,
+    }
+}
+
+pub(crate) fn known(engine: &Engine, known: &Known) -> proto::GetDeviceResponse {
+    let receipt = known.receipt.as_ref().map(|receipt| proto::ReceiptSummary {
+        risk_metric: receipt.risk_metric,
+        create_time: Some(timestamp(receipt.created_at)),
+        refresh_time: receipt.due_at().map(timestamp),
+    });
+    proto::GetDeviceResponse {
+        device: Some(proto::Device {
+            receipt,
+            ..device(engine, &known.device)
+        }),
     }
 }
 

@@ -7,6 +7,7 @@ use crate::attestation::lists::{Google, Kept, Own, Standing};
 use crate::attestation::roots::{PinnedRoot, System};
 use crate::flow::get_trust_status::TrustStatus;
 use crate::grpc::proto;
+use crate::session::Job;
 
 pub(crate) fn trust_status(status: &TrustStatus) -> proto::GetTrustStatusResponse {
     let status_list = match &status.lists.google {
@@ -21,7 +22,7 @@ pub(crate) fn trust_status(status: &TrustStatus) -> proto::GetTrustStatusRespons
         roots: status.roots.iter().map(root).collect(),
         status_list,
         own_list: status.lists.own.as_ref().map(own_list),
-        reappraisal: None,
+        reappraisal: status.reappraisal.as_ref().map(reappraisal),
     }
 }
 
@@ -57,6 +58,20 @@ fn kept_list(kept: &Kept, status: &TrustStatus) -> proto::StatusListInfo {
         next_fetch_time: kept.next_fetch_at.map(timestamp),
         last_error: kept.last_error.unwrap_or_default().to_owned(),
         sha256: held.map_or_else(String::new, |held| HEXLOWER.encode(&held.origin.sha256)),
+    }
+}
+
+fn reappraisal(job: &Job) -> proto::ReappraisalInfo {
+    proto::ReappraisalInfo {
+        start_time: Some(timestamp(job.started_at)),
+        end_time: job.ended_at.map(timestamp),
+        cause: job.cause.as_str().to_owned(),
+        done_permille: job.permille(),
+        devices: job.counts.devices,
+        revoked: job.counts.revoked,
+        suspended: job.counts.suspended,
+        degraded: job.counts.degraded,
+        reported: job.counts.reported,
     }
 }
 

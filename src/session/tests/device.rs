@@ -1,7 +1,5 @@
 use super::*;
-use crate::policy::{
-    AndroidPosture, DowngradeRule, ProvisioningKind, SecurityLevel, UserAuthentication,
-};
+use crate::policy::DowngradeRule;
 use crate::session::{Registration, RevocationReason, register, revoke};
 
 const ENTRIES_MAX: usize = 128;
@@ -118,34 +116,6 @@ fn registering_again_lifts_a_doubt_unless_it_is_provisional() {
         let known = (Some(&subject()), &none());
         let again = register(candidate, Some(&doubted), known, &policy(), now()).unwrap();
         assert_eq!(again.device.doubt, doubt, "{trust_level:?}");
-    }
-}
-
-#[test]
-fn an_attest_key_below_it_is_not_the_attestation_key() {
-    let (attest_key, attestation_key, authority) = ([1; 32], [2; 32], [3; 32]);
-    for (used, issuer_keys) in [
-        (false, vec![attestation_key, authority]),
-        (true, vec![attest_key, attestation_key, authority]),
-    ] {
-        let device = Device {
-            posture: Posture::Android(AndroidPosture {
-                attestation_version: 300,
-                keymint_version: 300,
-                security_level: SecurityLevel::TrustedEnvironment,
-                boot: None,
-                os_version: None,
-                os_patch_level: None,
-                vendor_patch_level: None,
-                boot_patch_level: None,
-                provisioning: ProvisioningKind::Remote,
-                user: UserAuthentication::default(),
-                attest_key: used,
-            }),
-            issuer_keys,
-            ..device()
-        };
-        assert_eq!(device.attestation_key(), Some(&attestation_key));
     }
 }
 

@@ -10,6 +10,7 @@ fn found() -> Found {
         posture: posture(),
         chain_serials: vec!["1".to_owned(), "2".to_owned()],
         issuer_keys: vec![[4; 32]],
+        attestation_key: Some([4; 32]),
     }
 }
 
@@ -47,6 +48,7 @@ fn a_renewal_takes_what_the_evidence_says_and_nothing_else() {
         posture: posture(),
         chain_serials: found().chain_serials,
         issuer_keys: found().issuer_keys,
+        attestation_key: found().attestation_key,
         attested_at: later,
         doubt: None,
         ..before.clone()

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 
 use super::*;
+use crate::attestation::apple::receipt::refresh::{End, Outcome, Schedule};
 use crate::id::{AppId, Bucket, DeviceId, SessionId, Subject};
 use crate::key::{PublicKey, Thumbprint};
 use crate::key_directory::generate_files;
@@ -262,14 +263,55 @@ prop_compose! {
         posture in posture(),
         chain_serials in vec("[0-9a-f]{1,40}", 0..6),
         issuer_keys in vec(any::<[u8; 32]>(), 0..6),
+        attestation_key in any::<Option<[u8; 32]>>(),
         (moved_from, assertion_counter) in (option::of(thumbprint()), any::<u32>()),
         doubt in option::of(prop::sample::select(Reason::ALL)),
         lineage in lineage(),
     ) -> Device {
         Device {
             id, app, subject, key, session_key, state, epoch, trust_level,
-            registered_at, attested_at, posture, chain_serials, issuer_keys,
+            registered_at, attested_at, posture, chain_serials, issuer_keys, attestation_key,
             moved_from, assertion_counter, doubt, lineage,
+        }
+    }
+}
+
+fn end() -> impl Strategy<Value = End> {
+    prop::sample::select(vec![
+        End::WrongEnvironment,
+        End::BadPayload,
+        End::NoData,
+        End::Expired,
+    ])
+}
+
+fn outcome() -> impl Strategy<Value = Outcome> {
+    prop_oneof![
+        end().prop_map(Outcome::Ended),
+        prop::sample::select(vec![
+            Outcome::Renewed,
+            Outcome::TooEarly,
+            Outcome::Unauthorized,
+            Outcome::RateLimited,
+            Outcome::Unavailable,
+            Outcome::NotBelieved,
+        ]),
+    ]
+}
+
+prop_compose! {
+    fn receipt()(
+        receipt in vec(any::<u8>(), 0..64),
+        (created_at, not_before, expires_at) in (at(), option::of(at()), at()),
+        (risk_metric, attempts) in any::<(Option<u32>, u32)>(),
+        schedule in prop_oneof![
+            at().prop_map(Schedule::DueAt),
+            end().prop_map(Schedule::Ended),
+        ],
+        last in option::of(outcome()),
+    ) -> ReceiptRecord {
+        ReceiptRecord {
+            receipt, created_at, not_before, expires_at, risk_metric, attempts, schedule, last,
         }
     }
 }
@@ -376,6 +418,11 @@ proptest! {
     #[test]
     fn a_device_passes_the_seal(record in device(), harm in any::<(prop::sample::Index, prop::sample::Index)>()) {
         passes_the_seal(&record, &keys::device(&record.id), harm)?;
+    }
+
+    #[test]
+    fn a_receipt_passes_the_seal(record in receipt(), id in device_id(), harm in any::<(prop::sample::Index, prop::sample::Index)>()) {
+        passes_the_seal(&record, &keys::receipt(&id), harm)?;
     }
 
     #[test]

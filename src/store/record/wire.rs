@@ -3,12 +3,16 @@
 
 mod device;
 mod event;
+mod job;
 mod list;
 mod posture;
+mod receipt;
 
 pub(super) use device::Device;
 pub(super) use event::Event;
+pub(super) use job::Job;
 pub(super) use list::{ListPart, Origin};
+pub(super) use receipt::Receipt;
 
 use std::collections::BTreeMap;
 

@@ -316,6 +316,35 @@ fn the_keys_above_a_leaf_are_facts_in_the_order_of_their_serial_numbers() {
     }
 }
 
+/// Who holds an attestation key certifies another one with it for each device they make up.
+#[test]
+fn a_key_put_below_the_attestation_key_does_not_take_its_place() {
+    let mut forge = remote_with(|_| {});
+    let leaked = assay::key::sha256(&forge.certificates[1].spki());
+    // One authority fewer, as some genuine chains have, leaves room for a key of the holder's.
+    forge.certificates.remove(2);
+    for name in [remote_key("bb02", "TEE"), droid_ca("Droid CA9")] {
+        let mut below = remote_with(|_| {}).certificates.remove(1);
+        below.subject = name;
+        forge.certificates.insert(1, below);
+        let attested = verify(&forge).unwrap();
+        let own = assay::key::sha256(&forge.certificates[1].spki());
+        assert_eq!(facts(&attested).issuer_keys[0], own);
+        assert_eq!(facts(&attested).attestation_key_sha256, leaked);
+        forge.certificates.remove(1);
+    }
+    let attested = verify(&forge).unwrap();
+    assert_eq!(facts(&attested).attestation_key_sha256, leaked);
+}
+
+#[test]
+fn a_factory_batch_is_told_by_its_own_key() {
+    let forge = factory_with(|_| {});
+    let batch = assay::key::sha256(&forge.certificates[1].spki());
+    let attested = verify(&forge).unwrap();
+    assert_eq!(facts(&attested).attestation_key_sha256, batch);
+}
+
 /// An app makes as many attest keys as it likes, so none of them stands for its phone.
 #[test]
 fn an_attest_key_is_told_and_is_not_the_attestation_key() {

@@ -283,7 +283,7 @@ async fn whom_a_stale_list_names_is_refused_by_every_policy(world: World) {
     let registered = world.registered(Kind::Android, "user-1").await;
     let device = get_device::run(&world.engine, &registered.id()).await;
     // The authorities above the attestation key are those of every phone.
-    let shared = device.unwrap().chain_serials.split_off(2);
+    let shared = device.unwrap().device.chain_serials.split_off(2);
     let entries = shared
         .iter()
         .map(|serial| format!(r#""{serial}":{{"status":"REVOKED"}}"#));
@@ -301,7 +301,7 @@ async fn whom_a_stale_list_names_is_refused_by_every_policy(world: World) {
 }
 
 async fn without_a_status_list_no_android_phone_registers(world: World) {
-    world.engine.lists.store(std::sync::Arc::default());
+    world.engine.lists.store(Arc::default());
     let before = world.trips();
     let android = world
         .register(&mut world.phone(Kind::Android, "user-1"))

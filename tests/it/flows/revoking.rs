@@ -91,7 +91,8 @@ async fn a_revocation_that_races_a_registration_stays(world: World) {
     let again = world.registration(&mut phone);
     let seen = revoked_meanwhile(&world, &phone, world.send(&again)).await;
     assert_eq!(seen, Err(Reason::DeviceKeyBanned));
-    let device = get_device::run(&world.engine, &phone.id()).await.unwrap();
+    let known = get_device::run(&world.engine, &phone.id()).await.unwrap();
+    let device = known.device;
     assert!(matches!(device.state, DeviceState::Revoked { .. }));
 }
 
@@ -140,7 +141,7 @@ async fn an_unknown_device_is_not_found(world: World) {
     let seen = get_device::run(&unknown.engine, &phone.id()).await;
     assert_eq!(seen.unwrap_err().reason, Reason::ResourceNotFound);
     let seen = get_device::run(&world.engine, &phone.id()).await.unwrap();
-    assert_eq!(seen.id, phone.id());
+    assert_eq!(seen.device.id, phone.id());
 }
 
 async fn a_device_of_a_disabled_app_can_be_revoked(mut world: World) {

@@ -30,6 +30,7 @@ use assay::session::{
 };
 use assay::simulator::Authorities;
 use assay::simulator::proof::Dpop;
+use assay::simulator::receipt::Receipt;
 use assay::store::embedded::Embedded;
 use assay::store::redis::{Redis, RedisOptions};
 use assay::store::{Durability, Store};
@@ -128,6 +129,7 @@ fn an_app() -> App {
         },
         policy: policy(),
         standing: Standing::Enabled,
+        receipts: None,
     }
 }
 
@@ -199,6 +201,26 @@ impl World {
             revocation_durability: Durability::Local,
         };
         Self { engine, store }
+    }
+
+    /// Another instance of the same service: its own memory, the same store and time.
+    pub(super) fn instance(&self) -> Arc<Engine> {
+        Arc::new(Engine {
+            apps: ArcSwap::new(self.engine.apps.load_full()),
+            keyring: Keyring::from_pem(&KEY_FILES).unwrap(),
+            store: Arc::<Watched>::clone(&self.store),
+            clock: self.engine.clock.clone(),
+            roots: self.engine.roots.clone(),
+            lists: ArcSwap::new(self.engine.lists.load_full()),
+            issuer: self.engine.issuer.clone(),
+            public_url: self.engine.public_url.clone(),
+            revocation_durability: Durability::Local,
+        })
+    }
+
+    /// Signs a receipt as Apple does.
+    pub(super) fn receipt(receipt: &Receipt) -> Vec<u8> {
+        AUTHORITIES.receipt(receipt).unwrap()
     }
 
     /// The same service with one more secret, which is now the one in use.
@@ -452,7 +474,7 @@ impl World {
     }
 
     pub(super) async fn device(&self, id: DeviceId) -> Device {
-        get_device::run(&self.engine, &id).await.unwrap()
+        get_device::run(&self.engine, &id).await.unwrap().device
     }
 
     /// Everything that happened to a device, in pages of three.

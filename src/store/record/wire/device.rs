@@ -87,6 +87,8 @@ pub(in crate::store::record) struct Device {
     successor: Vec<u8>,
     #[prost(bytes = "vec", optional, tag = "21")]
     moved_from: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "22")]
+    attestation_key: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -132,6 +134,7 @@ impl From<&domain::Device> for Device {
             predecessor: id(device.lineage.predecessor),
             successor: id(device.lineage.successor),
             moved_from: device.moved_from.map(|key| key.as_bytes().to_vec()),
+            attestation_key: device.attestation_key.map(|key| key.to_vec()),
         }
     }
 }
@@ -165,6 +168,10 @@ impl Device {
             moved_from: match self.moved_from {
                 None => None,
                 Some(key) => Some(thumbprint(&key)?),
+            },
+            attestation_key: match self.attestation_key {
+                None => None,
+                Some(key) => Some(key.try_into().ok()?),
             },
             assertion_counter: self.assertion_counter,
             doubt,
