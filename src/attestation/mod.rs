@@ -14,6 +14,7 @@ pub mod own_list;
 mod pem;
 pub mod roots;
 pub mod status_list;
+pub(crate) mod text;
 
 pub use check::{Check, Checks, Outcome, Rejection};
 

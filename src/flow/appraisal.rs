@@ -4,11 +4,11 @@ use super::{App, Engine};
 use crate::attestation::client_data::{ClientData, Expected};
 use crate::attestation::lists::Standing;
 use crate::attestation::{
-    AttestKeys, AttestedKey, Checks, Evidence, Examination, Facts, Given, Rejection, Trust,
-    android, apple, examine,
+    AttestedKey, Checks, Evidence, Examination, Facts, Given, Rejection, Trust, android, apple,
+    examine,
 };
 use crate::key::{Thumbprint, sha256};
-use crate::policy::{self, Assurance, AttestKeyRule, StaleListRule};
+use crate::policy::{self, Assurance, StaleListRule};
 use crate::reason::Reason;
 use crate::time::{Reading, Timestamp};
 
@@ -119,10 +119,7 @@ fn examined(
     let given = Given {
         binding: Some(binding),
         app: Some(&app.identity),
-        attest_keys: match app.policy.android.attest_keys {
-            AttestKeyRule::Allow => AttestKeys::Allow,
-            AttestKeyRule::Refuse => AttestKeys::Refuse,
-        },
+        attest_keys: app.policy.android.attest_keys.in_chains(),
     };
     let lists = engine.lists.load();
     let reading = Reading {

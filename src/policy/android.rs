@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::patch::PatchLevel;
 use super::rule::{Ledger, Rule, require};
 use super::{AndroidPosture, Authenticators, KeyRates, ProvisioningKind, TrustLevel};
-use crate::attestation::Checks;
 use crate::attestation::android::{SecurityLevel, VerifiedBootState};
+use crate::attestation::{AttestKeys, Checks};
 use crate::reason::Reason;
 use crate::time::Timestamp;
 
@@ -84,6 +84,17 @@ pub enum AttestKeyRule {
     Refuse,
     /// One may.
     Allow,
+}
+
+impl AttestKeyRule {
+    /// What chains are examined by.
+    #[must_use]
+    pub const fn in_chains(self) -> AttestKeys {
+        match self {
+            Self::Refuse => AttestKeys::Refuse,
+            Self::Allow => AttestKeys::Allow,
+        }
+    }
 }
 
 /// What a key has to want of the user.
@@ -198,8 +209,9 @@ fn boot(ledger: &mut Ledger<'_>, posture: &AndroidPosture, policy: &AndroidPolic
 
 fn versions(ledger: &mut Ledger<'_>, posture: &AndroidPosture, policy: &AndroidPolicy) {
     let not_older = |read: fn(u32) -> Option<PatchLevel>, seen: Option<u32>, least: u32| {
-        let seen = seen.and_then(read);
-        seen.is_some() && seen >= read(least)
+        // A level that is wanted and is none is met by nobody.
+        let seen = seen.and_then(read).zip(read(least));
+        seen.is_some_and(|(seen, least)| seen >= least)
     };
     let (month, day) = (PatchLevel::by_month, PatchLevel::by_day);
     let (os, least) = (posture.os_version, policy.os_version_min);

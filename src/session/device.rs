@@ -48,7 +48,8 @@ pub struct Registration {
     pub subject: SubjectRecord,
 }
 
-/// Registers a device, or takes note that one registered in the same way was verified once more.
+/// Registers a device, or takes note that one registered in the same way was verified once more. That
+/// lifts what a re-appraisal held against it, as a renewal does.
 ///
 /// `revoked` are those of the subject's devices that are known to be revoked; they do not count
 /// against the limit. Which they are has to be looked up only when this answers
@@ -116,7 +117,9 @@ pub fn register(
         attestation_key: candidate.attestation_key,
         moved_from: existing.and_then(|device| device.moved_from),
         assertion_counter: existing.map_or(0, |device| device.assertion_counter),
-        doubt: None,
+        doubt: existing
+            .filter(|_| candidate.trust_level == TrustLevel::Provisional)
+            .and_then(|device| device.doubt),
         lineage: existing.map_or(
             Lineage {
                 since: now,

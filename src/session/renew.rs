@@ -51,12 +51,18 @@ impl Found {
             attestation_key: assurance.attestation_key().copied(),
         }
     }
+
+    /// Whether everything could be looked up.
+    fn is_whole(&self) -> bool {
+        self.trust_level > TrustLevel::Provisional
+    }
 }
 
 /// Renews a device. The same renewal again, after a lost answer, gives the same device.
 ///
 /// Fresh evidence lifts what a re-appraisal held against the device, a suspension by it included; a
-/// suspension by a person stays theirs to lift.
+/// suspension by a person stays theirs to lift. Evidence that is trusted provisionally lifts nothing:
+/// it was held against an old list, which may lack what the re-appraisal has found.
 ///
 /// # Errors
 /// [`Reason::DeviceRevoked`], [`Reason::DeviceSuspended`]; [`Reason::PostureBelowPolicy`] when its
@@ -70,7 +76,8 @@ pub fn renew(
     policy: &AppPolicy,
     now: Timestamp,
 ) -> Result<Device, Refusal> {
-    check_state(device, renewal.found.is_some())?;
+    let lifts = renewal.found.as_ref().is_some_and(Found::is_whole);
+    check_state(device, lifts)?;
     if let Some(found) = &renewal.found {
         check_system(&device.posture, &found.posture, policy)?;
     }
@@ -112,8 +119,10 @@ pub fn renew(
         renewed.issuer_keys = found.issuer_keys;
         renewed.attestation_key = found.attestation_key;
         renewed.attested_at = now;
-        renewed.doubt = None;
-        renewed.state = DeviceState::Active;
+        if lifts {
+            renewed.doubt = None;
+            renewed.state = DeviceState::Active;
+        }
     }
     Ok(renewed)
 }
@@ -139,13 +148,13 @@ pub(super) fn check_system(
     }
 }
 
-const fn check_state(device: &Device, fresh_evidence: bool) -> Result<(), Refusal> {
+const fn check_state(device: &Device, lifts: bool) -> Result<(), Refusal> {
     match device.state {
         DeviceState::Active => Ok(()),
         DeviceState::Suspended {
             why: SuspensionReason::Reappraisal,
             ..
-        } if fresh_evidence => Ok(()),
+        } if lifts => Ok(()),
         DeviceState::Suspended { .. } => Err(Refusal(Reason::DeviceSuspended)),
         DeviceState::Revoked { .. } => Err(Refusal(Reason::DeviceRevoked)),
     }

@@ -15,6 +15,7 @@ use rcgen::{CertificateParams, DnType, KeyPair};
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
+use crate::android_forge::{self, KeyDescription};
 use crate::apple_support::{base64, real_vectors, text};
 
 const PACKAGE: &str = "com.example.demo";
@@ -434,6 +435,53 @@ fn takes_roots_and_status_list_of_the_configuration_where_none_are_given() {
         err.unusable()
             .contains("status.json: there is no such file")
     );
+}
+
+/// What a registration refuses or accepts by configuration, it does here.
+#[test]
+fn holds_a_chain_against_the_own_list_of_the_configuration() {
+    let fleet = fleet(|_| ());
+    let config = std::fs::read_to_string(fleet.config("")).unwrap();
+    let list = "[attestation]\nown_list = \"own.txt\"";
+    let config = fleet
+        .files
+        .write("assay.toml", config.replace("[attestation]", list));
+    let with = ["--app", "demo", "--config", &config];
+    fleet.files.write("own.txt", "serial ffff\n");
+    let json = fleet.inspect(&with).accepted();
+    assert_eq!(outcome(&json, "own_list"), "passed");
+    let serial = json["device"]["serials"][1].as_str().unwrap();
+    fleet.files.write("own.txt", format!("serial {serial}\n"));
+    fleet.inspect(&with).rejected("ATTESTATION_CERT_REVOKED");
+    fleet.files.write("own.txt", "serials of old\n");
+    let err = fleet.inspect(&with);
+    assert!(err.unusable().contains("own.txt: line 1"), "{}", err.err);
+}
+
+#[test]
+fn takes_attest_keys_where_the_app_of_the_configuration_does() {
+    let chain = android_forge::remote(&KeyDescription::genuine(), "TEE");
+    let forge = android_forge::under_attest_key(chain, &KeyDescription::attest_key());
+    let files = Files::new();
+    let chain = files.write("chain.pem", pem(&forge.der()));
+    let root = files.write("root.pem", pem(&forge.der()[5..]));
+    let digest = HEXLOWER.encode(&android_forge::SIGNER);
+    let example = "0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f20";
+    let text = DEVELOPMENT
+        .replace(
+            &format!("[\"{example}\"]"),
+            &format!("[\"{digest}\"]\nATTEST_KEYS"),
+        )
+        .replace(PACKAGE, android_forge::PACKAGE);
+    let inspect = |rule: &str| {
+        let config = files.write("assay.toml", text.replace("ATTEST_KEYS", rule));
+        let args = ["android", &chain, "--root", &root, "--app", "demo"];
+        let more = ["--config", &config, "--format", "json"];
+        inspect(&[&args[..], &more].concat())
+    };
+    inspect("").rejected("ATTESTATION_CHAIN_UNTRUSTED");
+    let json = inspect("attest_keys = \"allow\"").accepted();
+    assert_eq!(outcome(&json, "attest_key"), "passed");
 }
 
 #[test]

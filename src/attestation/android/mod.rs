@@ -53,10 +53,11 @@ pub struct Facts {
     /// How the attestation key came to be on the device.
     pub provisioning: Provisioning,
     /// Serial numbers in minimal lowercase hex, leaf first, without the root's: nothing vouches for
-    /// a root certificate but its key. A later status list is compared with these.
+    /// a root certificate but its key. That of an attest key is left out: the app chose it. A later
+    /// status list is compared with these.
     pub serials: Vec<String>,
-    /// SHA-256 of the `SubjectPublicKeyInfo` of each certificate of `serials` but the leaf's, in the
-    /// same order. A later list of leaked keys is compared with these.
+    /// SHA-256 of the `SubjectPublicKeyInfo` of each certificate between the leaf and the root, from
+    /// the leaf on, an attest key's among them. A later list of leaked keys is compared with these.
     pub issuer_keys: Vec<[u8; 32]>,
     /// Whether an attest key of the app attested the key.
     pub attest_key: bool,

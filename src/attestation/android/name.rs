@@ -3,6 +3,8 @@
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::X509Name;
 
+use crate::attestation::text::steers;
+
 /// Attribute types (X.520), as the content of their OIDs.
 pub(super) const COMMON_NAME: &[u8] = &[0x55, 4, 3];
 pub(super) const SERIAL_NUMBER: &[u8] = &[0x55, 4, 5];
@@ -60,7 +62,8 @@ pub(super) fn printable(text: &str) -> String {
             break;
         }
         // Everything that could move the cursor or turn the line around is shown escaped.
-        if character.is_ascii_graphic() || character == ' ' || character.is_alphanumeric() {
+        let word = character.is_alphanumeric() && !steers(character);
+        if character.is_ascii_graphic() || character == ' ' || word {
             out.push(character);
         } else {
             out.extend(character.escape_unicode());
@@ -107,6 +110,7 @@ mod tests {
     #[test]
     fn nothing_unprintable_reaches_a_terminal() {
         assert_eq!(printable("a\u{1b}[2J\u{202e}é"), "a\\u{1b}[2J\\u{202e}é");
+        assert_eq!(printable("\u{5d0}1\u{3164}"), "\\u{5d0}1\\u{3164}");
         assert!(printable(&"x".repeat(1000)).len() < 300);
     }
 }

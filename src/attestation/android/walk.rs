@@ -138,8 +138,11 @@ impl<'a> Walk<'a> {
             .any(|(_, certificate)| names_level(certificate, level))
     }
 
+    /// An app chooses the serial number of its attest key's certificate, 1 where it says nothing: it
+    /// names nobody, and is left out lest it be taken for one that does.
     pub(super) fn serials(&self) -> Vec<String> {
         self.below_the_root()
+            .filter(|(index, _)| *index == 0 || *index >= self.made_for_app)
             .map(|(_, certificate)| certificate.serial_hex())
             .collect()
     }

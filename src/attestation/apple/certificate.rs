@@ -6,7 +6,8 @@ use x509_parser::extensions::KeyUsage;
 use x509_parser::public_key::PublicKey as X509Key;
 use x509_parser::time::ASN1Time;
 
-use super::{printable, steers};
+use super::printable;
+use crate::attestation::text::steers;
 use crate::attestation::{AttestedKey, CertificateSummary};
 use crate::key::PublicKey;
 use crate::time::Timestamp;

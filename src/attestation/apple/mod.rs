@@ -22,6 +22,7 @@ pub mod receipt;
 pub use auth_data::Extensions;
 pub(super) use examination::examine;
 
+use super::text::steers;
 use crate::reason::Reason;
 use crate::time::Timestamp;
 use receipt::ReceiptEvidence;
@@ -163,19 +164,6 @@ fn printable(bytes: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(bytes).ok()?;
     let fits = (1..=TEXT_BYTES_MAX).contains(&text.len());
     (fits && !text.chars().any(steers)).then(|| text.to_owned())
-}
-
-/// Whether a character could steer a terminal or change the order in which its neighbours are
-/// read: control characters, line separators, and the invisible and bidirectional ones. Evidence
-/// is shown to people before it is believed.
-fn steers(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
-        || matches!(
-            c,
-            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180b}'..='\u{180f}' | '\u{3164}'
-        )
-        || matches!(c, '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 #[cfg(test)]

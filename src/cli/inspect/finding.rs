@@ -9,6 +9,7 @@ use super::input::{self, FILE_BYTES_MAX, STATUS_LIST_BYTES_MAX, Unusable};
 use super::{AndroidArgs, AppleAppArgs, AppleArgs, AssertionArgs, ClientDataArgs};
 use crate::attestation::android::{Chain, ChainError};
 use crate::attestation::apple::{Attestation, Environment, assertion};
+use crate::attestation::own_list::OwnList;
 use crate::attestation::roots::{AndroidRoots, AppleRoots, Roots};
 use crate::attestation::status_list::StatusList;
 use crate::attestation::{
@@ -183,6 +184,7 @@ pub(super) fn android(
         ..Roots::default()
     };
     let status_list = status_list(args, config.as_ref())?;
+    let own_list = own_list(config.as_ref())?;
     let chain = match Chain::from_der(input::chain(&args.chain)?) {
         Ok(chain) => chain,
         Err(error) => {
@@ -201,12 +203,12 @@ pub(super) fn android(
     let given = Given {
         binding: args.challenge.as_ref().map(|octets| octets.0.as_slice()),
         app: standard.identity.as_ref(),
-        attest_keys: AttestKeys::Refuse,
+        attest_keys: standard.android.attest_keys.in_chains(),
     };
     let trust = Trust {
         roots: &roots,
         status_list: status_list.as_ref(),
-        own_list: None,
+        own_list: own_list.as_ref(),
     };
     let examination = examine(&Evidence::Android(chain), given, trust, at);
     Ok(Finding::of(Kind::KeyAttestation, examination, &standard))
@@ -278,6 +280,15 @@ fn status_list(
             StatusList::parse(&json).map_err(|error| Unusable::file(path, error))
         })
         .transpose()
+}
+
+fn own_list(config: Option<&Config>) -> Result<Option<OwnList>, Unusable> {
+    let path = config.and_then(|config| config.attestation.own_list.as_ref());
+    path.map(|path| {
+        let text = input::read(path, STATUS_LIST_BYTES_MAX)?;
+        OwnList::parse(&text).map_err(|error| Unusable::file(path, error))
+    })
+    .transpose()
 }
 
 pub(super) fn apple(args: &AppleArgs, now: Timestamp) -> Result<Finding, Unusable> {

@@ -80,7 +80,8 @@ struct AndroidArgs {
     /// The app of the configuration whose identity and policy the evidence has to meet
     #[arg(long, value_name = "ID", requires = "config")]
     app: Option<AppId>,
-    /// The configuration: its app, and its roots and status list where none are given here
+    /// The configuration: its app, its own list, and its roots and status list where none are given
+    /// here
     #[arg(long, value_name = "FILE", requires = "app")]
     config: Option<PathBuf>,
     /// The time of the checks [default: now]

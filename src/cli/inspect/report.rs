@@ -9,6 +9,7 @@ use super::finding::{Finding, Kind, Told};
 use super::words::{self, Row};
 use crate::attestation::apple::assertion::AssertionFacts;
 use crate::attestation::apple::{self, Extensions};
+use crate::attestation::text::steers;
 use crate::attestation::{AttestedKey, CertificateSummary, Check, Facts, Outcome, android};
 use crate::time::Timestamp;
 
@@ -94,7 +95,7 @@ fn plain(words: &str) -> String {
     for character in words.chars() {
         let printed = character == ' '
             || character.is_ascii_graphic()
-            || character.is_alphanumeric()
+            || character.is_alphanumeric() && !steers(character)
             || "✓✗–…".contains(character);
         if printed {
             out.push(character);
@@ -408,6 +409,8 @@ mod tests {
             plain("a\u{1b}[31m\n\u{9b}\u{202e}é ✓"),
             "a\\u{1b}[31m\\u{a}\\u{9b}\\u{202e}é ✓"
         );
+        // Letters, too: these are read from right to left, and not seen at all.
+        assert_eq!(plain("\u{5d0}1\u{3164}"), "\\u{5d0}1\\u{3164}");
     }
 
     #[test]

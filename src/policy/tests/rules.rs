@@ -656,3 +656,24 @@ proptest! {
         }
     }
 }
+
+/// The configuration takes no such level; a policy of another making would otherwise ask for nothing.
+#[test]
+fn a_least_patch_level_that_is_none_is_met_by_nobody() {
+    let facts = Facts::Android(Box::new(phone()));
+    type Set = fn(&mut AndroidPolicy, u32);
+    let levels: [(&str, Set, u32); 3] = [
+        ("os_patch_level", |p, l| p.os_patch_level_min = l, 202_613),
+        (
+            "vendor_patch_level",
+            |p, l| p.vendor_patch_level_min = l,
+            20_261_301,
+        ),
+        ("boot_patch_level", |p, l| p.boot_patch_level_min = l, 7),
+    ];
+    for (name, set, level) in levels {
+        let policy = with_android(|android| set(android, level));
+        let expected = Some((name, Reason::PostureBelowPolicy));
+        assert_eq!(under(&facts, &policy), expected);
+    }
+}

@@ -66,6 +66,59 @@ fn registering_again_is_idempotent_but_for_the_evidence() {
     assert_eq!(second.device, expected);
 }
 
+fn apple_with(os_version: &str) -> Posture {
+    match posture() {
+        Posture::Apple(apple) => Posture::Apple(ApplePosture {
+            os_version: Some(os_version.to_owned()),
+            ..apple
+        }),
+        Posture::Android(_) => panic!("not Apple"),
+    }
+}
+
+/// Registering again is no way around what a renewal is refused for.
+#[test]
+fn registering_again_does_not_go_back() {
+    let newer = Device {
+        posture: apple_with("27.1"),
+        ..device()
+    };
+    let mut policy = policy();
+    let again = |system: &str, policy: &AppPolicy| {
+        let candidate = Candidate {
+            posture: apple_with(system),
+            ..candidate()
+        };
+        let known = (Some(&subject()), &none());
+        register(candidate, Some(&newer), known, policy, now()).map(|done| done.device.posture)
+    };
+    assert_eq!(again("27.2", &policy), Ok(apple_with("27.2")));
+    let older = again("27.0", &policy);
+    assert_eq!(older, Err(Reason::PostureBelowPolicy.into()));
+    policy.reappraisal.downgrade = DowngradeRule::Allow;
+    assert_eq!(again("27.0", &policy), Ok(apple_with("27.0")));
+}
+
+#[test]
+fn registering_again_lifts_a_doubt_unless_it_is_provisional() {
+    let doubted = Device {
+        doubt: Some(Reason::AttestationCertRevoked),
+        ..device()
+    };
+    for (trust_level, doubt) in [
+        (TrustLevel::Tee, None),
+        (TrustLevel::Provisional, doubted.doubt),
+    ] {
+        let candidate = Candidate {
+            trust_level,
+            ..candidate()
+        };
+        let known = (Some(&subject()), &none());
+        let again = register(candidate, Some(&doubted), known, &policy(), now()).unwrap();
+        assert_eq!(again.device.doubt, doubt, "{trust_level:?}");
+    }
+}
+
 #[test]
 fn a_known_device_does_not_register_with_an_older_system() {
     let with = |version: &str| match posture() {

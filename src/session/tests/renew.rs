@@ -151,6 +151,32 @@ fn evidence_lifts_the_suspension_of_a_reappraisal_and_no_other() {
     );
 }
 
+/// An instance with an older list than the one that found the device listed.
+#[test]
+fn provisional_evidence_lifts_nothing() {
+    let provisional = || Renewal {
+        found: Some(Found {
+            trust_level: TrustLevel::Provisional,
+            ..found()
+        }),
+        ..moving()
+    };
+    let doubted = Device {
+        doubt: Some(Reason::AttestationCertRevoked),
+        ..device()
+    };
+    let renewed = renew(&doubted, provisional(), &policy(), now()).unwrap();
+    assert_eq!(renewed.doubt, doubted.doubt);
+    assert_eq!(renewed.trust_level, TrustLevel::Provisional);
+    let why = SuspensionReason::Reappraisal;
+    let suspended = Device {
+        state: DeviceState::Suspended { at: now(), why },
+        ..doubted
+    };
+    let refusal = renew(&suspended, provisional(), &policy(), now());
+    assert_eq!(refusal, refused(Reason::DeviceSuspended));
+}
+
 #[test]
 fn assertions_only_count_up() {
     let asserted = |counter| Renewal {
