@@ -69,7 +69,7 @@ async fn main() {
     measure("run, 1 of 100 below policy", redis, &engine, all(false)).await;
     measure("run, nothing more to do", redis, &engine, all(false)).await;
     for (what, serial) in [
-        ("one new serial, one device", unique(3)),
+        ("one new serial, one device", unique(4)),
         ("one new serial, a batch", batch(7)),
     ] {
         list(&engine, &serial);

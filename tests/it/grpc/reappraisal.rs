@@ -97,6 +97,45 @@ async fn a_new_entry_of_the_list_cuts_a_registered_device_and_no_other() {
     server.stop().await;
 }
 
+fn found(answers: &[proto::ReappraiseDevicesResponse]) -> BTreeSet<String> {
+    let findings = answers.iter().flat_map(|answer| &answer.findings);
+    findings.map(|finding| finding.device_id.clone()).collect()
+}
+
+async fn goes_on_behind_each(
+    server: &Server,
+    (trial, answers): (&proto::ReappraiseDevicesRequest, &Answers),
+    registered: &BTreeSet<String>,
+) {
+    // Going on behind each message gives what came after it.
+    let mut seen = BTreeSet::new();
+    for answer in answers {
+        seen.extend(found(std::slice::from_ref(answer)));
+        let rest = proto::ReappraiseDevicesRequest {
+            resume_token: answer.resume_token.clone(),
+            ..trial.clone()
+        };
+        let rest = found(&reappraise(server, rest).await.unwrap());
+        assert_eq!(&(&seen | &rest), registered);
+    }
+}
+
+async fn refuses_what_is_no_request(server: &Server, trial: &proto::ReappraiseDevicesRequest) {
+    for request in [
+        proto::ReappraiseDevicesRequest {
+            resume_token: "AQ".to_owned(),
+            ..trial.clone()
+        },
+        proto::ReappraiseDevicesRequest {
+            app_id: "No app".to_owned(),
+            ..trial.clone()
+        },
+    ] {
+        let refused = reappraise(server, request).await.unwrap_err();
+        assert_refused(&refused, "MALFORMED_REQUEST");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trial_tells_what_a_run_would_do_and_resumes_where_it_was_told_to() {
     const PHONES: usize = 130;
@@ -121,40 +160,14 @@ async fn a_trial_tells_what_a_run_would_do_and_resumes_where_it_was_told_to() {
         ..proto::ReappraiseDevicesRequest::default()
     };
     let answers = reappraise(&server, trial.clone()).await.unwrap();
-    let found = |answers: &Answers| -> BTreeSet<String> {
-        let findings = answers.iter().flat_map(|answer| &answer.findings);
-        findings.map(|finding| finding.device_id.clone()).collect()
-    };
     assert_eq!(found(&answers), registered);
     let (last, before) = answers.split_last().unwrap();
     assert_eq!((last.done_permille, last.suspended), (1000, PHONES as u64));
     for answer in before {
         assert!(answer.done_permille < 1000 && answer.findings.len() <= 100);
     }
-    // Going on behind each message gives what came after it.
-    let mut seen = BTreeSet::new();
-    for answer in &answers {
-        seen.extend(found(&vec![answer.clone()]));
-        let rest = proto::ReappraiseDevicesRequest {
-            resume_token: answer.resume_token.clone(),
-            ..trial.clone()
-        };
-        let rest = found(&reappraise(&server, rest).await.unwrap());
-        assert_eq!(&seen | &rest, registered);
-    }
-    for request in [
-        proto::ReappraiseDevicesRequest {
-            resume_token: "AQ".to_owned(),
-            ..trial.clone()
-        },
-        proto::ReappraiseDevicesRequest {
-            app_id: "No app".to_owned(),
-            ..trial.clone()
-        },
-    ] {
-        let refused = reappraise(&server, request).await.unwrap_err();
-        assert_refused(&refused, "MALFORMED_REQUEST");
-    }
+    goes_on_behind_each(&server, (&trial, &answers), &registered).await;
+    refuses_what_is_no_request(&server, &trial).await;
     let real = proto::ReappraiseDevicesRequest {
         validate_only: false,
         ..trial
