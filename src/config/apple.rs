@@ -114,7 +114,7 @@ fn apple_policy(reader: &mut Reader<'_>, section: &mut Section<'_, '_>) -> Optio
     let categories = set(0..=11, number(0..=10));
     let categories = section.or(reader, "validation_categories", BTreeSet::new(), categories);
     let bundle_version = bundle_version(reader, section);
-    let receipt = section.or(reader, "receipt", unsaid.receipt, choice(&receipts));
+    let receipt = section.or(reader, "receipt", ReceiptRule::Verify, choice(&receipts));
     let monitor = monitored(reader, section, Platform::Apple);
     Some(ApplePolicy {
         environment: None,

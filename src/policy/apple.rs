@@ -17,7 +17,7 @@ pub struct ApplePolicy {
     pub platforms: BTreeSet<String>,
     /// Whether evidence that names no platform is accepted where platforms are listed.
     pub missing_platform: MissingRule,
-    /// Accepted `apple_validation_category` values (0 to 10); empty: any.
+    /// Accepted `apple_validation_category` values (0 to 10); empty: any but 0, which is "invalid".
     pub validation_categories: BTreeSet<u32>,
     /// Whether evidence without a validation category is accepted (systems before iOS 27).
     pub missing_category: MissingRule,
@@ -167,28 +167,33 @@ fn platform(ledger: &mut Ledger<'_>, posture: &ApplePosture, policy: &ApplePolic
     ledger.hold(Rule::OsPlatform, None, passed, (seen, wanted));
 }
 
+/// What Apple calls an app that is not valid (developer.apple.com, "Validating apps that connect to
+/// your server"); it passes only where it is listed.
+const CATEGORY_INVALID: u32 = 0;
+
 fn category(ledger: &mut Ledger<'_>, posture: &ApplePosture, policy: &ApplePolicy) {
     let missing = if posture.is_mac() {
         policy.missing_category_mac
     } else {
         policy.missing_category
     };
-    if policy.validation_categories.is_empty() && missing == MissingRule::Allowed {
+    let unruled = policy.validation_categories.is_empty() && missing == MissingRule::Allowed;
+    if unruled && posture.validation_category != Some(CATEGORY_INVALID) {
         return;
     }
     // Another category is another build of the app; a missing one is a system that needs an update.
     let passed = match posture.validation_category {
         None => require(missing == MissingRule::Allowed, Reason::PostureBelowPolicy),
         Some(category) => require(
-            policy.validation_categories.is_empty()
-                || policy.validation_categories.contains(&category),
+            policy.validation_categories.contains(&category)
+                || (policy.validation_categories.is_empty() && category != CATEGORY_INVALID),
             Reason::AttestationAppMismatch,
         ),
     };
     let seen = posture.validation_category;
     let seen = seen.map_or("absent".to_owned(), |category| category.to_string());
     let wanted = if policy.validation_categories.is_empty() {
-        "any".to_owned()
+        "any but 0".to_owned()
     } else {
         format!("one of {}", list(&policy.validation_categories))
     };

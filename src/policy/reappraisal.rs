@@ -102,7 +102,7 @@ pub enum RateOutcome {
 }
 
 /// What went back between two attestations of one device: the first of platform, level, boot state,
-/// versions and patch levels that is lower than it was, or no longer stated.
+/// versions and patch levels that is lower than it was or, on Android, no longer stated.
 #[must_use]
 pub fn is_downgrade(old: &Posture, new: &Posture) -> Option<&'static str> {
     match (old, new) {
@@ -149,18 +149,12 @@ fn android(old: &AndroidPosture, new: &AndroidPosture) -> Option<&'static str> {
 fn apple(old: &ApplePosture, new: &ApplePosture) -> Option<&'static str> {
     let version = |text: &Option<String>| text.as_deref()?.parse::<DottedVersion>().ok();
     let build = |text: &Option<String>| OsBuild::parse(text.as_deref()?);
-    let older = match (build(&old.os_build), build(&new.os_build)) {
-        (Some(old), Some(new)) => OsBuild::goes_back(old, new),
-        (Some(_), None) => true,
-        (None, _) => false,
-    };
-    let rows = [
-        (
-            "os_version",
-            lower(version(&old.os_version), version(&new.os_version)),
-        ),
-        ("os_build", older),
-    ];
+    // Neither is documented: what Apple stops to state is unknown, not older.
+    let both = version(&old.os_version).zip(version(&new.os_version));
+    let version_back = both.is_some_and(|(old, new)| new < old);
+    let both = build(&old.os_build).zip(build(&new.os_build));
+    let build_back = both.is_some_and(|(old, new)| OsBuild::goes_back(old, new));
+    let rows = [("os_version", version_back), ("os_build", build_back)];
     first(&rows)
 }
 

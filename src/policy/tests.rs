@@ -366,7 +366,9 @@ fn categories_of_an_apple_app_are_listed_and_may_be_missing_where_allowed() {
     let old = Some(Reason::PostureBelowPolicy);
     for (policy, category, reason) in [
         (apple_policy([], Allowed), None, None),
-        (apple_policy([], Allowed), Some(0), None),
+        (apple_policy([], Allowed), Some(0), other),
+        (apple_policy([0], Allowed), Some(0), None),
+        (apple_policy([], Allowed), Some(1), None),
         (apple_policy([], Refused), None, old),
         (apple_policy([], Refused), Some(3), None),
         (apple_policy([2, 4], Allowed), None, None),

@@ -1,6 +1,7 @@
 //! Every metric of the service, with its help text and its labels. Label values come from closed
 //! sets: nothing a client sends becomes a label. `docs/telemetry.md` lists them for operators.
 
+mod lists;
 mod receipts;
 
 use std::fmt;
@@ -22,6 +23,8 @@ pub use super::labels::{
 pub use super::reappraisal::ReappraisalShown;
 
 use super::reappraisal::Reappraisals;
+pub use lists::ListShown;
+use lists::Lists;
 use receipts::Receipts;
 pub use receipts::ReceiptsShown;
 
@@ -105,29 +108,6 @@ struct ConnectionLabels {
     outcome: ConnectionOutcome,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ListFetchLabels {
-    outcome: ListFetch,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ListStandingLabels {
-    standing: ListStanding,
-}
-
-/// How the attestation status list stands, as it is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ListShown {
-    /// How it stands.
-    pub standing: ListStanding,
-    /// When it was last known to be the newest, in Unix seconds.
-    pub validated_at: i64,
-    /// That long ago, in seconds.
-    pub age: i64,
-    /// What is on it.
-    pub entries: i64,
-}
-
 fn histogram() -> Histogram {
     Histogram::new(SECONDS)
 }
@@ -151,11 +131,7 @@ pub struct Metrics {
     store_duration: Family<StoreDurationLabels, Histogram, fn() -> Histogram>,
     connections: Family<ConnectionLabels, Counter>,
     connections_open: Gauge,
-    status_list_time: Gauge,
-    status_list_age: Gauge,
-    status_list_entries: Gauge,
-    status_list_standing: Family<ListStandingLabels, Gauge>,
-    status_list_fetches: Family<ListFetchLabels, Counter>,
+    lists: Lists,
     reappraisals: Reappraisals,
     receipts: Receipts,
     log_lines_lost: Counter,
@@ -182,11 +158,7 @@ impl Metrics {
             store_duration: Family::new_with_constructor(histogram),
             connections: Family::default(),
             connections_open: Gauge::default(),
-            status_list_time: Gauge::default(),
-            status_list_age: Gauge::default(),
-            status_list_entries: Gauge::default(),
-            status_list_standing: Family::default(),
-            status_list_fetches: Family::default(),
+            lists: Lists::default(),
             reappraisals: Reappraisals::default(),
             receipts: Receipts::new(),
             log_lines_lost: Counter::default(),
@@ -293,34 +265,6 @@ impl Metrics {
             "config_time_seconds",
             "Unix time the apps in use were read from the configuration file",
             self.config_time.clone(),
-        );
-    }
-
-    fn register_lists(&mut self) {
-        self.add(
-            "status_list_time_seconds",
-            "Unix time at which the attestation status list in use was known to be the newest, 0 without one",
-            self.status_list_time.clone(),
-        );
-        self.add(
-            "status_list_age_seconds",
-            "How long ago that was, 0 without one",
-            self.status_list_age.clone(),
-        );
-        self.add(
-            "status_list_entries",
-            "Entries of the attestation status list in use",
-            self.status_list_entries.clone(),
-        );
-        self.add(
-            "status_list_standing",
-            "1 for how the attestation status list stands, 0 for the others",
-            self.status_list_standing.clone(),
-        );
-        self.add(
-            "status_list_fetches",
-            "Fetches of the attestation status list, by how they ended",
-            self.status_list_fetches.clone(),
         );
     }
 
@@ -441,25 +385,6 @@ impl Metrics {
     /// A connection closed.
     pub fn connection_closed(&self) {
         self.connections_open.dec();
-    }
-
-    /// How the status list stands.
-    pub fn status_list(&self, shown: ListShown) {
-        self.status_list_time.set(shown.validated_at);
-        self.status_list_age.set(shown.age);
-        self.status_list_entries.set(shown.entries);
-        for standing in ListStanding::ALL.iter().copied() {
-            self.status_list_standing
-                .get_or_create(&ListStandingLabels { standing })
-                .set((standing == shown.standing).into());
-        }
-    }
-
-    /// A fetch of the status list ended.
-    pub fn status_list_fetch(&self, outcome: ListFetch) {
-        self.status_list_fetches
-            .get_or_create(&ListFetchLabels { outcome })
-            .inc();
     }
 
     /// A device came in above the rate of its attestation key.

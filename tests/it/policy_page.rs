@@ -104,6 +104,10 @@ fn every_default_of_the_page_is_that_of_the_example() {
         "monitor",
         "team_id",
         "bundle_id",
+        // Of the sections below it.
+        "key_file",
+        "key_id",
+        "url",
     ];
     for platform in ["android", "apple"] {
         for line in section(platform) {

@@ -47,19 +47,22 @@ impl Roots {
     /// Every pinned root.
     #[must_use]
     pub fn pinned(&self) -> Vec<PinnedRoot> {
-        let purpose = "attestations";
         let android = self.android.as_slice().iter().map(|root| PinnedRoot {
             system: System::Android,
-            purpose,
+            purpose: "attestations",
             subject: name(root.subject()),
             spki_sha256: root.key_sha256(),
         });
-        let apple = self.apple.anchors().iter().map(|anchor| PinnedRoot {
-            system: System::Apple,
-            purpose,
-            subject: name(&sequence(&anchor.subject)),
-            spki_sha256: sha256(&sequence(&anchor.subject_public_key_info)),
-        });
+        let attesting = self.apple.anchors().iter().map(|a| ("attestations", a));
+        let signing = self.apple.receipt_anchors().iter().map(|a| ("receipts", a));
+        let apple = attesting
+            .chain(signing)
+            .map(|(purpose, anchor)| PinnedRoot {
+                system: System::Apple,
+                purpose,
+                subject: name(&sequence(&anchor.subject)),
+                spki_sha256: sha256(&sequence(&anchor.subject_public_key_info)),
+            });
         android.chain(apple).collect()
     }
 }

@@ -190,7 +190,7 @@ fn without_android(config: &str) -> String {
     for line in config.lines() {
         if line.starts_with('[') {
             let name = line.trim_start_matches('[');
-            within = name.ends_with(".android]") || name.starts_with("apps.strict");
+            within = name.contains(".android") || name.starts_with("apps.strict");
         }
         if !within {
             kept += line;

@@ -1,6 +1,6 @@
 //! The feed: what is asked, what is taken, what is not, and when evidence is refused.
 
-use assay::grpc::proto::ListStanding;
+use assay::grpc::proto::{ListStanding, Platform};
 use data_encoding::HEXLOWER;
 
 use super::publisher::{
@@ -248,15 +248,25 @@ async fn the_pinned_roots_are_shown() {
         apple.unwrap().spki_sha256,
         "1ae751fd29896d0f1f13fe226c063f445d40d893 8acc6245c251ecc0679330bd".replace(' ', "")
     );
-    // Those, and a test authority for each system.
+    // Those, and a test authority for each system; Apple's for receipts as well.
     assert!(shown.roots.len() >= 5);
+    let signing = shown.roots.iter().filter(|root| root.purpose == "receipts");
     assert!(
-        shown
-            .roots
-            .iter()
-            .all(|root| root.purpose == "attestations")
+        signing
+            .clone()
+            .all(|root| root.platform() == Platform::Apple)
     );
+    assert!(
+        signing
+            .clone()
+            .any(|root| root.subject.contains("CN=Apple Root CA - G3"))
+    );
+    let attesting = shown
+        .roots
+        .iter()
+        .filter(|root| root.purpose == "attestations");
+    assert_eq!(attesting.count() + signing.count(), shown.roots.len());
     assert_eq!(info(&server).await.standing(), ListStanding::NotUsed);
-    assert_eq!((shown.own_list, shown.reappraisal), (None, None));
+    assert_eq!(shown.own_list, None);
     server.stop().await;
 }
