@@ -191,6 +191,7 @@ fn device(number: u32, key: PublicKey, now: Timestamp) -> Device {
             "f1c172a699eaf51d".to_owned(),
         ],
         issuer_keys: vec![digest, [2; 32], [3; 32]],
+        attestation_key: Some(digest),
         moved_from: None,
         assertion_counter: 0,
         doubt: None,
