@@ -20,7 +20,7 @@ pub use device::{Candidate, Registration, register};
 pub use device_state::{Succession, link, resume, revoke, suspend};
 pub use event::{Actor, Event, EventKind};
 pub use liveness::{Standing, Surroundings};
-pub use open::{Opening, end, open};
+pub use open::{LastUsed, Opened, Opening, end, open};
 pub use renew::{Found, Renewal, rekey, renew};
 pub use rotate::{Presented, RefreshOutcome, Rotation, rotate};
 
@@ -247,6 +247,20 @@ pub enum EndReason {
     LoggedOut,
     /// A refresh token was used twice.
     RefreshTokenReused,
+    /// Another session was opened where there were as many as there may be.
+    Evicted,
+}
+
+impl EndReason {
+    /// The word in events.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::LoggedOut => "logged-out",
+            Self::RefreshTokenReused => "refresh-token-reused",
+            Self::Evicted => "evicted",
+        }
+    }
 }
 
 /// What is kept of a subject: its epoch and the index of what it has. The index only says what may

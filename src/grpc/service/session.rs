@@ -2,7 +2,7 @@
 
 use tonic::{Request, Response, Status};
 
-use super::{Services, refresh_outcome};
+use super::{Services, actor, refresh_outcome};
 use crate::flow::{end_session, issue_session, list_sessions, refresh_session};
 use crate::grpc::proto::session_service_server::SessionService;
 use crate::grpc::{proto, wire};
@@ -13,8 +13,10 @@ impl SessionService for Services {
         &self,
         request: Request<proto::IssueSessionRequest>,
     ) -> Result<Response<proto::IssueSessionResponse>, Status> {
+        let by = actor(&request);
         let grant = async {
-            issue_session::run(&self.engine, wire::issue_session(request.into_inner())?).await
+            let request = wire::issue_session(request.into_inner(), by)?;
+            issue_session::run(&self.engine, request).await
         };
         let grant = grant.await.map_err(|failure| self.refuse(&failure))?;
         let grant = Some(wire::grant(&grant, self.engine.next_nonce()));
@@ -38,8 +40,10 @@ impl SessionService for Services {
         &self,
         request: Request<proto::EndSessionRequest>,
     ) -> Result<Response<proto::EndSessionResponse>, Status> {
+        let by = actor(&request);
         let ended = async {
-            end_session::run(&self.engine, wire::end_session(request.into_inner())?).await
+            let request = wire::end_session(request.into_inner())?;
+            end_session::run(&self.engine, request, &by).await
         };
         ended.await.map_err(|failure| self.refuse(&failure))?;
         Ok(Response::new(proto::EndSessionResponse {}))

@@ -256,5 +256,6 @@ fn audit_event(event: &Event) -> proto::AuditEvent {
         app_id: event.app.to_string(),
         reason: event.why.clone(),
         actor: event.by.as_str().to_owned(),
+        session_id: event.session.map_or_else(String::new, |id| id.to_string()),
     }
 }

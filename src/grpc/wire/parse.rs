@@ -144,7 +144,10 @@ pub(super) fn page<Id: FromStr>(
     }
 }
 
-pub(crate) fn issue_session(sent: proto::IssueSessionRequest) -> Result<IssueSession, Failure> {
+pub(crate) fn issue_session(
+    sent: proto::IssueSessionRequest,
+    by: Actor,
+) -> Result<IssueSession, Failure> {
     let mut fields = Fields::default();
     let subject = fields.subject(&sent.subject);
     let device = fields.device(&sent.device_id);
@@ -170,6 +173,7 @@ pub(crate) fn issue_session(sent: proto::IssueSessionRequest) -> Result<IssueSes
             acr,
             amr,
             auth_time,
+            by,
         })
     })();
     fields.finish(request)

@@ -139,7 +139,11 @@ prop_compose! {
 }
 
 fn session_state() -> impl Strategy<Value = SessionState> {
-    let reasons = vec![EndReason::LoggedOut, EndReason::RefreshTokenReused];
+    let reasons = vec![
+        EndReason::LoggedOut,
+        EndReason::RefreshTokenReused,
+        EndReason::Evicted,
+    ];
     option::of((at(), prop::sample::select(reasons))).prop_map(|ended| {
         ended.map_or(SessionState::Live, |(at, why)| SessionState::Ended {
             at,

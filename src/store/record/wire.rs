@@ -26,6 +26,7 @@ enum End {
     Unknown = 0,
     LoggedOut = 1,
     RefreshTokenReused = 2,
+    Evicted = 3,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -249,6 +250,7 @@ impl From<domain::EndReason> for End {
         match why {
             domain::EndReason::LoggedOut => Self::LoggedOut,
             domain::EndReason::RefreshTokenReused => Self::RefreshTokenReused,
+            domain::EndReason::Evicted => Self::Evicted,
         }
     }
 }
@@ -259,6 +261,7 @@ impl End {
             Self::Unknown => None,
             Self::LoggedOut => Some(domain::EndReason::LoggedOut),
             Self::RefreshTokenReused => Some(domain::EndReason::RefreshTokenReused),
+            Self::Evicted => Some(domain::EndReason::Evicted),
         }
     }
 }

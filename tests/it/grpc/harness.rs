@@ -99,7 +99,7 @@ impl World {
             app("closed", "enabled = false\n") + &both("closed") + &scopes("closed"),
             app("small", &both("small"))
                 + "[apps.small.limits]\ndevices_per_subject = 1\nsessions_per_subject = 1\n\
-                   sessions_per_device = 1\n"
+                   sessions_per_device = 1\nsessions_at_limit = \"refuse\"\n"
                 + &scopes("small"),
             app("lax", &both("lax"))
                 + "[apps.lax.proof]\nnonce = \"optional\"\n\
