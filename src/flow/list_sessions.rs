@@ -24,7 +24,12 @@ pub async fn run(
         .load_one::<SubjectRecord>(keys::subject(&tag))
         .await?
         .value;
-    let index = index.unwrap_or_default();
+    let Some(index) = index else {
+        return Ok(Page {
+            entries: Vec::new(),
+            next: None,
+        });
+    };
     let fleet = engine
         .load_one::<Fleet>(keys::fleet(Bucket::of_digest(&tag)))
         .await?

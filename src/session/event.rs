@@ -76,6 +76,7 @@ kinds! {
     DeviceDegraded "device-degraded" "A re-appraisal lowered a device's trust level to PROVISIONAL.";
     DeviceDoubted "device-doubted" "A re-appraisal found a device wanting, and the policy only reports it.";
     DeviceCleared "device-cleared" "A re-appraisal found nothing wrong with a device any more.";
+    SubjectRevoked "subject-revoked" "Every session of the device's subject was revoked.";
     SessionOpened "session-opened" "A session was opened.";
     SessionEnded "session-ended" "A session ended before its time.";
 }

@@ -12,6 +12,7 @@ mod liveness;
 mod open;
 mod renew;
 mod rotate;
+mod subject;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,7 @@ pub use liveness::{Standing, Surroundings};
 pub use open::{LastUsed, Opened, Opening, end, open};
 pub use renew::{Found, Renewal, rekey, renew};
 pub use rotate::{Presented, RefreshOutcome, Rotation, rotate};
+pub use subject::revoke_subject;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -60,7 +62,7 @@ pub struct Device {
     pub session_key: Thumbprint,
     /// Its state.
     pub state: DeviceState,
-    /// Counts the events that cut every session opened before them.
+    /// Moves on with every event that cuts the sessions opened before it.
     pub epoch: u64,
     /// How far it is trusted.
     pub trust_level: TrustLevel,
@@ -249,16 +251,19 @@ pub enum EndReason {
     RefreshTokenReused,
     /// Another session was opened where there were as many as there may be.
     Evicted,
+    /// Revoked.
+    Revoked(RevocationReason),
 }
 
 impl EndReason {
-    /// The word in events.
+    /// The word in events; of a revocation, why.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::LoggedOut => "logged-out",
             Self::RefreshTokenReused => "refresh-token-reused",
             Self::Evicted => "evicted",
+            Self::Revoked(why) => why.as_str(),
         }
     }
 }
@@ -266,9 +271,10 @@ impl EndReason {
 /// What is kept of a subject: its epoch and the index of what it has. The index only says what may
 /// exist; the truth about a device or session is its own record alone, so that revoking or ending
 /// one writes one record.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubjectRecord {
-    /// Counts the events that cut every session of the subject opened before them.
+    /// Moves on with every event that cuts the sessions of the subject opened before it; a subject
+    /// whose record was lost never has one again that it had before.
     pub epoch: u64,
     /// Its devices, oldest first, revoked ones included for as long as there is room.
     pub devices: Vec<DeviceId>,

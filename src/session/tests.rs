@@ -7,6 +7,7 @@ mod liveness;
 mod open;
 mod renew;
 mod rotate;
+mod subject;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;

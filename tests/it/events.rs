@@ -41,7 +41,7 @@ fn the_page_says_of_every_kind_what_its_reason_holds_and_who_does_it() {
         "a word for suspensions",
         "a word for revocations",
         "a reason code",
-        "a word for ends",
+        "a word for ends or revocations",
     ];
     for row in rows(4) {
         assert!(reasons.contains(&row[2].as_str()), "{row:?}");

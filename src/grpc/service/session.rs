@@ -3,7 +3,9 @@
 use tonic::{Request, Response, Status};
 
 use super::{Services, actor, refresh_outcome};
-use crate::flow::{end_session, issue_session, list_sessions, refresh_session};
+use crate::flow::{
+    end_session, get_session, issue_session, list_sessions, refresh_session, revoke_session,
+};
 use crate::grpc::proto::session_service_server::SessionService;
 use crate::grpc::{proto, wire};
 
@@ -61,5 +63,28 @@ impl SessionService for Services {
         };
         let page = page.await.map_err(|failure| self.refuse(&failure))?;
         Ok(Response::new(wire::sessions(&page)))
+    }
+
+    async fn get_session(
+        &self,
+        request: Request<proto::GetSessionRequest>,
+    ) -> Result<Response<proto::GetSessionResponse>, Status> {
+        let found =
+            async { get_session::run(&self.engine, &wire::get_session(request.get_ref())?).await };
+        let found = found.await.map_err(|failure| self.refuse(&failure))?;
+        Ok(Response::new(wire::found_session(&found)))
+    }
+
+    async fn revoke_session(
+        &self,
+        request: Request<proto::RevokeSessionRequest>,
+    ) -> Result<Response<proto::RevokeSessionResponse>, Status> {
+        let by = actor(&request);
+        let revoked = async {
+            let request = wire::revoke_session(request.get_ref(), by)?;
+            revoke_session::run(&self.engine, request).await
+        };
+        let revoked = revoked.await.map_err(|failure| self.refuse(&failure))?;
+        Ok(Response::new(wire::revoked_session(&revoked)))
     }
 }

@@ -9,10 +9,12 @@ mod parse;
 mod posture;
 mod render;
 mod renewal;
+mod revocation;
 mod trust;
 
 pub(super) use devices::*;
 pub(super) use parse::*;
 pub(super) use render::*;
 pub(super) use renewal::*;
+pub(super) use revocation::*;
 pub(super) use trust::trust_status;

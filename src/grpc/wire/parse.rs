@@ -14,7 +14,7 @@ use crate::flow::register_device::RegisterDevice;
 use crate::flow::verify_request::VerifyRequest;
 use crate::flow::{EvidenceInput, Failure, PageRequest};
 use crate::grpc::proto;
-use crate::id::{DeviceId, SessionId, Subject};
+use crate::id::{DeviceId, Subject};
 use crate::policy::TrustLevel;
 use crate::reason::Reason;
 use crate::secret::Secret;
@@ -206,9 +206,7 @@ pub(crate) fn end_session(sent: proto::EndSessionRequest) -> Result<EndSession, 
         Some(Session::RefreshToken(token)) => fields
             .token("refresh_token", token)
             .map(|token| EndSession::Token(Secret::new(token))),
-        Some(Session::SessionId(id)) => fields
-            .parse::<SessionId>("session_id", &id, "a session id: ses_ and 36 hex digits")
-            .map(EndSession::Id),
+        Some(Session::SessionId(id)) => fields.session(&id).map(EndSession::Id),
     };
     fields.finish(request)
 }

@@ -143,6 +143,8 @@ fn session_state() -> impl Strategy<Value = SessionState> {
         EndReason::LoggedOut,
         EndReason::RefreshTokenReused,
         EndReason::Evicted,
+        EndReason::Revoked(RevocationReason::Stolen),
+        EndReason::Revoked(RevocationReason::Reappraisal),
     ];
     option::of((at(), prop::sample::select(reasons))).prop_map(|ended| {
         ended.map_or(SessionState::Live, |(at, why)| SessionState::Ended {

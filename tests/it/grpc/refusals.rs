@@ -8,8 +8,8 @@ use assay::simulator::{android, apple};
 use tonic::{Request, Status};
 
 use super::harness::{
-    API, Clients, MEMORY, Phone, Server, World, end_by_token, eventually, http_get, link, own_uri,
-    resume, revoke, sessions_of, suspend, verify,
+    API, Clients, MEMORY, Phone, Server, World, end_by_token, eventually, get_session, http_get,
+    link, own_uri, resume, revoke, revoke_session, revoke_subject, sessions_of, suspend, verify,
 };
 use super::refusal::{assert_refused, assert_says_none_of};
 use super::story::assert_no;
@@ -18,7 +18,6 @@ use super::story::assert_no;
 const NOT_REACHED_HERE: &[(&str, &str)] = &[
     ("CALLER_UNAUTHENTICATED", "needs TLS; see the callers"),
     ("CALLER_NOT_ALLOWED", "needs roles; see the callers"),
-    ("SUBJECT_REVOKED", "no RPC revokes a subject"),
     ("CONFLICT", "needs eight lost races in a row"),
     (
         "STATE_STORE_UNAVAILABLE",
@@ -407,6 +406,42 @@ async fn session_refusals(world: &World, server: &Server, seen: &mut Seen) {
     seen.refused(world, "REFRESH_TOKEN_REUSED", got);
     let got = phone.refresh(server, &second.refresh_token).await;
     seen.refused(world, "SESSION_REVOKED", got);
+
+    let cut = phone.issue(server, &device).await.unwrap();
+    let id = cut.session.as_ref().unwrap().session_id.clone();
+    let nobody = format!("ses_{}", "0".repeat(36));
+    let got = revoke_session(server, &nobody).await;
+    seen.refused(world, "RESOURCE_NOT_FOUND", got);
+    let revoked = revoke_session(server, &id).await.unwrap();
+    let session = revoked.session.unwrap();
+    assert!(session.end_time.is_some() && session.end_reason == "stolen");
+    assert!(!revoked.receipt.unwrap().revision.is_empty());
+    let found = get_session(server, &id).await.unwrap();
+    assert_eq!(found.refusal, "SESSION_REVOKED");
+    assert_eq!(found.session.unwrap(), session);
+    seen.refused(
+        world,
+        "RESOURCE_NOT_FOUND",
+        get_session(server, &nobody).await,
+    );
+    let got = phone.refresh(server, &cut.refresh_token).await;
+    seen.refused(world, "SESSION_REVOKED", got);
+
+    let all = phone.issue(server, &device).await.unwrap();
+    let id = all.session.as_ref().unwrap().session_id.clone();
+    let found = get_session(server, &id).await.unwrap();
+    assert_eq!(
+        (found.session, found.refusal),
+        (all.session.clone(), String::new())
+    );
+    let receipt = revoke_subject(server, "sara@mail.test").await.unwrap();
+    assert!(!receipt.revision.is_empty());
+    let got = phone.refresh(server, &all.refresh_token).await;
+    seen.refused(world, "SUBJECT_REVOKED", got);
+    let decision = phone.decide(server, &all.access_token).await;
+    seen.no(&decision, "SUBJECT_REVOKED");
+    let found = get_session(server, &id).await.unwrap();
+    assert_eq!(found.refusal, "SUBJECT_REVOKED");
 
     let last = phone.issue(server, &device).await.unwrap();
     suspend(server, &device.device_id).await.unwrap();
