@@ -25,6 +25,7 @@ over_every_store! {
     a_daily_sign_in_ends_the_session_not_used_for_longest
     a_session_refreshed_while_it_is_evicted_stays_and_another_goes
     sessions_that_are_over_are_not_evicted_again
+    an_eviction_whose_answer_was_lost_is_not_done_twice
     what_does_not_fit_a_token_is_not_opened
     a_lost_answer_finds_its_own_session
     pages_go_on_when_what_they_showed_was_ended
@@ -349,6 +350,31 @@ async fn sessions_that_are_over_are_not_evicted_again(world: World) {
         by,
     );
     assert_eq!(ends, [logout]);
+}
+
+/// As [`a_lost_answer_finds_its_own_session`], at the limit.
+async fn an_eviction_whose_answer_was_lost_is_not_done_twice(world: World) {
+    evicting(&world);
+    let phone = world.registered(Kind::Android, "user-1").await;
+    for _ in 0..2 {
+        world.issue(&phone).await.unwrap();
+    }
+    world.advance(SECOND);
+    world.store.hold_next_commit(Hold::After);
+    let meanwhile = async {
+        world.store.holding.notified().await;
+        let other = world.issue(&phone).await.unwrap();
+        world.store.release.notify_one();
+        other
+    };
+    let (first, other) = tokio::join!(world.issue(&phone), meanwhile);
+    for grant in [first.unwrap(), other] {
+        assert_eq!(world.verify(&phone, &grant.access_token).await, Ok(()));
+    }
+    assert_eq!(world.sessions(&phone.subject).await.len(), 2);
+    let told = world.session_events(phone.id()).await;
+    let ended = told.iter().filter(|told| told.1 == EventKind::SessionEnded);
+    assert_eq!((told.len(), ended.count()), (6, 2));
 }
 
 async fn what_does_not_fit_a_token_is_not_opened(world: World) {

@@ -407,42 +407,7 @@ async fn session_refusals(world: &World, server: &Server, seen: &mut Seen) {
     let got = phone.refresh(server, &second.refresh_token).await;
     seen.refused(world, "SESSION_REVOKED", got);
 
-    let cut = phone.issue(server, &device).await.unwrap();
-    let id = cut.session.as_ref().unwrap().session_id.clone();
-    let nobody = format!("ses_{}", "0".repeat(36));
-    let got = revoke_session(server, &nobody).await;
-    seen.refused(world, "RESOURCE_NOT_FOUND", got);
-    let revoked = revoke_session(server, &id).await.unwrap();
-    let session = revoked.session.unwrap();
-    assert!(session.end_time.is_some() && session.end_reason == "stolen");
-    assert!(!revoked.receipt.unwrap().revision.is_empty());
-    let found = get_session(server, &id).await.unwrap();
-    assert_eq!(found.refusal, "SESSION_REVOKED");
-    assert_eq!(found.session.unwrap(), session);
-    seen.refused(
-        world,
-        "RESOURCE_NOT_FOUND",
-        get_session(server, &nobody).await,
-    );
-    let got = phone.refresh(server, &cut.refresh_token).await;
-    seen.refused(world, "SESSION_REVOKED", got);
-
-    let all = phone.issue(server, &device).await.unwrap();
-    let id = all.session.as_ref().unwrap().session_id.clone();
-    let found = get_session(server, &id).await.unwrap();
-    assert_eq!(
-        (found.session, found.refusal),
-        (all.session.clone(), String::new())
-    );
-    let receipt = revoke_subject(server, "sara@mail.test").await.unwrap();
-    assert!(!receipt.revision.is_empty());
-    let got = phone.refresh(server, &all.refresh_token).await;
-    seen.refused(world, "SUBJECT_REVOKED", got);
-    let decision = phone.decide(server, &all.access_token).await;
-    seen.no(&decision, "SUBJECT_REVOKED");
-    let found = get_session(server, &id).await.unwrap();
-    assert_eq!(found.refusal, "SUBJECT_REVOKED");
-
+    revocation_refusals(world, server, seen, (&mut phone, &device)).await;
     let last = phone.issue(server, &device).await.unwrap();
     suspend(server, &device.device_id).await.unwrap();
     let got = phone.refresh(server, &last.refresh_token).await;
@@ -466,6 +431,50 @@ async fn session_refusals(world: &World, server: &Server, seen: &mut Seen) {
     seen.refused(world, "SESSION_LIMIT", got);
     end_by_token(server, &only.refresh_token).await.unwrap();
     small.issue(server, &device).await.unwrap();
+}
+
+/// One session is revoked, then all of the subject.
+async fn revocation_refusals(
+    world: &World,
+    server: &Server,
+    seen: &mut Seen,
+    (phone, device): (&mut Phone, &proto::Device),
+) {
+    let cut = phone.issue(server, device).await.unwrap();
+    let id = cut.session.as_ref().unwrap().session_id.clone();
+    let nobody = format!("ses_{}", "0".repeat(36));
+    let got = revoke_session(server, &nobody).await;
+    seen.refused(world, "RESOURCE_NOT_FOUND", got);
+    let revoked = revoke_session(server, &id).await.unwrap();
+    let session = revoked.session.unwrap();
+    assert!(session.end_time.is_some() && session.end_reason == "stolen");
+    assert!(!revoked.receipt.unwrap().revision.is_empty());
+    let found = get_session(server, &id).await.unwrap();
+    assert_eq!(found.refusal, "SESSION_REVOKED");
+    assert_eq!(found.session.unwrap(), session);
+    seen.refused(
+        world,
+        "RESOURCE_NOT_FOUND",
+        get_session(server, &nobody).await,
+    );
+    let got = phone.refresh(server, &cut.refresh_token).await;
+    seen.refused(world, "SESSION_REVOKED", got);
+
+    let all = phone.issue(server, device).await.unwrap();
+    let id = all.session.as_ref().unwrap().session_id.clone();
+    let found = get_session(server, &id).await.unwrap();
+    assert_eq!(
+        (found.session, found.refusal),
+        (all.session.clone(), String::new())
+    );
+    let receipt = revoke_subject(server, "sara@mail.test").await.unwrap();
+    assert!(!receipt.revision.is_empty());
+    let got = phone.refresh(server, &all.refresh_token).await;
+    seen.refused(world, "SUBJECT_REVOKED", got);
+    let decision = phone.decide(server, &all.access_token).await;
+    seen.no(&decision, "SUBJECT_REVOKED");
+    let found = get_session(server, &id).await.unwrap();
+    assert_eq!(found.refusal, "SUBJECT_REVOKED");
 }
 
 /// Time passes: nonces, access tokens, idle and absolute ends, attestations.
