@@ -7,11 +7,12 @@ use std::path::PathBuf;
 
 use prost::Message;
 
-const PROTOS: [&str; 6] = [
+const PROTOS: [&str; 7] = [
     "assay/v1/common.proto",
     "assay/v1/attestation.proto",
     "assay/v1/device.proto",
     "assay/v1/operations.proto",
+    "assay/v1/revocation.proto",
     "assay/v1/session.proto",
     "assay/v1/verification.proto",
 ];

@@ -13,7 +13,7 @@ use crate::attestation::AppIdentity;
 use crate::id::AppId;
 use crate::policy::{
     AppPolicy, Consequence, DowngradeRule, NonceRule, ProofPolicy, Reappraisal, ReuseRule,
-    ScopeRule, TrustLevel,
+    ScopeRule, SessionLimitRule, TrustLevel,
 };
 use crate::session::Standing;
 
@@ -111,7 +111,7 @@ fn app(reader: &mut Reader<'_>, mut section: Section<'_, '_>, mode: Mode) -> Opt
     section.finish(reader);
 
     let ((android_app, android), (apple_app, apple, receipts)) = (android?, apple?);
-    let (devices, sessions, sessions_per_device) = caps?;
+    let caps = caps?;
     let (lifetimes, level_lifetimes) = lifetimes?;
     Some(App {
         standing: if enabled? {
@@ -134,9 +134,10 @@ fn app(reader: &mut Reader<'_>, mut section: Section<'_, '_>, mode: Mode) -> Opt
             reappraisal: reappraisal?,
             proof: proof?,
             on_refresh_reuse: on_reuse?,
-            devices_per_subject_max: devices,
-            sessions_per_subject_max: sessions,
-            sessions_per_device_max: sessions_per_device,
+            devices_per_subject_max: caps.devices,
+            sessions_per_subject_max: caps.sessions,
+            sessions_per_device_max: caps.sessions_per_device,
+            on_session_limit: caps.at_limit,
         },
     })
 }
@@ -182,12 +183,25 @@ fn proof(reader: &mut Reader<'_>, mut section: Section<'_, '_>, mode: Mode) -> O
     })
 }
 
-/// Devices of a subject, sessions of a subject, sessions of a device.
-fn caps(reader: &mut Reader<'_>, mut section: Section<'_, '_>) -> Option<(usize, usize, usize)> {
+/// `[apps.NAME.limits]`
+struct Caps {
+    devices: usize,
+    sessions: usize,
+    sessions_per_device: usize,
+    at_limit: SessionLimitRule,
+}
+
+fn caps(reader: &mut Reader<'_>, mut section: Section<'_, '_>) -> Option<Caps> {
+    let rules = [
+        ("evict-oldest", SessionLimitRule::EvictOldest),
+        ("refuse", SessionLimitRule::Refuse),
+    ];
     let devices = section.or(reader, "devices_per_subject", 10, count(DEVICES));
     let sessions = section.or(reader, "sessions_per_subject", 50, count(SESSIONS));
     let per_device = section.maybe(reader, "sessions_per_device", count(SESSIONS));
     let at = section.at("sessions_per_device");
+    let unsaid = SessionLimitRule::EvictOldest;
+    let at_limit = section.or(reader, "sessions_at_limit", unsaid, choice(&rules));
     section.finish(reader);
     let (devices, sessions, per_device) = (devices?, sessions?, per_device?);
     if per_device.is_some_and(|per_device| per_device > sessions) {
@@ -195,8 +209,13 @@ fn caps(reader: &mut Reader<'_>, mut section: Section<'_, '_>) -> Option<(usize,
         return reader.wrong(at, message, "");
     }
     // The default gives way to a smaller number for the subject.
-    let per_device = per_device.unwrap_or_else(|| sessions.min(10));
-    Some((devices, sessions, per_device))
+    let sessions_per_device = per_device.unwrap_or_else(|| sessions.min(10));
+    Some(Caps {
+        devices,
+        sessions,
+        sessions_per_device,
+        at_limit: at_limit?,
+    })
 }
 
 fn scopes(reader: &mut Reader<'_>, app: &mut Section<'_, '_>) -> Option<Vec<ScopeRule>> {

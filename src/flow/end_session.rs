@@ -4,7 +4,7 @@ use super::state::{Changes, keep_for, settle};
 use super::{Engine, Failure};
 use crate::id::SessionId;
 use crate::secret::Secret;
-use crate::session::{EndReason, Session, end};
+use crate::session::{Actor, EndReason, EventKind, Session, end};
 use crate::store::{Durability, keys};
 use crate::token::refresh;
 
@@ -21,7 +21,7 @@ pub enum EndSession {
 ///
 /// # Errors
 /// `CONFLICT`, `STATE_STORE_UNAVAILABLE`. A token or id that leads nowhere is no error.
-pub async fn run(engine: &Engine, request: EndSession) -> Result<(), Failure> {
+pub async fn run(engine: &Engine, request: EndSession, by: &Actor) -> Result<(), Failure> {
     let now = engine.clock.now();
     let (id, token) = match &request {
         EndSession::Id(id) => (*id, None),
@@ -43,12 +43,14 @@ pub async fn run(engine: &Engine, request: EndSession) -> Result<(), Failure> {
         {
             return Ok(Some(()));
         }
-        let ended = end(session, EndReason::LoggedOut, now);
+        let why = EndReason::LoggedOut;
+        let ended = end(session, why, now);
         if ended == *session {
             return Ok(Some(()));
         }
         let changes = Changes {
             items: vec![loaded.put(engine, &ended, Some(keep_for(&ended, now)))?],
+            events: vec![ended.event(EventKind::SessionEnded, why.as_str(), by, now)],
             ..Changes::default()
         };
         let done = engine

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::grant::{Grant, mint};
-use super::list_sessions::sessions_of;
+use super::list_sessions::{Listed, sessions_of};
 use super::state::{Changes, Place, State, keep_for, proof_claim, settle};
 use super::{App, Engine, Failure, enabled};
 use crate::id::{DeviceId, SessionId, Subject};
@@ -11,7 +11,9 @@ use crate::proof::dpop::{self, UnverifiedProof};
 use crate::proof::{Body, ProofExpectation, VerifiedProof};
 use crate::reason::Reason;
 use crate::secret::{Secret, random};
-use crate::session::{Device, Opening, Refusal, Session, SubjectRecord, open};
+use crate::session::{
+    Actor, Device, EndReason, EventKind, LastUsed, Opened, Opening, Refusal, Session, end, open,
+};
 use crate::store::Durability;
 use crate::time::Timestamp;
 use crate::token::Purpose;
@@ -37,12 +39,15 @@ pub struct IssueSession {
     pub amr: Vec<String>,
     /// When the user was authenticated; `None`: now.
     pub auth_time: Option<Timestamp>,
+    /// Who asks.
+    pub by: Actor,
 }
 
 /// The path a proof for this RPC is aimed at.
 const METHOD: &str = "assay.v1.SessionService/IssueSession";
 
-/// Opens a session. Two trips to the store, and two more when the subject is at its limit.
+/// Opens a session. Two trips to the store, and two more when the subject or device is at its limit:
+/// then the sessions that make room end in the same commit.
 ///
 /// # Errors
 /// `DEVICE_KEY_UNKNOWN` when there is no such device of this subject, `APP_DISABLED`, every reason of
@@ -74,22 +79,26 @@ pub async fn run(engine: &Engine, request: IssueSession) -> Result<Grant, Failur
             state.surroundings(app.standing).check(session, now)?;
             return mint(session).map(Some);
         }
-        let (session, subject) =
-            decide(engine, (&state, &app), (&request, id), &proof, now).await?;
+        let (opened, evicted) = decide(engine, (&state, &app), (&request, id), &proof, now).await?;
+        let Opened {
+            session, subject, ..
+        } = opened;
         // Before the commit: what cannot be answered is not opened.
         let grant = mint(&session)?;
-        let items = vec![
-            record.put(engine, &session, Some(keep_for(&session, now)))?,
-            state.subject.put(engine, &subject, None)?,
-            state.device.keep(),
-            state.fleet.keep(),
-        ];
         let bucket = device.id.bucket();
-        let changes = Changes {
-            items,
+        let mut changes = Changes {
+            items: vec![
+                record.put(engine, &session, Some(keep_for(&session, now)))?,
+                state.subject.put(engine, &subject, None)?,
+                state.device.keep(),
+                state.fleet.keep(),
+            ],
             claims: vec![proof_claim(&proof, bucket, now)?],
             ..Changes::default()
         };
+        evict(engine, evicted, &mut changes, now)?;
+        let opened = session.event(EventKind::SessionOpened, "", &request.by, now);
+        changes.events.push(opened);
         let done = engine.commit(bucket, changes, Durability::Local).await?;
         Ok(done.map(|_| grant))
     })
@@ -131,14 +140,14 @@ async fn decide(
     (request, id): (&IssueSession, SessionId),
     proof: &VerifiedProof,
     now: Timestamp,
-) -> Result<(Session, SubjectRecord), Failure> {
+) -> Result<(Opened, Vec<Listed>), Failure> {
     let device = known_device(state, &request.subject)?;
     let subject = state
         .subject
         .value
         .as_ref()
         .ok_or(Reason::DeviceKeyUnknown)?;
-    let open = |dead: &BTreeSet<SessionId>| {
+    let open = |used: Option<&LastUsed>| {
         let opening = Opening {
             id,
             refresh_key: engine.keyring.secret(Purpose::RefreshToken).0,
@@ -153,26 +162,50 @@ async fn decide(
             opening,
             proof,
             (app.standing, &app.policy),
-            (device, subject, dead),
+            (device, subject, used),
             now,
         )
     };
-    match open(&BTreeSet::new()) {
+    match open(None) {
         Err(refusal) if refusal.0 == Reason::SessionLimit => {
             let fleet = state.fleet.value.as_ref();
-            let sessions = sessions_of(engine, subject, fleet, now).await?;
+            let mut listed = sessions_of(engine, subject, fleet, now).await?;
             // A disabled app may be enabled again and a suspended device resumed, and their sessions
             // with them.
-            let kept = sessions.iter().filter(|(_, standing)| {
+            listed.retain(|listed| {
                 matches!(
-                    standing,
+                    listed.standing,
                     Ok(()) | Err(Refusal(Reason::AppDisabled | Reason::DeviceSuspended))
                 )
             });
-            let kept: BTreeSet<_> = kept.map(|(session, _)| session.id).collect();
-            let listed = subject.sessions.iter().map(|entry| entry.id);
-            Ok(open(&listed.filter(|id| !kept.contains(id)).collect())?)
+            let used = listed.iter().map(|listed| &listed.session);
+            let used = used.map(|session| (session.id, session.rotated_at));
+            let opened = open(Some(&used.collect()))?;
+            listed.retain(|listed| opened.evicted.contains(&listed.session.id));
+            Ok((opened, listed))
         }
-        decided => Ok(decided?),
+        decided => Ok((decided?, Vec::new())),
     }
+}
+
+/// Ends the sessions that make room.
+fn evict(
+    engine: &Engine,
+    evicted: Vec<Listed>,
+    changes: &mut Changes,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let why = EndReason::Evicted;
+    for Listed {
+        record, session, ..
+    } in evicted
+    {
+        let ended = end(&session, why, now);
+        let item = record.put(engine, &ended, Some(keep_for(&ended, now)))?;
+        changes.items.push(item);
+        let by = Actor::service();
+        let event = ended.event(EventKind::SessionEnded, why.as_str(), &by, now);
+        changes.events.push(event);
+    }
+    Ok(())
 }

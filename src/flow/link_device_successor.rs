@@ -1,6 +1,7 @@
 //! LinkDeviceSuccessor: one device took the place of another, which is out from then on.
 
 use super::state::{Changes, insist};
+use super::withdrawal::Withdrawable as _;
 use super::{Engine, Failure, Receipt};
 use crate::id::DeviceId;
 use crate::reason::Reason;
@@ -71,7 +72,9 @@ pub async fn run(engine: &Engine, request: LinkDeviceSuccessor) -> Result<Linked
         Ok(done.map(|done| (succession, Some(done))))
     })
     .await?;
-    let receipt = Receipt::new(engine, &succession.old, done, now)?;
+    let old = &succession.old;
+    let effective_at = old.out_since().unwrap_or(now);
+    let receipt = Receipt::new(engine, effective_at, [&old.app], done, now)?;
     Ok(Linked {
         succession,
         receipt,

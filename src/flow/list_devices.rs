@@ -19,9 +19,8 @@ pub async fn run(
         .load_one::<SubjectRecord>(keys::subject(&tag))
         .await?
         .value;
-    let (ids, next) = page.cut(index.unwrap_or_default().devices.into_iter().rev(), |_| {
-        true
-    });
+    let listed = index.map_or_else(Vec::new, |index| index.devices);
+    let (ids, next) = page.cut(listed.into_iter().rev(), |_| true);
     if ids.is_empty() {
         return Ok(Page {
             entries: Vec::new(),

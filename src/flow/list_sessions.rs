@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::state::Loaded;
 use super::{Engine, Failure, Page, PageRequest};
 use crate::id::{Bucket, DeviceId, SessionId, Subject};
 use crate::session::{Device, Fleet, Refusal, Session, SubjectRecord, Surroundings};
@@ -23,7 +24,12 @@ pub async fn run(
         .load_one::<SubjectRecord>(keys::subject(&tag))
         .await?
         .value;
-    let index = index.unwrap_or_default();
+    let Some(index) = index else {
+        return Ok(Page {
+            entries: Vec::new(),
+            next: None,
+        });
+    };
     let fleet = engine
         .load_one::<Fleet>(keys::fleet(Bucket::of_digest(&tag)))
         .await?
@@ -31,8 +37,8 @@ pub async fn run(
     let sessions = sessions_of(engine, &index, fleet.as_ref(), now).await?;
     let live: BTreeMap<SessionId, Session> = sessions
         .into_iter()
-        .filter(|(_, standing)| standing.is_ok())
-        .map(|(session, _)| (session.id, session))
+        .filter(|listed| listed.standing.is_ok())
+        .map(|listed| (listed.session.id, listed.session))
         .collect();
     let listed = index.sessions.iter().rev().map(|entry| entry.id);
     let (ids, next) = page.cut(listed, |id| live.contains_key(id));
@@ -40,13 +46,23 @@ pub async fn run(
     Ok(Page { entries, next })
 }
 
-/// The sessions of an index that there still are, in its order, each with whether it may be used.
+/// A session of an index that there still is.
+#[derive(Debug)]
+pub(super) struct Listed {
+    /// Its record, to be replaced.
+    pub(super) record: Loaded<Session>,
+    pub(super) session: Session,
+    /// Whether it may be used.
+    pub(super) standing: Result<(), Refusal>,
+}
+
+/// The sessions of an index that there still are, in its order.
 pub(super) async fn sessions_of(
     engine: &Engine,
     index: &SubjectRecord,
     fleet: Option<&Fleet>,
     now: Timestamp,
-) -> Result<Vec<(Session, Result<(), Refusal>)>, Failure> {
+) -> Result<Vec<Listed>, Failure> {
     if index.sessions.is_empty() {
         return Ok(Vec::new());
     }
@@ -75,11 +91,13 @@ pub(super) async fn sessions_of(
         };
         surroundings.check(session, now)
     };
-    let sessions = sessions.into_iter().filter_map(|session| session.value);
-    Ok(sessions
-        .map(|session| {
-            let standing = standing(&session);
-            (session, standing)
+    let listed = sessions.into_iter().filter_map(|mut record| {
+        let session = record.value.take()?;
+        Some(Listed {
+            record,
+            standing: standing(&session),
+            session,
         })
-        .collect())
+    });
+    Ok(listed.collect())
 }

@@ -11,7 +11,9 @@ use crate::proof::dpop::{self, UnverifiedProof};
 use crate::proof::{Body, ProofExpectation, VerifiedProof};
 use crate::reason::Reason;
 use crate::secret::Secret;
-use crate::session::{RefreshOutcome, Rotation, Session, rotate};
+use crate::session::{
+    Actor, EndReason, Event, EventKind, RefreshOutcome, Rotation, Session, rotate,
+};
 use crate::store::{Claim, Durability};
 use crate::time::Timestamp;
 use crate::token::refresh::{self, VerifiedRefresh};
@@ -103,7 +105,10 @@ async fn attempt(
         Rotation::Granted { outcome, session } => (outcome, session),
         Rotation::Reused { ended: None } => return Err(Reason::RefreshTokenReused.into()),
         Rotation::Reused { ended: Some(ended) } => {
-            return match commit(engine, (&state, &record), &ended, now).await? {
+            let why = EndReason::RefreshTokenReused.as_str();
+            let by = Actor::service();
+            let news = ended.event(EventKind::SessionEnded, why, &by, now);
+            return match commit(engine, (&state, &record), &ended, vec![news], now).await? {
                 Some(_) => Err(Reason::RefreshTokenReused.into()),
                 None => Ok(None),
             };
@@ -116,7 +121,7 @@ async fn attempt(
     let written = match outcome {
         RefreshOutcome::Retry => true,
         RefreshOutcome::Rotated | RefreshOutcome::Healed => {
-            let done = commit(engine, (&state, &record), &session, now).await?;
+            let done = commit(engine, (&state, &record), &session, Vec::new(), now).await?;
             done.is_some()
         }
     };
@@ -128,6 +133,7 @@ async fn commit(
     engine: &Engine,
     (state, record): (&State, &Loaded<Session>),
     session: &Session,
+    events: Vec<Event>,
     now: Timestamp,
 ) -> Result<Option<Done>, Failure> {
     let items = vec![
@@ -138,6 +144,7 @@ async fn commit(
     ];
     let changes = Changes {
         items,
+        events,
         ..Changes::default()
     };
     engine

@@ -4,7 +4,7 @@ use super::withdrawal::{Order, withdraw};
 use super::{Engine, Failure, Receipt};
 use crate::id::DeviceId;
 use crate::session::{Actor, Device, EventKind, RevocationReason, revoke};
-use crate::store::Durability;
+use crate::store::{Durability, keys};
 
 /// The request.
 #[derive(Debug, Clone)]
@@ -45,7 +45,6 @@ pub(super) async fn within(
     durability: Durability,
 ) -> Result<Revoked, Failure> {
     let order = Order {
-        device: request.device,
         kind: EventKind::DeviceRevoked,
         why: request.why.as_str(),
         validate_only: request.validate_only,
@@ -53,6 +52,7 @@ pub(super) async fn within(
         durability,
     };
     let decide = |device: &Device, now| Ok(revoke(device, request.why, now));
-    let (device, receipt) = withdraw(engine, &order, decide).await?;
+    let (device, receipt) =
+        withdraw(engine, &keys::device(&request.device), &order, decide).await?;
     Ok(Revoked { device, receipt })
 }

@@ -308,6 +308,7 @@ fn audit(event: &Event) {
     tracing::info!(
         event = event.kind.as_str(),
         device_id = %event.device,
+        session_id = event.session.map(tracing::field::display),
         app_id = event.app.as_str(),
         reason = event.why.as_str(),
         caller = event.by.as_str(),

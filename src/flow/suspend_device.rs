@@ -4,6 +4,7 @@ use super::withdrawal::{Order, withdraw};
 use super::{Engine, Failure, Receipt};
 use crate::id::DeviceId;
 use crate::session::{Actor, Device, EventKind, SuspensionReason, suspend};
+use crate::store::keys;
 
 /// The request.
 #[derive(Debug, Clone)]
@@ -35,7 +36,6 @@ pub struct Suspended {
 /// than configured; `CONFLICT`, `STATE_STORE_UNAVAILABLE`.
 pub async fn run(engine: &Engine, request: SuspendDevice) -> Result<Suspended, Failure> {
     let order = Order {
-        device: request.device,
         kind: EventKind::DeviceSuspended,
         why: request.why.as_str(),
         validate_only: request.validate_only,
@@ -43,6 +43,7 @@ pub async fn run(engine: &Engine, request: SuspendDevice) -> Result<Suspended, F
         durability: engine.revocation_durability,
     };
     let decide = |device: &Device, now| suspend(device, request.why, now);
-    let (device, receipt) = withdraw(engine, &order, decide).await?;
+    let (device, receipt) =
+        withdraw(engine, &keys::device(&request.device), &order, decide).await?;
     Ok(Suspended { device, receipt })
 }

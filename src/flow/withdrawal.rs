@@ -1,15 +1,18 @@
-//! Taking a device out, for now or for ever: what revoking and suspending share, and what is true of
-//! it when it is answered.
+//! Taking a device or session out, for now or for ever: what revoking and suspending share, and what
+//! is true of it when it is answered.
 
 use std::time::Duration;
 
-use super::state::{Changes, Done, insist};
+use super::state::{Changes, Done, insist, keep_for};
 use super::{Engine, Failure};
-use crate::id::DeviceId;
+use crate::id::AppId;
 use crate::policy::ACCESS_FOR_MAX;
 use crate::reason::Reason;
-use crate::session::{Actor, Device, DeviceState, EventKind, Refusal};
-use crate::store::{Durability, OperationId, keys};
+use crate::session::{
+    Actor, Device, DeviceState, Event, EventKind, Refusal, Session, SessionState,
+};
+use crate::store::record::Stored;
+use crate::store::{Durability, Key, OperationId};
 use crate::time::Timestamp;
 
 /// What is true of a revocation or suspension.
@@ -28,13 +31,14 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// For a device that is out, by a commit that is done, or by none.
+    /// Of what holds since `effective_at` in these apps, by a commit that is done, or by none.
     ///
     /// # Errors
     /// [`Reason::RevocationNotDurable`] when fewer replicas than configured confirmed the commit.
-    pub(super) fn new(
+    pub(super) fn new<'a>(
         engine: &Engine,
-        device: &Device,
+        effective_at: Timestamp,
+        apps: impl IntoIterator<Item = &'a AppId>,
         done: Option<Done>,
         now: Timestamp,
     ) -> Result<Self, Failure> {
@@ -46,14 +50,13 @@ impl Receipt {
         if done.is_some() && replicas_acked < replicas_wanted {
             return Err(Reason::RevocationNotDurable.into());
         }
-        let effective_at = match device.state {
-            DeviceState::Revoked { at, .. } | DeviceState::Suspended { at, .. } => at,
-            DeviceState::Active => now,
+        let configured = engine.apps.load();
+        let life = |app| match configured.get(app) {
+            Some(app) => app.policy.access_for_max(),
+            // Of an app that was taken out of the configuration nothing is known but the bound.
+            None => ACCESS_FOR_MAX,
         };
-        let apps = engine.apps.load();
-        let life = apps.get(&device.app).map(|app| app.policy.access_for_max());
-        // Of an app that was taken out of the configuration nothing is known but the bound.
-        let life = life.unwrap_or(ACCESS_FOR_MAX);
+        let life = apps.into_iter().map(life).max().unwrap_or_default();
         Ok(Self {
             revision: done.map(|done| done.operation),
             effective_at,
@@ -64,10 +67,66 @@ impl Receipt {
     }
 }
 
-/// What is wanted of a device, by whom and why.
+/// What can be taken out.
+pub(super) trait Withdrawable: Stored + PartialEq {
+    /// Its app.
+    fn app(&self) -> &AppId;
+
+    /// Since when it is out; `None`: it is not.
+    fn out_since(&self) -> Option<Timestamp>;
+
+    /// How long its record is kept; `None`: for ever.
+    fn kept_for(&self, now: Timestamp) -> Option<Duration>;
+
+    /// What is told of it.
+    fn told(&self, kind: EventKind, why: &'static str, by: &Actor, at: Timestamp) -> Event;
+}
+
+impl Withdrawable for Device {
+    fn app(&self) -> &AppId {
+        &self.app
+    }
+
+    fn out_since(&self) -> Option<Timestamp> {
+        match self.state {
+            DeviceState::Revoked { at, .. } | DeviceState::Suspended { at, .. } => Some(at),
+            DeviceState::Active => None,
+        }
+    }
+
+    fn kept_for(&self, _: Timestamp) -> Option<Duration> {
+        None
+    }
+
+    fn told(&self, kind: EventKind, why: &'static str, by: &Actor, at: Timestamp) -> Event {
+        self.event(kind, why.to_owned(), by, at)
+    }
+}
+
+impl Withdrawable for Session {
+    fn app(&self) -> &AppId {
+        &self.app
+    }
+
+    fn out_since(&self) -> Option<Timestamp> {
+        match self.state {
+            SessionState::Ended { at, .. } => Some(at),
+            SessionState::Live => None,
+        }
+    }
+
+    fn kept_for(&self, now: Timestamp) -> Option<Duration> {
+        Some(keep_for(self, now))
+    }
+
+    fn told(&self, kind: EventKind, why: &'static str, by: &Actor, at: Timestamp) -> Event {
+        self.event(kind, why, by, at)
+    }
+}
+
+/// What is wanted of a device or session, by whom and why.
 #[derive(Debug)]
 pub(super) struct Order<'a> {
-    pub(super) device: DeviceId,
     pub(super) kind: EventKind,
     pub(super) why: &'static str,
     pub(super) validate_only: bool,
@@ -75,37 +134,36 @@ pub(super) struct Order<'a> {
     pub(super) durability: Durability,
 }
 
-/// Takes a device out as `decide` says. Two trips to the store. What is so already is written again,
-/// so that the answer is as durable as it says even when the first one was not; an event tells only
-/// of a change.
-pub(super) async fn withdraw(
+/// Takes a device or session out as `decide` says. Two trips to the store. What is so already is
+/// written again, so that the answer is as durable as it says even when the first one was not; an
+/// event tells only of a change.
+pub(super) async fn withdraw<T: Withdrawable>(
     engine: &Engine,
+    key: &Key,
     order: &Order<'_>,
-    decide: impl Fn(&Device, Timestamp) -> Result<Device, Refusal>,
-) -> Result<(Device, Receipt), Failure> {
+    decide: impl Fn(&T, Timestamp) -> Result<T, Refusal>,
+) -> Result<(T, Receipt), Failure> {
     let now = engine.clock.now();
-    let (device, done) = insist(|| async {
-        let loaded = engine
-            .load_one::<Device>(keys::device(&order.device))
-            .await?;
+    let (out, done) = insist(|| async {
+        let loaded = engine.load_one::<T>(key.clone()).await?;
         let before = loaded.value.as_ref().ok_or(Reason::ResourceNotFound)?;
-        let device = decide(before, now)?;
+        let out = decide(before, now)?;
         if order.validate_only {
-            return Ok(Some((device, None)));
+            return Ok(Some((out, None)));
         }
-        let news = (device != *before)
-            .then(|| device.event(order.kind, order.why.to_owned(), order.by, now));
+        let news = (out != *before).then(|| out.told(order.kind, order.why, order.by, now));
         let changes = Changes {
-            items: vec![loaded.put(engine, &device, None)?],
+            items: vec![loaded.put(engine, &out, out.kept_for(now))?],
             events: news.into_iter().collect(),
             ..Changes::default()
         };
         let done = engine
-            .commit(order.device.bucket(), changes, order.durability)
+            .commit(key.bucket(), changes, order.durability)
             .await?;
-        Ok(done.map(|done| (device, Some(done))))
+        Ok(done.map(|done| (out, Some(done))))
     })
     .await?;
-    let receipt = Receipt::new(engine, &device, done, now)?;
-    Ok((device, receipt))
+    let effective_at = out.out_since().unwrap_or(now);
+    let receipt = Receipt::new(engine, effective_at, [out.app()], done, now)?;
+    Ok((out, receipt))
 }

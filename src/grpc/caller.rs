@@ -130,6 +130,10 @@ pub const TABLE: &[(&str, Access)] = {
             Roles(&[OnCall, SecurityAdmin]),
         ),
         (
+            "/assay.v1.RevocationService/RevokeSubject",
+            Roles(&[AuthServer, OnCall]),
+        ),
+        (
             "/assay.v1.SessionService/IssueSession",
             Roles(&[AuthServer]),
         ),
@@ -142,6 +146,11 @@ pub const TABLE: &[(&str, Access)] = {
             Roles(&[AuthServer, MobileBackend]),
         ),
         ("/assay.v1.SessionService/ListSessions", Roles(&[OnCall])),
+        ("/assay.v1.SessionService/GetSession", Roles(&[OnCall])),
+        (
+            "/assay.v1.SessionService/RevokeSession",
+            Roles(&[AuthServer, OnCall]),
+        ),
         (
             "/assay.v1.VerificationService/VerifyRequest",
             Roles(&[ResourceServer]),

@@ -3,6 +3,7 @@
 mod attestation;
 mod device;
 mod operations;
+mod revocation;
 mod session;
 mod verification;
 
@@ -16,6 +17,7 @@ use super::caller::Caller;
 use super::proto::attestation_service_server::AttestationServiceServer;
 use super::proto::device_service_server::DeviceServiceServer;
 use super::proto::operations_service_server::OperationsServiceServer;
+use super::proto::revocation_service_server::RevocationServiceServer;
 use super::proto::session_service_server::SessionServiceServer;
 use super::proto::verification_service_server::VerificationServiceServer;
 use super::{proto, status};
@@ -60,6 +62,7 @@ impl Services {
         .add_service(SessionServiceServer::new(self.clone()).max_decoding_message_size(limit))
         .add_service(VerificationServiceServer::new(self.clone()).max_decoding_message_size(limit))
         .add_service(OperationsServiceServer::new(self.clone()).max_decoding_message_size(limit))
+        .add_service(RevocationServiceServer::new(self.clone()).max_decoding_message_size(limit))
     }
 
     /// The facts behind a refusal, for the log.

@@ -136,6 +136,15 @@ pub enum ReuseRule {
     Report,
 }
 
+/// What happens when a session is wanted where there are as many as there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionLimitRule {
+    /// The session that was not used for longest ends, and the new one is opened.
+    EvictOldest,
+    /// The new one is refused.
+    Refuse,
+}
+
 /// What a device of a trust level may be granted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScopeRule {
@@ -172,6 +181,8 @@ pub struct AppPolicy {
     pub sessions_per_subject_max: usize,
     /// Most live sessions of one device.
     pub sessions_per_device_max: usize,
+    /// What happens when a session is wanted above either.
+    pub on_session_limit: SessionLimitRule,
 }
 
 impl AppPolicy {

@@ -489,6 +489,7 @@ fn app_policy() -> AppPolicy {
         devices_per_subject_max: 1,
         sessions_per_subject_max: 1,
         sessions_per_device_max: 1,
+        on_session_limit: SessionLimitRule::Refuse,
     }
 }
 

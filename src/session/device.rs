@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::renew::check_system;
+use super::subject::first_epoch;
 use super::{Device, DeviceState, Lineage, Refusal, SubjectRecord};
 use crate::id::{AppId, DeviceId, Subject};
 use crate::key::{PublicKey, Thumbprint};
@@ -67,7 +68,7 @@ pub fn register(
     policy: &AppPolicy,
     now: Timestamp,
 ) -> Result<Registration, Refusal> {
-    let mut subject = subject.cloned().unwrap_or_default();
+    let mut subject = subject.cloned().unwrap_or_else(|| SubjectRecord::new(now));
     if let Some(device) = existing {
         match device.state {
             DeviceState::Active => {}
@@ -107,7 +108,7 @@ pub fn register(
         key: candidate.key,
         session_key: candidate.session_key,
         state: DeviceState::Active,
-        epoch: existing.map_or(0, |device| device.epoch),
+        epoch: existing.map_or_else(|| first_epoch(now), |device| device.epoch),
         trust_level: candidate.trust_level,
         registered_at: existing.map_or(now, |device| device.registered_at),
         attested_at: now,

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::Device;
+use super::{Device, Session};
 use crate::id::{AppId, DeviceId, SessionId};
 use crate::time::Timestamp;
 
@@ -76,6 +76,9 @@ kinds! {
     DeviceDegraded "device-degraded" "A re-appraisal lowered a device's trust level to PROVISIONAL.";
     DeviceDoubted "device-doubted" "A re-appraisal found a device wanting, and the policy only reports it.";
     DeviceCleared "device-cleared" "A re-appraisal found nothing wrong with a device any more.";
+    SubjectRevoked "subject-revoked" "Every session of the device's subject was revoked.";
+    SessionOpened "session-opened" "A session was opened.";
+    SessionEnded "session-ended" "A session ended before its time.";
 }
 
 impl EventKind {
@@ -99,8 +102,8 @@ pub struct Event {
     pub device: DeviceId,
     /// The session, where it is about one.
     pub session: Option<SessionId>,
-    /// Why: a reason code, or the word of a revocation or suspension reason; empty when there is
-    /// none.
+    /// Why: a reason code, or the word for why a device was suspended or revoked or a session ended;
+    /// empty when there is none.
     pub why: String,
     /// Who did it.
     pub by: Actor,
@@ -117,6 +120,22 @@ impl Device {
             device: self.id,
             session: None,
             why,
+            by: by.clone(),
+        }
+    }
+}
+
+impl Session {
+    /// Something that happened to this session.
+    #[must_use]
+    pub fn event(&self, kind: EventKind, why: &str, by: &Actor, at: Timestamp) -> Event {
+        Event {
+            at,
+            kind,
+            app: self.app.clone(),
+            device: self.device,
+            session: Some(self.id),
+            why: why.to_owned(),
             by: by.clone(),
         }
     }

@@ -14,6 +14,7 @@ mod open;
 mod reappraise;
 mod renew;
 mod rotate;
+mod subject;
 #[cfg(test)]
 mod tests;
 
@@ -23,10 +24,11 @@ pub use device_state::{Succession, link, resume, revoke, suspend};
 pub use event::{Actor, Event, EventKind};
 pub use job::{Basis, Cause, Counts, JOB_EVERY, JOB_LEASE, Job, Look, Position};
 pub use liveness::{Standing, Surroundings};
-pub use open::{Opening, end, open};
+pub use open::{LastUsed, Opened, Opening, end, open};
 pub use reappraise::{Effect, Fault, Listing, Reappraised, Verdict, reappraise};
 pub use renew::{Found, Renewal, rekey, renew};
 pub use rotate::{Presented, RefreshOutcome, Rotation, rotate};
+pub use subject::revoke_subject;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -64,7 +66,7 @@ pub struct Device {
     pub session_key: Thumbprint,
     /// Its state.
     pub state: DeviceState,
-    /// Counts the events that cut every session opened before them.
+    /// Moves on with every event that cuts the sessions opened before it.
     pub epoch: u64,
     /// How far it is trusted.
     pub trust_level: TrustLevel,
@@ -252,14 +254,32 @@ pub enum EndReason {
     LoggedOut,
     /// A refresh token was used twice.
     RefreshTokenReused,
+    /// Another session was opened where there were as many as there may be.
+    Evicted,
+    /// Revoked.
+    Revoked(RevocationReason),
+}
+
+impl EndReason {
+    /// The word in events; of a revocation, why.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::LoggedOut => "logged-out",
+            Self::RefreshTokenReused => "refresh-token-reused",
+            Self::Evicted => "evicted",
+            Self::Revoked(why) => why.as_str(),
+        }
+    }
 }
 
 /// What is kept of a subject: its epoch and the index of what it has. The index only says what may
 /// exist; the truth about a device or session is its own record alone, so that revoking or ending
 /// one writes one record.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubjectRecord {
-    /// Counts the events that cut every session of the subject opened before them.
+    /// Moves on with every event that cuts the sessions of the subject opened before it; a subject
+    /// whose record was lost never has one again that it had before.
     pub epoch: u64,
     /// Its devices, oldest first, revoked ones included for as long as there is room.
     pub devices: Vec<DeviceId>,

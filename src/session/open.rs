@@ -1,12 +1,12 @@
 //! Opening and ending sessions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Device, EndReason, Refusal, Session, SessionEntry, SessionState, Standing, SubjectRecord,
 };
-use crate::id::SessionId;
-use crate::policy::{AppPolicy, TrustLevel};
+use crate::id::{DeviceId, SessionId};
+use crate::policy::{AppPolicy, SessionLimitRule, TrustLevel};
 use crate::proof::VerifiedProof;
 use crate::reason::Reason;
 use crate::time::Timestamp;
@@ -33,11 +33,30 @@ pub struct Opening {
     pub auth_time: Timestamp,
 }
 
+/// When each of a subject's sessions was last used: opened or refreshed.
+pub type LastUsed = BTreeMap<SessionId, Timestamp>;
+
+/// Most sessions that end for a new one: what one commit has room for. More are over the limit only
+/// when it was lowered by as much; then each new session takes the next of them.
+const EVICTED_MAX: usize = 100;
+
+/// A session that may be opened, and what has to be written with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// The session.
+    pub session: Session,
+    /// The subject's record, with the session in its index.
+    pub subject: SubjectRecord,
+    /// Sessions that have to end for it, with [`EndReason::Evicted`].
+    pub evicted: Vec<SessionId>,
+}
+
 /// Opens a session on a device for the holder of its session key.
 ///
-/// `dead` are those of the subject's sessions that are known to be over though their time is not;
-/// they leave the index. Which they are has to be looked up only when this answers
-/// [`Reason::SessionLimit`].
+/// `used` has those of the subject's sessions that are not over, as a look at their records showed.
+/// The others leave the index, and where the policy makes room, the one that was not used for longest
+/// ends: on the device when the device is full, else of the subject, whatever its app. All this has
+/// to be looked up only when this answers [`Reason::SessionLimit`] without it.
 ///
 /// # Errors
 /// [`Reason::AppDisabled`], [`Reason::ProofKeyMismatch`], [`Reason::DeviceRevoked`],
@@ -46,9 +65,9 @@ pub fn open(
     opening: Opening,
     proof: &VerifiedProof,
     (app, policy): (Standing, &AppPolicy),
-    (device, subject, dead): (&Device, &SubjectRecord, &BTreeSet<SessionId>),
+    (device, subject, used): (&Device, &SubjectRecord, Option<&LastUsed>),
     now: Timestamp,
-) -> Result<(Session, SubjectRecord), Refusal> {
+) -> Result<Opened, Refusal> {
     if app == Standing::Disabled {
         return Err(Reason::AppDisabled.into());
     }
@@ -61,19 +80,11 @@ pub fn open(
     let audience = choose_audience(opening.audience, policy)?;
 
     let mut subject = subject.clone();
+    let lives = |id: &SessionId| used.is_none_or(|used| used.contains_key(id));
     subject
         .sessions
-        .retain(|entry| entry.expires_at > now && !dead.contains(&entry.id));
-    let on_device = subject
-        .sessions
-        .iter()
-        .filter(|entry| entry.device == device.id)
-        .count();
-    if subject.sessions.len() >= policy.sessions_per_subject_max
-        || on_device >= policy.sessions_per_device_max
-    {
-        return Err(Reason::SessionLimit.into());
-    }
+        .retain(|entry| entry.expires_at > now && lives(&entry.id));
+    let evicted = make_room(&mut subject.sessions, &device.id, policy, used)?;
     let lifetimes = policy.lifetimes(device.trust_level);
     let expires_at = now.after(lifetimes.absolute_for);
     subject.sessions.push(SessionEntry {
@@ -103,7 +114,41 @@ pub fn open(
         amr: opening.amr,
         auth_time: opening.auth_time,
     };
-    Ok((session, subject))
+    Ok(Opened {
+        session,
+        subject,
+        evicted,
+    })
+}
+
+/// Takes out of an index what has to go for one more session on this device.
+fn make_room(
+    entries: &mut Vec<SessionEntry>,
+    device: &DeviceId,
+    policy: &AppPolicy,
+    used: Option<&LastUsed>,
+) -> Result<Vec<SessionId>, Refusal> {
+    let mut evicted = Vec::new();
+    while evicted.len() < EVICTED_MAX {
+        let on_device = entries.iter().filter(|entry| entry.device == *device);
+        let device_full = on_device.count() >= policy.sessions_per_device_max;
+        if !device_full && entries.len() < policy.sessions_per_subject_max {
+            break;
+        }
+        let used = match policy.on_session_limit {
+            SessionLimitRule::EvictOldest => used.ok_or(Reason::SessionLimit)?,
+            SessionLimitRule::Refuse => return Err(Reason::SessionLimit.into()),
+        };
+        let found = entries
+            .iter()
+            .enumerate()
+            .filter(|(_, entry)| !device_full || entry.device == *device)
+            // Of those that were used at the same time, the one that was opened first.
+            .min_by_key(|(_, entry)| used.get(&entry.id));
+        let (oldest, _) = found.ok_or(Reason::SessionLimit)?;
+        evicted.push(entries.remove(oldest).id);
+    }
+    Ok(evicted)
 }
 
 /// A device whose evidence is older than the policy wants has to attest again first.

@@ -9,6 +9,7 @@ mod open;
 mod reappraise;
 mod renew;
 mod rotate;
+mod subject;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -22,7 +23,7 @@ use crate::id::{AppId, Bucket, DeviceId, SessionId, Subject};
 use crate::key::{PublicKey, Thumbprint};
 use crate::policy::{
     AndroidPolicy, AppPolicy, ApplePolicy, ApplePosture, Lifetimes, NonceRule, Posture,
-    ProofPolicy, Reappraisal, ReceiptStanding, ReuseRule, ScopeRule, TrustLevel,
+    ProofPolicy, Reappraisal, ReceiptStanding, ReuseRule, ScopeRule, SessionLimitRule, TrustLevel,
 };
 use crate::proof::dpop;
 use crate::proof::{Body, Freshness, ProofExpectation, VerifiedProof};
@@ -133,6 +134,7 @@ fn policy() -> AppPolicy {
         devices_per_subject_max: 3,
         sessions_per_subject_max: 3,
         sessions_per_device_max: 2,
+        on_session_limit: SessionLimitRule::Refuse,
     }
 }
 

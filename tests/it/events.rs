@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use assay::session::{EventKind, RevocationReason, SuspensionReason};
+use assay::session::{EndReason, EventKind, RevocationReason, SuspensionReason};
 
 fn page() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/events.md");
@@ -41,6 +41,7 @@ fn the_page_says_of_every_kind_what_its_reason_holds_and_who_does_it() {
         "a word for suspensions",
         "a word for revocations",
         "a reason code",
+        "a word for ends or revocations",
     ];
     for row in rows(4) {
         assert!(reasons.contains(&row[2].as_str()), "{row:?}");
@@ -50,7 +51,7 @@ fn the_page_says_of_every_kind_what_its_reason_holds_and_who_does_it() {
 }
 
 #[test]
-fn the_page_lists_the_words_of_suspensions_and_revocations() {
+fn the_page_lists_the_words_of_suspensions_revocations_and_ends() {
     let listed: Vec<String> = rows(2).into_iter().map(|row| row[0].clone()).collect();
     let suspensions = [
         SuspensionReason::Mislaid,
@@ -67,8 +68,14 @@ fn the_page_lists_the_words_of_suspensions_and_revocations() {
         RevocationReason::Replaced,
         RevocationReason::Reappraisal,
     ];
+    let ends = [
+        EndReason::LoggedOut,
+        EndReason::RefreshTokenReused,
+        EndReason::Evicted,
+    ];
     let words = suspensions.iter().map(|why| why.as_str());
     let words = words.chain(revocations.iter().map(|why| why.as_str()));
+    let words = words.chain(ends.iter().map(|why| why.as_str()));
     let wanted: Vec<String> = words.map(|word| format!("`{word}`")).collect();
     assert_eq!(listed, wanted);
 }

@@ -3,6 +3,7 @@
 
 mod auditing;
 mod batches;
+mod cutting;
 mod faults;
 mod finding;
 mod issuing;

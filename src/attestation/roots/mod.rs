@@ -111,7 +111,7 @@ mod tests {
             .iter()
             .map(|root| (root.subject.clone(), HEXLOWER.encode(&root.spki_sha256)))
             .collect();
-        let [rsa, ca1, apple] = shown.as_slice() else {
+        let [rsa, ca1, apple, receipts] = shown.as_slice() else {
             panic!("{shown:?}");
         };
         assert!(rsa.0.contains("f92009e853b6b045"), "{rsa:?}");
@@ -120,5 +120,7 @@ mod tests {
         assert!(ca1.1.starts_with("3ee44512a1af2beb"));
         assert!(apple.0.contains("Apple App Attestation Root CA"));
         assert!(apple.1.starts_with("1ae751fd29896d0f"), "{apple:?}");
+        assert!(receipts.0.contains("Apple Root CA - G3"));
+        assert!(receipts.1.starts_with("9b219d0f"), "{receipts:?}");
     }
 }

@@ -2,8 +2,10 @@
 
 use tonic::{Request, Response, Status};
 
-use super::{Services, refresh_outcome};
-use crate::flow::{end_session, issue_session, list_sessions, refresh_session};
+use super::{Services, actor, refresh_outcome};
+use crate::flow::{
+    end_session, get_session, issue_session, list_sessions, refresh_session, revoke_session,
+};
 use crate::grpc::proto::session_service_server::SessionService;
 use crate::grpc::{proto, wire};
 
@@ -13,8 +15,10 @@ impl SessionService for Services {
         &self,
         request: Request<proto::IssueSessionRequest>,
     ) -> Result<Response<proto::IssueSessionResponse>, Status> {
+        let by = actor(&request);
         let grant = async {
-            issue_session::run(&self.engine, wire::issue_session(request.into_inner())?).await
+            let request = wire::issue_session(request.into_inner(), by)?;
+            issue_session::run(&self.engine, request).await
         };
         let grant = grant.await.map_err(|failure| self.refuse(&failure))?;
         let grant = Some(wire::grant(&grant, self.engine.next_nonce()));
@@ -38,8 +42,10 @@ impl SessionService for Services {
         &self,
         request: Request<proto::EndSessionRequest>,
     ) -> Result<Response<proto::EndSessionResponse>, Status> {
+        let by = actor(&request);
         let ended = async {
-            end_session::run(&self.engine, wire::end_session(request.into_inner())?).await
+            let request = wire::end_session(request.into_inner())?;
+            end_session::run(&self.engine, request, &by).await
         };
         ended.await.map_err(|failure| self.refuse(&failure))?;
         Ok(Response::new(proto::EndSessionResponse {}))
@@ -57,5 +63,28 @@ impl SessionService for Services {
         };
         let page = page.await.map_err(|failure| self.refuse(&failure))?;
         Ok(Response::new(wire::sessions(&page)))
+    }
+
+    async fn get_session(
+        &self,
+        request: Request<proto::GetSessionRequest>,
+    ) -> Result<Response<proto::GetSessionResponse>, Status> {
+        let found =
+            async { get_session::run(&self.engine, &wire::get_session(request.get_ref())?).await };
+        let found = found.await.map_err(|failure| self.refuse(&failure))?;
+        Ok(Response::new(wire::found_session(&found)))
+    }
+
+    async fn revoke_session(
+        &self,
+        request: Request<proto::RevokeSessionRequest>,
+    ) -> Result<Response<proto::RevokeSessionResponse>, Status> {
+        let by = actor(&request);
+        let revoked = async {
+            let request = wire::revoke_session(request.get_ref(), by)?;
+            revoke_session::run(&self.engine, request).await
+        };
+        let revoked = revoked.await.map_err(|failure| self.refuse(&failure))?;
+        Ok(Response::new(wire::revoked_session(&revoked)))
     }
 }

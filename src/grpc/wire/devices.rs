@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use data_encoding::HEXLOWER;
-
 use super::fields::Fields;
 use super::parse::page;
-use super::render::{device, duration, timestamp};
+use super::render::{device, timestamp};
+use super::revocation::{receipt, revocation_reason};
 use crate::flow::batch_revoke_devices::{BatchRevokeDevices, DEVICES_MAX, Revocation};
 use crate::flow::find_devices::{By, FindDevices};
 use crate::flow::link_device_successor::{LinkDeviceSuccessor, Linked};
@@ -14,27 +13,10 @@ use crate::flow::list_audit_events::{AuditEvents, ListAuditEvents};
 use crate::flow::resume_device::ResumeDevice;
 use crate::flow::revoke_device::{RevokeDevice, Revoked};
 use crate::flow::suspend_device::{SuspendDevice, Suspended};
-use crate::flow::{Engine, Failure, Page, Receipt};
+use crate::flow::{Engine, Failure, Page};
 use crate::grpc::{proto, status};
 use crate::id::DeviceId;
-use crate::session::{Actor, Device, Event, RevocationReason, SuspensionReason};
-
-/// Why a person revokes. The service alone gives the other reasons.
-fn revocation_reason(
-    fields: &mut Fields,
-    sent: proto::RevocationReason,
-) -> Option<RevocationReason> {
-    use proto::RevocationReason as Sent;
-    let why = match sent {
-        Sent::Lost => Some(RevocationReason::Lost),
-        Sent::Stolen => Some(RevocationReason::Stolen),
-        Sent::Compromised => Some(RevocationReason::Compromised),
-        Sent::UserRequest => Some(RevocationReason::UserRequest),
-        Sent::Administrative => Some(RevocationReason::Administrative),
-        Sent::Unspecified | Sent::Replaced | Sent::Reappraisal => None,
-    };
-    fields.take("reason", why, "one of the reasons a person can give")
-}
+use crate::session::{Actor, Device, Event, SuspensionReason};
 
 pub(crate) fn revoke_device(
     sent: &proto::RevokeDeviceRequest,
@@ -227,18 +209,6 @@ pub(crate) fn linked(engine: &Engine, linked: &Linked) -> proto::LinkDeviceSucce
     }
 }
 
-fn receipt(receipt: &Receipt) -> proto::RevocationReceipt {
-    proto::RevocationReceipt {
-        revision: receipt
-            .revision
-            .map_or(String::new(), |id| HEXLOWER.encode(&id.0)),
-        effective_time: Some(timestamp(receipt.effective_at)),
-        replicas_acked: receipt.replicas_acked,
-        replicas_wanted: receipt.replicas_wanted,
-        max_residual_access: Some(duration(receipt.residual_access_for)),
-    }
-}
-
 pub(crate) fn audit_events(found: &AuditEvents) -> proto::ListAuditEventsResponse {
     let next = found.page.next.as_ref();
     proto::ListAuditEventsResponse {
@@ -256,5 +226,6 @@ fn audit_event(event: &Event) -> proto::AuditEvent {
         app_id: event.app.to_string(),
         reason: event.why.clone(),
         actor: event.by.as_str().to_owned(),
+        session_id: event.session.map_or_else(String::new, |id| id.to_string()),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::flow::{Failure, FieldViolation};
 use crate::grpc::proto;
-use crate::id::{DeviceId, Subject};
+use crate::id::{DeviceId, SessionId, Subject};
 use crate::time::Timestamp;
 
 /// Longest challenge, in bytes: what KeyMint takes (`setAttestationChallenge`).
@@ -64,6 +64,10 @@ impl Fields {
 
     pub(super) fn device(&mut self, text: &str) -> Option<DeviceId> {
         self.parse("device_id", text, "a device id: dev_ and 36 hex digits")
+    }
+
+    pub(super) fn session(&mut self, text: &str) -> Option<SessionId> {
+        self.parse("session_id", text, "a session id: ses_ and 36 hex digits")
     }
 
     pub(super) fn token(&mut self, field: &str, text: String) -> Option<String> {

@@ -10,6 +10,7 @@ mod posture;
 mod reappraisal;
 mod render;
 mod renewal;
+mod revocation;
 mod trust;
 
 pub(super) use devices::*;
@@ -17,4 +18,5 @@ pub(super) use parse::*;
 pub(super) use reappraisal::*;
 pub(super) use render::*;
 pub(super) use renewal::*;
+pub(super) use revocation::*;
 pub(super) use trust::trust_status;

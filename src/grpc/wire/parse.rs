@@ -14,7 +14,7 @@ use crate::flow::register_device::RegisterDevice;
 use crate::flow::verify_request::VerifyRequest;
 use crate::flow::{EvidenceInput, Failure, PageRequest};
 use crate::grpc::proto;
-use crate::id::{DeviceId, SessionId, Subject};
+use crate::id::{DeviceId, Subject};
 use crate::policy::TrustLevel;
 use crate::reason::Reason;
 use crate::secret::Secret;
@@ -144,7 +144,10 @@ pub(super) fn page<Id: FromStr>(
     }
 }
 
-pub(crate) fn issue_session(sent: proto::IssueSessionRequest) -> Result<IssueSession, Failure> {
+pub(crate) fn issue_session(
+    sent: proto::IssueSessionRequest,
+    by: Actor,
+) -> Result<IssueSession, Failure> {
     let mut fields = Fields::default();
     let subject = fields.subject(&sent.subject);
     let device = fields.device(&sent.device_id);
@@ -170,6 +173,7 @@ pub(crate) fn issue_session(sent: proto::IssueSessionRequest) -> Result<IssueSes
             acr,
             amr,
             auth_time,
+            by,
         })
     })();
     fields.finish(request)
@@ -202,9 +206,7 @@ pub(crate) fn end_session(sent: proto::EndSessionRequest) -> Result<EndSession, 
         Some(Session::RefreshToken(token)) => fields
             .token("refresh_token", token)
             .map(|token| EndSession::Token(Secret::new(token))),
-        Some(Session::SessionId(id)) => fields
-            .parse::<SessionId>("session_id", &id, "a session id: ses_ and 36 hex digits")
-            .map(EndSession::Id),
+        Some(Session::SessionId(id)) => fields.session(&id).map(EndSession::Id),
     };
     fields.finish(request)
 }

@@ -17,7 +17,8 @@ use crate::id::{DeviceId, SessionId};
 use crate::policy::{Posture, TrustLevel};
 use crate::reason::Reason;
 use crate::session::{
-    Device, DeviceState, RefreshOutcome, Requirements, RevocationReason, Session, SuspensionReason,
+    Device, DeviceState, RefreshOutcome, Requirements, RevocationReason, Session, SessionState,
+    SuspensionReason,
 };
 use crate::time::Timestamp;
 use crate::token::access::VerifiedClaims;
@@ -186,7 +187,11 @@ pub(crate) fn registered(
     }
 }
 
-fn session(session: &Session) -> proto::Session {
+pub(super) fn session(session: &Session) -> proto::Session {
+    let ended = match session.state {
+        SessionState::Live => None,
+        SessionState::Ended { at, why } => Some((at, why)),
+    };
     proto::Session {
         session_id: session.id.to_string(),
         device_id: session.device.to_string(),
@@ -199,6 +204,8 @@ fn session(session: &Session) -> proto::Session {
         refresh_time: Some(timestamp(session.rotated_at)),
         idle_expire_time: Some(timestamp(session.idle_expires_at)),
         expire_time: Some(timestamp(session.expires_at)),
+        end_time: ended.map(|(at, _)| timestamp(at)),
+        end_reason: ended.map_or("", |(_, why)| why.as_str()).to_owned(),
     }
 }
 

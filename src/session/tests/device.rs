@@ -20,6 +20,11 @@ fn with_devices(ids: impl IntoIterator<Item = u8>) -> SubjectRecord {
     }
 }
 
+/// The epoch of a record that was made now.
+fn begun() -> u64 {
+    now().as_millis().try_into().unwrap()
+}
+
 fn none() -> BTreeSet<DeviceId> {
     BTreeSet::new()
 }
@@ -33,12 +38,12 @@ fn the_first_device_of_a_subject_makes_the_subject() {
     assert_eq!(
         made,
         Device {
-            epoch: 0,
+            epoch: begun(),
             ..device()
         }
     );
     let expected = SubjectRecord {
-        epoch: 0,
+        epoch: begun(),
         devices: vec![device_id(1)],
         sessions: Vec::new(),
     };

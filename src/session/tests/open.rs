@@ -1,5 +1,5 @@
 use super::*;
-use crate::session::{EndReason, Opening, SessionEntry, end, open};
+use crate::session::{EndReason, LastUsed, Opened, Opening, SessionEntry, end, open};
 use crate::token::KeyTag;
 
 fn opening() -> Opening {
@@ -19,16 +19,16 @@ fn opened(
     opening: Opening,
     device: &Device,
     subject: &SubjectRecord,
-    dead: &BTreeSet<SessionId>,
-) -> Result<(Session, SubjectRecord), Refusal> {
+    used: Option<&LastUsed>,
+) -> Result<Opened, Refusal> {
     let proof = proof_by(&PHONE_KEY);
     let policy = policy();
     let app = (Standing::Enabled, &policy);
-    open(opening, &proof, app, (device, subject, dead), now())
+    open(opening, &proof, app, (device, subject, used), now())
 }
 
 fn simply(opening: Opening, device: &Device) -> Result<Session, Refusal> {
-    opened(opening, device, &subject(), &BTreeSet::new()).map(|(session, _)| session)
+    opened(opening, device, &subject(), None).map(|opened| opened.session)
 }
 
 fn entry(session: u8, device: u8, expires_at: Timestamp) -> SessionEntry {
@@ -51,7 +51,12 @@ fn with_sessions<const N: usize>(list: [(u8, u8); N]) -> SubjectRecord {
 
 #[test]
 fn a_new_session_is_as_asked_and_bound_to_what_is_there() {
-    let (seen, index) = opened(opening(), &device(), &subject(), &BTreeSet::new()).unwrap();
+    let Opened {
+        session: seen,
+        subject: index,
+        evicted,
+    } = opened(opening(), &device(), &subject(), None).unwrap();
+    assert!(evicted.is_empty());
     let expected = Session {
         id: session_id(9),
         generation: 0,
@@ -68,17 +73,18 @@ fn a_new_session_is_as_asked_and_bound_to_what_is_there() {
 fn the_idle_expiry_never_lies_behind_the_absolute_one() {
     let mut policy = policy();
     policy.lifetimes.idle_for = ABSOLUTE * 2;
-    let (device, subject, dead) = (device(), subject(), BTreeSet::new());
+    let (device, subject) = (device(), subject());
     let proof = proof_by(&PHONE_KEY);
     let app = (Standing::Enabled, &policy);
-    let (session, _) = open(opening(), &proof, app, (&device, &subject, &dead), now()).unwrap();
+    let opened = open(opening(), &proof, app, (&device, &subject, None), now()).unwrap();
+    let session = opened.session;
     assert_eq!(session.idle_expires_at, session.expires_at);
 }
 
 #[test]
 fn nobody_opens_a_session_with_another_key_or_in_a_disabled_app() {
-    let (device, subject, dead) = (device(), subject(), BTreeSet::new());
-    let records = (&device, &subject, &dead);
+    let (device, subject) = (device(), subject());
+    let records = (&device, &subject, None);
     let policy = policy();
     let by = |key, standing| {
         let proof = proof_by(key);
@@ -105,7 +111,7 @@ fn a_revoked_device_gets_no_session() {
 fn a_device_attests_again_when_its_evidence_is_as_old_as_allowed() {
     let mut policy = policy();
     policy.lifetimes.reattest_after = Some(GRACE);
-    let (subject, dead) = (subject(), BTreeSet::new());
+    let subject = subject();
     let attested = |at| {
         let device = Device {
             attested_at: at,
@@ -113,7 +119,7 @@ fn a_device_attests_again_when_its_evidence_is_as_old_as_allowed() {
         };
         let proof = proof_by(&PHONE_KEY);
         let app = (Standing::Enabled, &policy);
-        open(opening(), &proof, app, (&device, &subject, &dead), now()).map(|_| ())
+        open(opening(), &proof, app, (&device, &subject, None), now()).map(|_| ())
     };
     assert_eq!(attested(now().before(GRACE).after(MILLISECOND)), Ok(()));
     assert_eq!(
@@ -189,32 +195,148 @@ fn the_audience_is_the_first_or_one_of_the_configured() {
 #[test]
 fn sessions_are_limited_by_subject_and_by_device() {
     // The policy of these tests: three of one subject, two of one device.
-    let none = BTreeSet::new();
-    let count = |index: &SubjectRecord, dead: &BTreeSet<SessionId>| {
-        opened(opening(), &device(), index, dead).map(|(_, index)| index.sessions.len())
+    let count = |index: &SubjectRecord, used: Option<&LastUsed>| {
+        opened(opening(), &device(), index, used).map(|opened| opened.subject.sessions.len())
     };
-    assert_eq!(count(&with_sessions([(1, 1), (2, 2)]), &none), Ok(3));
+    let limit = refused(Reason::SessionLimit);
+    assert_eq!(count(&with_sessions([(1, 1), (2, 2)]), None), Ok(3));
     let of_subject = with_sessions([(1, 2), (2, 3), (3, 4)]);
-    assert_eq!(count(&of_subject, &none), refused(Reason::SessionLimit));
+    assert_eq!(count(&of_subject, None), limit);
+    assert_eq!(count(&of_subject, Some(&used([1, 2, 3]))), limit);
     let of_device = with_sessions([(1, 1), (2, 1)]);
-    assert_eq!(count(&of_device, &none), refused(Reason::SessionLimit));
+    assert_eq!(count(&of_device, None), limit);
     // Dead ones make room and leave the index.
-    assert_eq!(count(&of_subject, &[session_id(2)].into()), Ok(3));
-    assert_eq!(
-        count(&of_device, &[session_id(1), session_id(2)].into()),
-        Ok(1)
+    assert_eq!(count(&of_subject, Some(&used([1, 3]))), Ok(3));
+    assert_eq!(count(&of_device, Some(&used([]))), Ok(1));
+    assert_eq!(count(&of_device, Some(&used([1, 2, 7]))), limit);
+}
+
+/// The sessions of these numbers, used in this order.
+fn used<const N: usize>(order: [u8; N]) -> LastUsed {
+    let at = |place: usize| {
+        now()
+            .before(GRACE)
+            .after(MILLISECOND * u32::try_from(place).unwrap())
+    };
+    let order = order.into_iter().enumerate();
+    order
+        .map(|(place, session)| (session_id(session), at(place)))
+        .collect()
+}
+
+/// Which sessions end for a new one on device 1, and which are in the index then.
+fn evicted(
+    policy: &AppPolicy,
+    index: &SubjectRecord,
+    used: Option<&LastUsed>,
+) -> Result<(Vec<SessionId>, Vec<SessionId>), Refusal> {
+    let proof = proof_by(&PHONE_KEY);
+    let app = (Standing::Enabled, policy);
+    let opened = open(opening(), &proof, app, (&device(), index, used), now())?;
+    let left = opened.subject.sessions.iter().map(|entry| entry.id);
+    Ok((opened.evicted, left.collect()))
+}
+
+fn evicting() -> AppPolicy {
+    AppPolicy {
+        on_session_limit: SessionLimitRule::EvictOldest,
+        ..policy()
+    }
+}
+
+#[test]
+fn the_session_not_used_for_longest_makes_room() {
+    // Sessions with their devices, sessions in the order of use, who goes, who stays.
+    type Case = (
+        &'static [(u8, u8)],
+        &'static [u8],
+        &'static [u8],
+        &'static [u8],
     );
-    assert_eq!(
-        count(&of_device, &[session_id(7)].into()),
-        refused(Reason::SessionLimit)
-    );
+    let cases: &[Case] = &[
+        // Nothing is full.
+        (&[(1, 1), (2, 2)], &[1, 2], &[], &[1, 2, 9]),
+        // The device is full: only its own.
+        (&[(1, 2), (2, 1), (3, 1)], &[1, 3, 2], &[3], &[1, 2, 9]),
+        // The subject is full: whatever the device.
+        (&[(1, 2), (2, 3), (3, 1)], &[2, 3, 1], &[2], &[1, 3, 9]),
+        (&[(1, 2), (2, 3), (3, 1)], &[3, 2, 1], &[3], &[1, 2, 9]),
+        // Dead ones first: then nobody has to go, or fewer.
+        (&[(1, 2), (2, 3), (3, 1)], &[3, 1], &[], &[1, 3, 9]),
+        // Limits that were lowered: as many as it takes.
+        (
+            &[(1, 1), (2, 1), (3, 1), (4, 1)],
+            &[4, 3, 2, 1],
+            &[4, 3, 2],
+            &[1, 9],
+        ),
+        (
+            &[(1, 2), (2, 3), (3, 4), (4, 5)],
+            &[4, 3, 2, 1],
+            &[4, 3],
+            &[1, 2, 9],
+        ),
+    ];
+    for (sessions, order, gone, left) in cases {
+        let later = now().after(MILLISECOND);
+        let sessions = sessions.iter();
+        let index = SubjectRecord {
+            sessions: sessions.map(|(id, on)| entry(*id, *on, later)).collect(),
+            ..subject()
+        };
+        let order = order.iter().enumerate();
+        let at = |place: usize| {
+            now()
+                .before(GRACE)
+                .after(MILLISECOND * place.try_into().unwrap())
+        };
+        let order: LastUsed = order.map(|(n, id)| (session_id(*id), at(n))).collect();
+        let ids = |list: &[u8]| list.iter().map(|id| session_id(*id)).collect::<Vec<_>>();
+        let seen = evicted(&evicting(), &index, Some(&order));
+        assert_eq!(seen, Ok((ids(gone), ids(left))), "{index:?}");
+    }
+}
+
+#[test]
+fn of_sessions_used_at_the_same_time_the_one_opened_first_makes_room() {
+    let index = with_sessions([(5, 1), (2, 1)]);
+    let same = [(session_id(2), now()), (session_id(5), now())].into();
+    let seen = evicted(&evicting(), &index, Some(&same));
+    let ids = |list: [u8; 2]| list.map(session_id).to_vec();
+    assert_eq!(seen, Ok((vec![session_id(5)], ids([2, 9]))));
+}
+
+#[test]
+fn nobody_is_evicted_unseen() {
+    let index = with_sessions([(1, 1), (2, 1)]);
+    let seen = evicted(&evicting(), &index, None);
+    assert_eq!(seen, refused(Reason::SessionLimit));
+}
+
+#[test]
+fn a_limit_lowered_by_much_is_reached_step_by_step() {
+    let policy = AppPolicy {
+        sessions_per_subject_max: 1,
+        sessions_per_device_max: 1,
+        ..evicting()
+    };
+    let later = now().after(MILLISECOND);
+    let entries = (0..=250).filter(|id| *id != 9);
+    let index = SubjectRecord {
+        sessions: entries.map(|id| entry(id, 2, later)).collect(),
+        ..subject()
+    };
+    let used = index.sessions.iter().map(|entry| (entry.id, now()));
+    let (gone, left) = evicted(&policy, &index, Some(&used.collect())).unwrap();
+    assert_eq!((gone.len(), left.len()), (100, 151));
+    assert!(left.contains(&session_id(9)) && !gone.contains(&session_id(9)));
 }
 
 #[test]
 fn sessions_whose_time_is_over_leave_the_index() {
     let mut index = with_sessions([(1, 1), (2, 1)]);
     index.sessions[0].expires_at = now();
-    let (_, index) = opened(opening(), &device(), &index, &BTreeSet::new()).unwrap();
+    let index = opened(opening(), &device(), &index, None).unwrap().subject;
     let ids: Vec<SessionId> = index.sessions.iter().map(|entry| entry.id).collect();
     assert_eq!(ids, [session_id(2), session_id(9)]);
 }

@@ -140,7 +140,13 @@ prop_compose! {
 }
 
 fn session_state() -> impl Strategy<Value = SessionState> {
-    let reasons = vec![EndReason::LoggedOut, EndReason::RefreshTokenReused];
+    let reasons = vec![
+        EndReason::LoggedOut,
+        EndReason::RefreshTokenReused,
+        EndReason::Evicted,
+        EndReason::Revoked(RevocationReason::Stolen),
+        EndReason::Revoked(RevocationReason::Reappraisal),
+    ];
     option::of((at(), prop::sample::select(reasons))).prop_map(|ended| {
         ended.map_or(SessionState::Live, |(at, why)| SessionState::Ended {
             at,

@@ -9,6 +9,7 @@ mod posture;
 mod receipt;
 
 pub(super) use device::Device;
+use device::Why;
 pub(super) use event::Event;
 pub(super) use job::Job;
 pub(super) use list::{ListPart, Origin};
@@ -30,6 +31,8 @@ enum End {
     Unknown = 0,
     LoggedOut = 1,
     RefreshTokenReused = 2,
+    Evicted = 3,
+    Revoked = 4,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -84,6 +87,9 @@ struct Ended {
     at: i64,
     #[prost(enumeration = "End", tag = "2")]
     why: i32,
+    /// Why it was revoked.
+    #[prost(enumeration = "Why", tag = "3")]
+    revoked: i32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -131,10 +137,7 @@ impl From<&domain::Session> for Session {
             session_key: session.session_key.as_bytes().to_vec(),
             ended: match session.state {
                 domain::SessionState::Live => None,
-                domain::SessionState::Ended { at, why } => Some(Ended {
-                    at: at.as_millis(),
-                    why: End::from(why).into(),
-                }),
+                domain::SessionState::Ended { at, why } => Some(Ended::new(at, why)),
             },
             generation: session.generation,
             rotated_at: session.rotated_at.as_millis(),
@@ -160,7 +163,7 @@ impl Session {
             None => domain::SessionState::Live,
             Some(ended) => domain::SessionState::Ended {
                 at: Timestamp::from_millis(ended.at),
-                why: ended.why().into_domain()?,
+                why: ended.into_domain()?,
             },
         };
         Some(domain::Session {
@@ -248,21 +251,28 @@ impl Fleet {
     }
 }
 
-impl From<domain::EndReason> for End {
-    fn from(why: domain::EndReason) -> Self {
-        match why {
-            domain::EndReason::LoggedOut => Self::LoggedOut,
-            domain::EndReason::RefreshTokenReused => Self::RefreshTokenReused,
+impl Ended {
+    fn new(at: Timestamp, why: domain::EndReason) -> Self {
+        let (why, revoked) = match why {
+            domain::EndReason::LoggedOut => (End::LoggedOut, Why::Unknown),
+            domain::EndReason::RefreshTokenReused => (End::RefreshTokenReused, Why::Unknown),
+            domain::EndReason::Evicted => (End::Evicted, Why::Unknown),
+            domain::EndReason::Revoked(why) => (End::Revoked, why.into()),
+        };
+        Self {
+            at: at.as_millis(),
+            why: why.into(),
+            revoked: revoked.into(),
         }
     }
-}
 
-impl End {
-    const fn into_domain(self) -> Option<domain::EndReason> {
-        match self {
-            Self::Unknown => None,
-            Self::LoggedOut => Some(domain::EndReason::LoggedOut),
-            Self::RefreshTokenReused => Some(domain::EndReason::RefreshTokenReused),
-        }
+    fn into_domain(self) -> Option<domain::EndReason> {
+        Some(match self.why() {
+            End::Unknown => return None,
+            End::LoggedOut => domain::EndReason::LoggedOut,
+            End::RefreshTokenReused => domain::EndReason::RefreshTokenReused,
+            End::Evicted => domain::EndReason::Evicted,
+            End::Revoked => domain::EndReason::Revoked(self.revoked().into_domain()?),
+        })
     }
 }

@@ -1,8 +1,10 @@
 //! IssueSession, and what a proof for it has to be.
 
-use assay::flow::{EvidenceInput, PageRequest, end_session::EndSession, list_sessions};
-use assay::policy::NonceRule;
+use assay::flow::{EvidenceInput, Grant, PageRequest, end_session::EndSession, list_sessions};
+use assay::id::SessionId;
+use assay::policy::{NonceRule, SessionLimitRule};
 use assay::secret::Secret;
+use assay::session::{EventKind, Session};
 use assay::simulator::proof::Dpop;
 
 use super::world::{API, IDLE, SHOP, scopes};
@@ -20,6 +22,10 @@ over_every_store! {
     scopes_need_a_trust_level
     sessions_are_limited_and_dead_ones_make_room
     the_sessions_of_a_disabled_app_are_not_forgotten
+    a_daily_sign_in_ends_the_session_not_used_for_longest
+    a_session_refreshed_while_it_is_evicted_stays_and_another_goes
+    sessions_that_are_over_are_not_evicted_again
+    an_eviction_whose_answer_was_lost_is_not_done_twice
     what_does_not_fit_a_token_is_not_opened
     a_lost_answer_finds_its_own_session
     pages_go_on_when_what_they_showed_was_ended
@@ -242,6 +248,133 @@ async fn the_sessions_of_a_disabled_app_are_not_forgotten(mut world: World) {
     world.enable(SHOP);
     assert_eq!(world.sessions(&one.subject).await.len(), 3);
     assert_eq!(world.verify(&shop, &kept.access_token).await, Ok(()));
+}
+
+fn evicting(world: &World) {
+    let rule = SessionLimitRule::EvictOldest;
+    world.change_policy(BANK, |policy| policy.on_session_limit = rule);
+}
+
+async fn a_daily_sign_in_ends_the_session_not_used_for_longest(world: World) {
+    evicting(&world);
+    let one = world.registered(Kind::Android, "user-1").await;
+    let two = world.registered(Kind::Apple, "user-1").await;
+    let first = world.issue(&one).await.unwrap();
+    world.advance(SECOND);
+    let second = world.issue(&one).await.unwrap();
+    world.advance(SECOND);
+    let first = world.refresh(&one, &first.refresh_token).await.unwrap();
+    let first = first.grant;
+    world.advance(SECOND);
+    // The device is full, and the second session was not used since.
+    let opening = world.opening(&one, &["accounts"]);
+    let before = world.trips();
+    let third = world.open(opening).await.unwrap();
+    assert_eq!(world.trips().since(before), (4, 1));
+    let over = Err(Reason::SessionRevoked);
+    assert_eq!(world.verify(&one, &second.access_token).await, over);
+    assert_eq!(world.active(&second.access_token).await, Ok(false));
+    let refreshed = world.refresh(&one, &second.refresh_token).await;
+    assert_eq!(refreshed.map(|_| ()), over);
+    for grant in [&first, &third] {
+        assert_eq!(world.verify(&one, &grant.access_token).await, Ok(()));
+    }
+    // The other device is not full, but the subject is after it.
+    world.advance(SECOND);
+    let fourth = world.issue(&two).await.unwrap();
+    world.advance(SECOND);
+    let fifth = world.issue(&two).await.unwrap();
+    assert_eq!(world.verify(&one, &first.access_token).await, over);
+    let ids = |sessions: &[Session]| -> Vec<SessionId> {
+        sessions.iter().map(|session| session.id).collect()
+    };
+    let live = [fifth, fourth, third.clone()].map(|grant| grant.session.id);
+    assert_eq!(ids(&world.sessions(&one.subject).await), live);
+    let told = |grant: &Grant, kind, why: &str, by: &str| {
+        (grant.session.id, kind, why.to_owned(), by.to_owned())
+    };
+    let (opened, ended) = (EventKind::SessionOpened, EventKind::SessionEnded);
+    let by = caller().to_string();
+    let expected = [
+        told(&first, opened, "", &by),
+        told(&second, opened, "", &by),
+        told(&second, ended, "evicted", "service"),
+        told(&third, opened, "", &by),
+        told(&first, ended, "evicted", "service"),
+    ];
+    assert_eq!(world.session_events(one.id()).await, expected);
+    assert_eq!(world.session_events(two.id()).await.len(), 2);
+}
+
+/// Its refresh comes between the choice and the commit: the choice is made again.
+async fn a_session_refreshed_while_it_is_evicted_stays_and_another_goes(world: World) {
+    evicting(&world);
+    let phone = world.registered(Kind::Android, "user-1").await;
+    let first = world.issue(&phone).await.unwrap();
+    world.advance(SECOND);
+    let second = world.issue(&phone).await.unwrap();
+    world.advance(SECOND);
+    world.store.hold_next_commit(Hold::Before);
+    let meanwhile = async {
+        world.store.holding.notified().await;
+        let refreshed = world.refresh(&phone, &first.refresh_token).await;
+        world.store.release.notify_one();
+        refreshed.unwrap().grant
+    };
+    let (third, first) = tokio::join!(world.issue(&phone), meanwhile);
+    for grant in [third.unwrap(), first] {
+        assert_eq!(world.verify(&phone, &grant.access_token).await, Ok(()));
+    }
+    let over = Err(Reason::SessionRevoked);
+    assert_eq!(world.verify(&phone, &second.access_token).await, over);
+    assert_eq!(world.sessions(&phone.subject).await.len(), 2);
+}
+
+async fn sessions_that_are_over_are_not_evicted_again(world: World) {
+    evicting(&world);
+    let phone = world.registered(Kind::Android, "user-1").await;
+    let first = world.issue(&phone).await.unwrap();
+    let second = world.issue(&phone).await.unwrap();
+    world.end(EndSession::Id(second.session.id)).await.unwrap();
+    world.issue(&phone).await.unwrap();
+    assert_eq!(world.verify(&phone, &first.access_token).await, Ok(()));
+    let ends = world.session_events(phone.id()).await.into_iter();
+    let ends: Vec<_> = ends
+        .filter(|told| told.1 == EventKind::SessionEnded)
+        .collect();
+    let by = caller().to_string();
+    let logout = (
+        second.session.id,
+        EventKind::SessionEnded,
+        "logged-out".to_owned(),
+        by,
+    );
+    assert_eq!(ends, [logout]);
+}
+
+/// As [`a_lost_answer_finds_its_own_session`], at the limit.
+async fn an_eviction_whose_answer_was_lost_is_not_done_twice(world: World) {
+    evicting(&world);
+    let phone = world.registered(Kind::Android, "user-1").await;
+    for _ in 0..2 {
+        world.issue(&phone).await.unwrap();
+    }
+    world.advance(SECOND);
+    world.store.hold_next_commit(Hold::After);
+    let meanwhile = async {
+        world.store.holding.notified().await;
+        let other = world.issue(&phone).await.unwrap();
+        world.store.release.notify_one();
+        other
+    };
+    let (first, other) = tokio::join!(world.issue(&phone), meanwhile);
+    for grant in [first.unwrap(), other] {
+        assert_eq!(world.verify(&phone, &grant.access_token).await, Ok(()));
+    }
+    assert_eq!(world.sessions(&phone.subject).await.len(), 2);
+    let told = world.session_events(phone.id()).await;
+    let ended = told.iter().filter(|told| told.1 == EventKind::SessionEnded);
+    assert_eq!((told.len(), ended.count()), (6, 2));
 }
 
 async fn what_does_not_fit_a_token_is_not_opened(world: World) {

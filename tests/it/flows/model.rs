@@ -4,7 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use assay::flow::end_session::EndSession;
 use assay::flow::register_device::RegisterDevice;
+use assay::flow::revoke_session::{self, RevokeSession};
+use assay::flow::revoke_subject::{self, RevokeSubject};
 use assay::id::SessionId;
+use assay::policy::SessionLimitRule;
 use assay::secret::Secret;
 use assay::session::{RefreshOutcome, RevocationReason, SuspensionReason};
 use assay::time::Timestamp;
@@ -38,6 +41,9 @@ enum Operation {
     EndByToken(Index, usize),
     EndById(Index),
     Revoke(usize),
+    RevokeSession(Index),
+    /// The subject of a phone.
+    RevokeSubject(usize),
     Suspend(usize),
     Resume(usize),
     Advance(Duration),
@@ -62,13 +68,15 @@ fn operation() -> impl Strategy<Value = Operation> {
     let any_session = any::<Index>;
     prop_oneof![
         2 => (0..PHONES).prop_map(Op::Register),
-        3 => (0..PHONES).prop_map(Op::Issue),
-        8 => (any_session(), select(vec![0, 0, 0, 1, 1, 2, 3])).prop_map(|(s, t)| Op::Refresh(s, t)),
+        6 => (0..PHONES).prop_map(Op::Issue),
+        14 => (any_session(), select(vec![0, 0, 0, 1, 1, 2, 3])).prop_map(|(s, t)| Op::Refresh(s, t)),
         1 => (any_session(), 0..PHONES).prop_map(|(s, p)| Op::RefreshBy(s, p)),
         4 => (any_session(), 0..3_usize).prop_map(|(s, t)| Op::Verify(s, t)),
         1 => (any_session(), 0..3_usize).prop_map(|(s, t)| Op::EndByToken(s, t)),
         1 => any_session().prop_map(Op::EndById),
         1 => (0..PHONES).prop_map(Op::Revoke),
+        1 => any_session().prop_map(Op::RevokeSession),
+        1 => (0..PHONES).prop_map(Op::RevokeSubject),
         1 => (0..PHONES).prop_map(Op::Suspend),
         2 => (0..PHONES).prop_map(Op::Resume),
         4 => select(spans).prop_map(Op::Advance),
@@ -88,6 +96,8 @@ struct Held {
     idle_at: Timestamp,
     ends_at: Timestamp,
     ended: bool,
+    /// Its subject was revoked since.
+    cut: bool,
 }
 
 #[derive(Default)]
@@ -102,17 +112,20 @@ struct Model {
     phones: Vec<Phone>,
     owners: Vec<Owner>,
     sessions: Vec<Held>,
+    rule: SessionLimitRule,
 }
 
 impl Model {
-    fn new() -> Self {
+    fn new(rule: SessionLimitRule) -> Self {
         let world = World::in_memory();
+        world.change_policy(BANK, |policy| policy.on_session_limit = rule);
         let phones = (0..PHONES).map(|at| world.phone(KINDS[at], SUBJECTS[at]));
         Self {
             phones: phones.collect(),
             owners: (0..PHONES).map(|_| Owner::default()).collect(),
             world,
             sessions: Vec::new(),
+            rule,
         }
     }
 
@@ -126,7 +139,9 @@ impl Model {
     /// Why a session is dead, if it is.
     fn death(&self, session: &Held) -> Option<Reason> {
         let now = self.world.now();
-        if self.owners[session.phone].revoked {
+        if session.cut {
+            Some(Reason::SubjectRevoked)
+        } else if self.owners[session.phone].revoked {
             Some(Reason::DeviceRevoked)
         } else if session.ended {
             Some(Reason::SessionRevoked)
@@ -185,6 +200,12 @@ impl Model {
                 }
             }
             Operation::Revoke(phone) => self.revoke(phone).await,
+            Operation::RevokeSession(session) => {
+                if let Some(session) = self.pick(session) {
+                    self.revoke_session(session).await;
+                }
+            }
+            Operation::RevokeSubject(phone) => self.revoke_subject(phone).await,
             Operation::Suspend(phone) => self.suspend(phone).await,
             Operation::Resume(phone) => self.resume(phone).await,
             Operation::Advance(span) => self.world.advance(span),
@@ -220,9 +241,10 @@ impl Model {
         if self.owners[at].registered.is_none() {
             return;
         }
-        let same_subject = |session: &Held| SUBJECTS[session.phone] == SUBJECTS[at];
-        let full = self.alive(|session| session.phone == at) >= DEVICE_SESSIONS_MAX
-            || self.alive(same_subject) >= SUBJECT_SESSIONS_MAX;
+        let of_device = |session: &Held| session.phone == at;
+        let of_subject = |session: &Held| SUBJECTS[session.phone] == SUBJECTS[at];
+        let device_full = self.alive(of_device) >= DEVICE_SESSIONS_MAX;
+        let full = device_full || self.alive(of_subject) >= SUBJECT_SESSIONS_MAX;
         let seen = self.world.issue(&self.phones[at]).await;
         if self.owners[at].revoked {
             assert_eq!(seen.map(|_| ()), Err(Reason::DeviceRevoked));
@@ -232,9 +254,19 @@ impl Model {
             assert_eq!(seen.map(|_| ()), Err(Reason::DeviceSuspended));
             return;
         }
-        if full {
+        if full && self.rule == SessionLimitRule::Refuse {
             assert_eq!(seen.map(|_| ()), Err(Reason::SessionLimit));
             return;
+        }
+        if full {
+            let candidates = (0..self.sessions.len()).filter(|held| {
+                let session = &self.sessions[*held];
+                let near = of_device(session) || (!device_full && of_subject(session));
+                near && self.death(session).is_none()
+            });
+            let oldest = candidates.min_by_key(|held| self.sessions[*held].rotated_at);
+            self.sessions[oldest.unwrap()].ended = true;
+            EVICTED.fetch_add(1, Ordering::SeqCst);
         }
         let grant = seen.unwrap();
         let now = self.world.now();
@@ -247,6 +279,7 @@ impl Model {
             idle_at: now.after(IDLE),
             ends_at: now.after(ABSOLUTE),
             ended: false,
+            cut: false,
         });
     }
 
@@ -366,6 +399,37 @@ impl Model {
         self.owners[at].revoked = true;
     }
 
+    async fn revoke_session(&mut self, at: usize) {
+        let session = &mut self.sessions[at];
+        let request = RevokeSession {
+            session: session.id,
+            why: RevocationReason::Lost,
+            validate_only: false,
+            by: caller(),
+        };
+        let seen = revoke_session::run(&self.world.engine, request).await;
+        // A day after its time it may be forgotten.
+        if session.ends_at.after(SECOND * 86_400) > self.world.now() {
+            assert!(seen.is_ok());
+        }
+        session.ended = true;
+    }
+
+    async fn revoke_subject(&mut self, at: usize) {
+        let request = RevokeSubject {
+            subject: SUBJECTS[at].parse().unwrap(),
+            why: RevocationReason::Lost,
+            validate_only: false,
+            by: caller(),
+        };
+        let seen = revoke_subject::run(&self.world.engine, request).await;
+        assert_eq!(seen.unwrap().effective_at, self.world.now());
+        let sessions = self.sessions.iter_mut();
+        for session in sessions.filter(|held| SUBJECTS[held.phone] == SUBJECTS[at]) {
+            session.cut = true;
+        }
+    }
+
     async fn suspend(&mut self, at: usize) {
         if self.owners[at].registered.is_none() {
             return;
@@ -413,6 +477,7 @@ impl Model {
 
 /// Cases that ran, so that a filter that lets nothing through would be noticed.
 static REFRESHED: AtomicUsize = AtomicUsize::new(0);
+static EVICTED: AtomicUsize = AtomicUsize::new(0);
 
 #[test]
 fn any_sequence_of_operations_goes_as_the_model_says() {
@@ -425,9 +490,13 @@ fn any_sequence_of_operations_goes_as_the_model_says() {
         failure_persistence: None,
         ..ProptestConfig::default()
     };
-    proptest!(config, |(operations in vec(operation(), 1..60))| {
+    let rule = select(vec![
+        SessionLimitRule::EvictOldest,
+        SessionLimitRule::Refuse,
+    ]);
+    proptest!(config, |(operations in vec(operation(), 1..60), rule in rule)| {
         runtime.block_on(async {
-            let mut model = Model::new();
+            let mut model = Model::new(rule);
             // Something to begin with: a long way to the first session makes dull cases.
             for operation in [Operation::Register(0), Operation::Issue(0)] {
                 model.run(operation).await;
@@ -440,4 +509,5 @@ fn any_sequence_of_operations_goes_as_the_model_says() {
         });
     });
     assert!(REFRESHED.load(Ordering::SeqCst) > 300);
+    assert!(EVICTED.load(Ordering::SeqCst) > 0);
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use assay::flow::end_session::EndSession;
+use assay::policy::SessionLimitRule;
 use assay::secret::Secret;
-use assay::session::RefreshOutcome;
+use assay::session::{EventKind, RefreshOutcome};
 use tokio::task::JoinSet;
 
 use super::*;
@@ -17,6 +18,7 @@ over_every_store! {
     one_registration_sent_at_once_makes_one_device
     one_challenge_registers_one_of_many_phones
     limits_hold_when_all_come_at_once
+    where_room_is_made_all_who_come_at_once_get_in_and_the_limit_holds
     nothing_succeeds_after_an_acknowledged_revocation
     nothing_succeeds_after_an_acknowledged_logout
 }
@@ -155,6 +157,34 @@ async fn limits_hold_when_all_come_at_once(world: World) {
             "{answer:?}"
         );
     }
+}
+
+async fn where_room_is_made_all_who_come_at_once_get_in_and_the_limit_holds(world: World) {
+    let rule = SessionLimitRule::EvictOldest;
+    world.change_policy(BANK, |policy| policy.on_session_limit = rule);
+    let world = Arc::new(world);
+    let phone = Arc::new(world.registered(Kind::Android, "user-1").await);
+    for _ in 0..5 {
+        let mut tasks = JoinSet::new();
+        for _ in 0..6 {
+            let (world, phone) = (Arc::clone(&world), Arc::clone(&phone));
+            tasks.spawn(async move { world.issue(&phone).await.unwrap() });
+        }
+        let grants = tasks.join_all().await;
+        let mut live = 0;
+        for grant in &grants {
+            live += usize::from(world.verify(&phone, &grant.access_token).await.is_ok());
+        }
+        // Two of a device, and both are of those that came last.
+        assert_eq!(live, 2);
+        assert_eq!(world.sessions(&phone.subject).await.len(), 2);
+    }
+    // Each that went was told once.
+    let told = world.session_events(phone.id()).await;
+    let ended = told
+        .iter()
+        .filter(|event| event.1 == EventKind::SessionEnded);
+    assert_eq!((told.len(), ended.count()), (58, 28));
 }
 
 async fn nothing_succeeds_after_an_acknowledged_revocation(world: World) {

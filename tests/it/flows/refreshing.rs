@@ -4,7 +4,7 @@ use assay::flow::Grant;
 use assay::flow::end_session::EndSession;
 use assay::policy::{ReuseRule, SessionLifetimes, TrustLevel};
 use assay::secret::Secret;
-use assay::session::{RefreshOutcome, SessionState};
+use assay::session::{EventKind, RefreshOutcome, SessionState};
 use assay::simulator::proof::Dpop;
 use assay::token::Purpose;
 use assay::token::refresh::{self, RefreshClaims};
@@ -137,6 +137,11 @@ async fn a_token_used_twice_ends_its_session_and_no_other(world: World) {
     assert_eq!(world.verify(&phone, &other.access_token).await, Ok(()));
     assert!(world.refresh(&phone, &other.refresh_token).await.is_ok());
     assert_eq!(world.sessions(&phone.subject).await.len(), 1);
+    // Told once: what came after changed nothing.
+    let told = world.session_events(phone.id()).await.pop().unwrap();
+    let why = "refresh-token-reused".to_owned();
+    let ended = EventKind::SessionEnded;
+    assert_eq!(told, (grant.session.id, ended, why, "service".to_owned()));
 }
 
 async fn where_policy_only_reports_a_reuse_the_session_goes_on(world: World) {

@@ -20,7 +20,7 @@ use assay::id::{AppId, DeviceId, SessionId, Subject};
 use assay::key_directory::generate_files;
 use assay::policy::{
     AndroidPolicy, AppPolicy, ApplePolicy, Lifetimes, NonceRule, ProofPolicy, Reappraisal,
-    ReuseRule, ScopeRule, TrustLevel,
+    ReuseRule, ScopeRule, SessionLimitRule, TrustLevel,
 };
 use assay::reason::Reason;
 use assay::secret::Secret;
@@ -110,6 +110,7 @@ fn policy() -> AppPolicy {
         devices_per_subject_max: 2,
         sessions_per_subject_max: 3,
         sessions_per_device_max: 2,
+        on_session_limit: SessionLimitRule::Refuse,
     }
 }
 
@@ -348,6 +349,7 @@ impl World {
             acr: "urn:acr:2".to_owned(),
             amr: vec!["pwd".to_owned()],
             auth_time: None,
+            by: caller(),
         }
     }
 
@@ -423,7 +425,7 @@ impl World {
     }
 
     pub(super) async fn end(&self, request: end_session::EndSession) -> Result<(), Reason> {
-        reason(end_session::run(&self.engine, request).await)
+        reason(end_session::run(&self.engine, request, &caller()).await)
     }
 
     pub(super) async fn revoke(&self, device: DeviceId) -> Result<revoke_device::Revoked, Reason> {
@@ -499,11 +501,25 @@ impl World {
         }
     }
 
-    /// What happened to a device, and why, without its registration.
+    /// What happened to a device, and why, without its registration and its sessions.
     pub(super) async fn history(&self, device: DeviceId) -> Vec<(EventKind, String)> {
         let mut events = self.events(device).await.into_iter();
         assert_eq!(events.next().unwrap().kind, EventKind::DeviceRegistered);
-        events.map(|event| (event.kind, event.why)).collect()
+        let own = events.filter(|event| event.session.is_none());
+        own.map(|event| (event.kind, event.why)).collect()
+    }
+
+    /// What happened to a device's sessions: which, what, why, and who did it.
+    pub(super) async fn session_events(
+        &self,
+        device: DeviceId,
+    ) -> Vec<(SessionId, EventKind, String, String)> {
+        let events = self.events(device).await.into_iter();
+        let told = |event: Event| {
+            let by = event.by.to_string();
+            Some((event.session?, event.kind, event.why, by))
+        };
+        events.filter_map(told).collect()
     }
 
     pub(super) async fn sessions(&self, subject: &Subject) -> Vec<Session> {

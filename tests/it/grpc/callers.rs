@@ -19,7 +19,8 @@ use super::wire::{rpcs, send};
 const CALLERS: &[(&str, &str)] = &[
     (
         "auth-server",
-        "CreateChallenge RegisterDevice ReattestDevice LinkDeviceSuccessor IssueSession EndSession",
+        "CreateChallenge RegisterDevice ReattestDevice LinkDeviceSuccessor IssueSession EndSession \
+         RevokeSession RevokeSubject",
     ),
     (
         "mobile-backend",
@@ -29,7 +30,8 @@ const CALLERS: &[(&str, &str)] = &[
     (
         "on-call",
         "AppraiseEvidence GetTrustStatus GetDevice ListDevices FindDevices SuspendDevice ResumeDevice \
-         RevokeDevice BatchRevokeDevices LinkDeviceSuccessor ListSessions ListAuditEvents",
+         RevokeDevice BatchRevokeDevices LinkDeviceSuccessor ListSessions GetSession \
+         RevokeSession RevokeSubject ListAuditEvents",
     ),
     (
         "security-admin",

@@ -9,6 +9,7 @@ use assay::grpc::proto;
 use assay::grpc::proto::attestation_service_client::AttestationServiceClient;
 use assay::grpc::proto::device_service_client::DeviceServiceClient;
 use assay::grpc::proto::operations_service_client::OperationsServiceClient;
+use assay::grpc::proto::revocation_service_client::RevocationServiceClient;
 use assay::grpc::proto::session_service_client::SessionServiceClient;
 use assay::grpc::proto::verification_service_client::VerificationServiceClient;
 use assay::service::{Service, ServiceError};
@@ -99,7 +100,7 @@ impl World {
             app("closed", "enabled = false\n") + &both("closed") + &scopes("closed"),
             app("small", &both("small"))
                 + "[apps.small.limits]\ndevices_per_subject = 1\nsessions_per_subject = 1\n\
-                   sessions_per_device = 1\n\
+                   sessions_per_device = 1\nsessions_at_limit = \"refuse\"\n\
                    [apps.small.android.attestation_key_rate]\n\
                    remote = \"1/1d\"\nfactory = \"1/1d\"\noutcome = \"refuse\"\n"
                 + &scopes("small"),
@@ -227,6 +228,10 @@ impl Clients {
 
     pub(crate) fn operations(&self) -> OperationsServiceClient<Channel> {
         OperationsServiceClient::new(self.0.clone())
+    }
+
+    pub(crate) fn revocation(&self) -> RevocationServiceClient<Channel> {
+        RevocationServiceClient::new(self.0.clone())
     }
 
     pub(crate) fn sessions(&self) -> SessionServiceClient<Channel> {
@@ -497,6 +502,42 @@ pub(crate) async fn revoke(
         validate_only: false,
     };
     Ok(server.devices().revoke_device(request).await?.into_inner())
+}
+
+pub(crate) async fn get_session(
+    server: &Clients,
+    session_id: &str,
+) -> Result<proto::GetSessionResponse, Status> {
+    let request = proto::GetSessionRequest {
+        session_id: session_id.to_owned(),
+    };
+    Ok(server.sessions().get_session(request).await?.into_inner())
+}
+
+pub(crate) async fn revoke_session(
+    server: &Clients,
+    session_id: &str,
+) -> Result<proto::RevokeSessionResponse, Status> {
+    let request = proto::RevokeSessionRequest {
+        session_id: session_id.to_owned(),
+        reason: proto::RevocationReason::Stolen.into(),
+        validate_only: false,
+    };
+    let answer = server.sessions().revoke_session(request).await?;
+    Ok(answer.into_inner())
+}
+
+pub(crate) async fn revoke_subject(
+    server: &Clients,
+    subject: &str,
+) -> Result<proto::RevocationReceipt, Status> {
+    let request = proto::RevokeSubjectRequest {
+        subject: subject.to_owned(),
+        reason: proto::RevocationReason::Compromised.into(),
+        validate_only: false,
+    };
+    let answer = server.revocation().revoke_subject(request).await?;
+    Ok(answer.into_inner().receipt.unwrap())
 }
 
 pub(crate) async fn suspend(

@@ -9,8 +9,8 @@ use tonic::{Request, Status};
 use tonic_types::StatusExt as _;
 
 use super::harness::{
-    API, Clients, MEMORY, Phone, Server, World, end_by_token, eventually, http_get, link, own_uri,
-    resume, revoke, sessions_of, suspend, verify,
+    API, Clients, MEMORY, Phone, Server, World, end_by_token, eventually, get_session, http_get,
+    link, own_uri, resume, revoke, revoke_session, revoke_subject, sessions_of, suspend, verify,
 };
 use super::refusal::{assert_refused, assert_says_none_of};
 use super::story::assert_no;
@@ -19,7 +19,6 @@ use super::story::assert_no;
 const NOT_REACHED_HERE: &[(&str, &str)] = &[
     ("CALLER_UNAUTHENTICATED", "needs TLS; see the callers"),
     ("CALLER_NOT_ALLOWED", "needs roles; see the callers"),
-    ("SUBJECT_REVOKED", "no RPC revokes a subject"),
     ("CONFLICT", "needs eight lost races in a row"),
     (
         "STATE_STORE_UNAVAILABLE",
@@ -418,6 +417,7 @@ async fn session_refusals(world: &World, server: &Server, seen: &mut Seen) {
     let got = phone.refresh(server, &second.refresh_token).await;
     seen.refused(world, "SESSION_REVOKED", got);
 
+    revocation_refusals(world, server, seen, (&mut phone, &device)).await;
     let last = phone.issue(server, &device).await.unwrap();
     suspend(server, &device.device_id).await.unwrap();
     let got = phone.refresh(server, &last.refresh_token).await;
@@ -441,6 +441,50 @@ async fn session_refusals(world: &World, server: &Server, seen: &mut Seen) {
     seen.refused(world, "SESSION_LIMIT", got);
     end_by_token(server, &only.refresh_token).await.unwrap();
     small.issue(server, &device).await.unwrap();
+}
+
+/// One session is revoked, then all of the subject.
+async fn revocation_refusals(
+    world: &World,
+    server: &Server,
+    seen: &mut Seen,
+    (phone, device): (&mut Phone, &proto::Device),
+) {
+    let cut = phone.issue(server, device).await.unwrap();
+    let id = cut.session.as_ref().unwrap().session_id.clone();
+    let nobody = format!("ses_{}", "0".repeat(36));
+    let got = revoke_session(server, &nobody).await;
+    seen.refused(world, "RESOURCE_NOT_FOUND", got);
+    let revoked = revoke_session(server, &id).await.unwrap();
+    let session = revoked.session.unwrap();
+    assert!(session.end_time.is_some() && session.end_reason == "stolen");
+    assert!(!revoked.receipt.unwrap().revision.is_empty());
+    let found = get_session(server, &id).await.unwrap();
+    assert_eq!(found.refusal, "SESSION_REVOKED");
+    assert_eq!(found.session.unwrap(), session);
+    seen.refused(
+        world,
+        "RESOURCE_NOT_FOUND",
+        get_session(server, &nobody).await,
+    );
+    let got = phone.refresh(server, &cut.refresh_token).await;
+    seen.refused(world, "SESSION_REVOKED", got);
+
+    let all = phone.issue(server, device).await.unwrap();
+    let id = all.session.as_ref().unwrap().session_id.clone();
+    let found = get_session(server, &id).await.unwrap();
+    assert_eq!(
+        (found.session, found.refusal),
+        (all.session.clone(), String::new())
+    );
+    let receipt = revoke_subject(server, "sara@mail.test").await.unwrap();
+    assert!(!receipt.revision.is_empty());
+    let got = phone.refresh(server, &all.refresh_token).await;
+    seen.refused(world, "SUBJECT_REVOKED", got);
+    let decision = phone.decide(server, &all.access_token).await;
+    seen.no(&decision, "SUBJECT_REVOKED");
+    let found = get_session(server, &id).await.unwrap();
+    assert_eq!(found.refusal, "SUBJECT_REVOKED");
 }
 
 /// Time passes: nonces, access tokens, idle and absolute ends, attestations.

@@ -98,13 +98,23 @@ async fn suspended_and_resumed(
     let (_, grant) = phone.refresh(server, &grant.refresh_token).await.unwrap();
     let told = events_of(server, &device.device_id).await.unwrap();
     let kinds: Vec<&str> = told.iter().map(|event| event.kind.as_str()).collect();
-    assert_eq!(
-        kinds,
-        ["device-registered", "device-suspended", "device-resumed"]
-    );
-    assert_eq!(told[1].reason, "mislaid");
-    assert_eq!(told[1].actor, "plaintext");
-    assert_eq!(told[1].device_id, device.device_id);
+    let wanted = [
+        "device-registered",
+        "session-opened",
+        "session-opened",
+        "session-ended",
+        "device-suspended",
+        "device-resumed",
+    ];
+    assert_eq!(kinds, wanted);
+    assert_eq!(told[0].session_id, "");
+    assert_eq!(told[3].session_id, told[2].session_id);
+    assert_eq!(told[3].reason, "logged-out");
+    let session = grant.session.as_ref().unwrap();
+    assert_eq!(told[1].session_id, session.session_id);
+    assert_eq!(told[4].reason, "mislaid");
+    assert_eq!(told[4].actor, "plaintext");
+    assert_eq!(told[4].device_id, device.device_id);
     grant
 }
 

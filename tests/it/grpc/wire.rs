@@ -86,7 +86,7 @@ const ISSUE: &str = "/assay.v1.SessionService/IssueSession";
 #[tokio::test]
 async fn an_unknown_field_is_refused_on_every_rpc_with_its_number() {
     let (_world, server) = world().await;
-    assert_eq!(rpcs().len(), 23);
+    assert_eq!(rpcs().len(), 26);
     for (path, _) in rpcs() {
         for (bytes, number) in [
             (vec![0xf8, 0x07, 1], "127"),
@@ -293,6 +293,9 @@ async fn an_empty_request_names_every_field_it_lacks() {
         ("SessionService/RefreshSession", "refresh_token proof"),
         ("SessionService/EndSession", "session"),
         ("SessionService/ListSessions", "subject"),
+        ("SessionService/GetSession", "session_id"),
+        ("SessionService/RevokeSession", "session_id reason"),
+        ("RevocationService/RevokeSubject", "subject reason"),
         (
             "VerificationService/VerifyRequest",
             "access_token proof method uri",
@@ -531,6 +534,24 @@ async fn the_reasons_of_the_service_itself_are_refused_in_requests() {
             validate_only: true,
         };
         let status = devices.revoke_device(revoke).await.unwrap_err();
+        assert_eq!(wrong_fields(&status), wrong, "{reason}");
+        let session = proto::RevokeSessionRequest {
+            session_id: nobody(1).replace("dev_", "ses_"),
+            reason,
+            validate_only: true,
+        };
+        let status = server.sessions().revoke_session(session).await.unwrap_err();
+        assert_eq!(wrong_fields(&status), wrong, "{reason}");
+        let subject = proto::RevokeSubjectRequest {
+            subject: "a".to_owned(),
+            reason,
+            validate_only: true,
+        };
+        let status = server
+            .revocation()
+            .revoke_subject(subject)
+            .await
+            .unwrap_err();
         assert_eq!(wrong_fields(&status), wrong, "{reason}");
         let batch = proto::BatchRevokeDevicesRequest {
             device_ids: vec![nobody(1)],

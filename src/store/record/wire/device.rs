@@ -23,7 +23,7 @@ enum Trust {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Enumeration)]
 #[repr(i32)]
-enum Why {
+pub(super) enum Why {
     Unknown = 0,
     Lost = 1,
     Stolen = 2,
@@ -257,7 +257,7 @@ impl From<domain::RevocationReason> for Why {
 }
 
 impl Why {
-    const fn into_domain(self) -> Option<domain::RevocationReason> {
+    pub(super) const fn into_domain(self) -> Option<domain::RevocationReason> {
         match self {
             Self::Unknown => None,
             Self::Lost => Some(domain::RevocationReason::Lost),

@@ -1,0 +1,92 @@
+//! RevokeSubject: every session of a subject is dead with the answer; its devices stay.
+
+use std::time::Duration;
+
+use super::state::{Changes, settle};
+use super::{Engine, Failure, Receipt};
+use crate::id::{Bucket, Subject};
+use crate::session::{
+    Actor, Device, DeviceState, Event, EventKind, RevocationReason, SubjectRecord, revoke_subject,
+};
+use crate::store::keys;
+use crate::time::Timestamp;
+
+/// The record of a subject that has no device is kept this long: there is nothing it could cut.
+const NOBODY_KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
+
+/// The request.
+#[derive(Debug, Clone)]
+pub struct RevokeSubject {
+    /// Whose sessions.
+    pub subject: Subject,
+    /// Why.
+    pub why: RevocationReason,
+    /// Answer as if, change nothing.
+    pub validate_only: bool,
+    /// Who asks.
+    pub by: Actor,
+}
+
+/// Cuts every session of a subject that was opened before. Three trips to the store, one of them for
+/// the devices, which are only told of it; without devices two. A subject nobody has seen is written,
+/// too, so that the receipt is true of it as of others. Safe to be sent again: it cuts again.
+///
+/// # Errors
+/// `REVOCATION_NOT_DURABLE`: applied, but on fewer replicas than configured; `CONFLICT`,
+/// `STATE_STORE_UNAVAILABLE`.
+pub async fn run(engine: &Engine, request: RevokeSubject) -> Result<Receipt, Failure> {
+    let now = engine.clock.now();
+    let tag = engine.keyring.subject_tag(&request.subject);
+    let (devices, done) = settle(|| async {
+        let loaded = engine
+            .load_one::<SubjectRecord>(keys::subject(&tag))
+            .await?;
+        let subject = revoke_subject(loaded.value.as_ref(), now);
+        let devices = devices_of(engine, &subject).await?;
+        if request.validate_only {
+            return Ok(Some((devices, None)));
+        }
+        let kept_for = subject.devices.is_empty().then_some(NOBODY_KEPT_FOR);
+        let changes = Changes {
+            items: vec![loaded.put(engine, &subject, kept_for)?],
+            events: news(&devices, &request, now),
+            ..Changes::default()
+        };
+        let bucket = Bucket::of_digest(&tag);
+        let done = engine
+            .commit(bucket, changes, engine.revocation_durability)
+            .await?;
+        Ok(done.map(|done| (devices, Some(done))))
+    })
+    .await?;
+    Receipt::new(
+        engine,
+        now,
+        devices.iter().map(|device| &device.app),
+        done,
+        now,
+    )
+}
+
+async fn devices_of(engine: &Engine, subject: &SubjectRecord) -> Result<Vec<Device>, Failure> {
+    if subject.devices.is_empty() {
+        return Ok(Vec::new());
+    }
+    let names = subject.devices.iter().map(keys::device).collect();
+    let devices = engine.load_all::<Device>(names).await?;
+    Ok(devices
+        .into_iter()
+        .filter_map(|device| device.value)
+        .collect())
+}
+
+/// One event for each device that may have had sessions: it names no subject, and stands where what
+/// happened to the device is looked up.
+fn news(devices: &[Device], request: &RevokeSubject, now: Timestamp) -> Vec<Event> {
+    let out = |device: &&Device| matches!(device.state, DeviceState::Revoked { .. });
+    let told = devices.iter().filter(|device| !out(device)).map(|device| {
+        let why = request.why.as_str().to_owned();
+        device.event(EventKind::SubjectRevoked, why, &request.by, now)
+    });
+    told.collect()
+}

@@ -1,0 +1,498 @@
+//! GetSession, RevokeSession and RevokeSubject: one session, or all of a subject, dead with the answer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use assay::flow::end_session::EndSession;
+use assay::flow::get_session;
+use assay::flow::revoke_session::{self, RevokeSession, RevokedSession};
+use assay::flow::revoke_subject::{self, RevokeSubject};
+use assay::flow::{Grant, Receipt};
+use assay::id::{Bucket, SessionId, Subject};
+use assay::session::{
+    EndReason, EventKind, RevocationReason, Session, SessionState, SubjectRecord, SuspensionReason,
+};
+use assay::store::record::unseal;
+use assay::store::{Admission, Durability, Key, Record, keys};
+use tokio::task::JoinSet;
+
+use super::world::{ABSOLUTE, ACCESS, IDLE, SHOP};
+use super::*;
+
+over_every_store! {
+    a_revoked_session_is_out_at_once_and_no_other
+    a_refresh_under_way_does_not_outlive_the_revocation_of_its_session
+    revoking_a_session_again_changes_nothing
+    a_session_that_is_over_stays_as_it_ended
+    a_trial_revokes_no_session_and_no_subject
+    an_unknown_session_is_not_found
+    revocations_that_reached_too_few_replicas_are_applied_and_say_so
+    a_session_is_shown_with_what_stands_against_it
+    every_session_of_a_revoked_subject_is_out_at_once
+    what_was_decided_before_a_subject_was_revoked_is_not_done_after_it
+    revoking_a_subject_again_cuts_what_was_opened_since
+    revoking_a_subject_makes_room_for_new_sessions
+    a_subject_nobody_knows_is_revoked_all_the_same
+    a_lost_record_makes_no_old_session_good_again
+    nothing_succeeds_after_an_acknowledged_revocation_of_the_subject
+    nothing_succeeds_after_an_acknowledged_revocation_of_the_session
+}
+
+fn order(session: SessionId, why: RevocationReason) -> RevokeSession {
+    RevokeSession {
+        session,
+        why,
+        validate_only: false,
+        by: caller(),
+    }
+}
+
+async fn send(world: &World, order: RevokeSession) -> Result<RevokedSession, Reason> {
+    let answer = revoke_session::run(&world.engine, order).await;
+    answer.map_err(|failure| failure.reason)
+}
+
+async fn revoke(world: &World, grant: &Grant) -> Result<RevokedSession, Reason> {
+    send(world, order(grant.session.id, RevocationReason::Stolen)).await
+}
+
+fn all_of(subject: &Subject) -> RevokeSubject {
+    RevokeSubject {
+        subject: subject.clone(),
+        why: RevocationReason::Compromised,
+        validate_only: false,
+        by: caller(),
+    }
+}
+
+async fn revoke_all(world: &World, subject: &Subject) -> Result<Receipt, Reason> {
+    let answer = revoke_subject::run(&world.engine, all_of(subject)).await;
+    answer.map_err(|failure| failure.reason)
+}
+
+async fn look(world: &World, id: SessionId) -> Result<(Session, Result<(), Reason>), Reason> {
+    let found = get_session::run(&world.engine, &id).await;
+    let found = found.map_err(|failure| failure.reason)?;
+    let standing = found.standing.map_err(|refusal| refusal.0);
+    Ok((found.session, standing))
+}
+
+async fn out(world: &World, phone: &Phone, grant: &Grant, why: Reason) {
+    assert_eq!(world.verify(phone, &grant.access_token).await, Err(why));
+    assert_eq!(world.active(&grant.access_token).await, Ok(false));
+    let refreshed = world.refresh(phone, &grant.refresh_token).await;
+    assert_eq!(refreshed.map(|_| ()), Err(why));
+}
+
+async fn a_revoked_session_is_out_at_once_and_no_other(world: World) {
+    for kind in Kind::BOTH {
+        let phone = world.registered(kind, &format!("{kind:?}")).await;
+        let grant = world.issue(&phone).await.unwrap();
+        let other = world.issue(&phone).await.unwrap();
+        let next = world.refresh(&phone, &grant.refresh_token).await.unwrap();
+        let before = world.trips();
+        let revoked = revoke(&world, &grant).await.unwrap();
+        assert_eq!(world.trips().since(before), (2, 1));
+        assert_eq!(revoked.receipt.effective_at, world.now());
+        assert_eq!(revoked.receipt.residual_access_for, ACCESS);
+        assert!(revoked.receipt.revision.is_some());
+        let state = SessionState::Ended {
+            at: world.now(),
+            why: EndReason::Revoked(RevocationReason::Stolen),
+        };
+        assert_eq!(revoked.session.state, state);
+        // A retry and a rotation alike.
+        out(&world, &phone, &grant, Reason::SessionRevoked).await;
+        out(&world, &phone, &next.grant, Reason::SessionRevoked).await;
+        assert_eq!(world.verify(&phone, &other.access_token).await, Ok(()));
+        let left = world.sessions(&phone.subject).await;
+        assert_eq!(left.len(), 1);
+        assert_eq!(left[0].id, other.session.id);
+        let told = world.session_events(phone.id()).await.pop().unwrap();
+        let by = caller().to_string();
+        let ended = EventKind::SessionEnded;
+        assert_eq!(told, (grant.session.id, ended, "stolen".to_owned(), by));
+    }
+}
+
+/// Holds the commit of `work` until `cut` is done.
+async fn meanwhile<T>(
+    world: &World,
+    work: impl Future<Output = T>,
+    cut: impl Future<Output = ()>,
+) -> T {
+    world.store.hold_next_commit(Hold::Before);
+    let cut = async {
+        world.store.holding.notified().await;
+        cut.await;
+        world.store.release.notify_one();
+    };
+    tokio::join!(work, cut).0
+}
+
+async fn a_refresh_under_way_does_not_outlive_the_revocation_of_its_session(world: World) {
+    let phone = world.registered(Kind::Android, "user-1").await;
+    let grant = world.issue(&phone).await.unwrap();
+    let work = world.refresh(&phone, &grant.refresh_token);
+    let cut = async { drop(revoke(&world, &grant).await.unwrap()) };
+    let refreshed = meanwhile(&world, work, cut).await.map(|_| ());
+    assert_eq!(refreshed, Err(Reason::SessionRevoked));
+}
+
+async fn revoking_a_session_again_changes_nothing(world: World) {
+    let phone = world.registered(Kind::Android, "user-1").await;
+    let grant = world.issue(&phone).await.unwrap();
+    let first = revoke(&world, &grant).await.unwrap();
+    world.advance(ACCESS / 2);
+    let again = order(grant.session.id, RevocationReason::Administrative);
+    let second = send(&world, again).await.unwrap();
+    assert_eq!(second.session, first.session);
+    assert_eq!(second.receipt.effective_at, first.receipt.effective_at);
+    assert_eq!(second.receipt.residual_access_for, ACCESS / 2);
+    // It is written again, so that it is as durable as it says, and told once.
+    assert_ne!(second.receipt.revision, first.receipt.revision);
+    assert_eq!(world.session_events(phone.id()).await.len(), 2);
+}
+
+async fn a_session_that_is_over_stays_as_it_ended(world: World) {
+    let phone = world.registered(Kind::Android, "user-1").await;
+    let grant = world.issue(&phone).await.unwrap();
+    world.end(EndSession::Id(grant.session.id)).await.unwrap();
+    let logout = SessionState::Ended {
+        at: world.now(),
+        why: EndReason::LoggedOut,
+    };
+    world.advance(SECOND);
+    let revoked = revoke(&world, &grant).await.unwrap();
+    assert_eq!(revoked.session.state, logout);
+    // Over by its time alone: it is revoked as any other.
+    let late = world.issue(&phone).await.unwrap();
+    world.advance(ABSOLUTE);
+    let revoked = revoke(&world, &late).await.unwrap();
+    assert_eq!(revoked.receipt.effective_at, world.now());
+}
+
+async fn a_trial_revokes_no_session_and_no_subject(world: World) {
+    let phone = world.registered(Kind::Android, "user-1").await;
+    let grant = world.issue(&phone).await.unwrap();
+    let trial = RevokeSession {
+        validate_only: true,
+        ..order(grant.session.id, RevocationReason::Lost)
+    };
+    let before = world.trips();
+    let seen = send(&world, trial).await.unwrap();
+    assert_eq!(world.trips().since(before), (1, 0));
+    assert!(matches!(seen.session.state, SessionState::Ended { .. }));
+    assert_eq!(seen.receipt.revision, None);
+    let trial = RevokeSubject {
+        validate_only: true,
+        ..all_of(&phone.subject)
+    };
+    let before = world.trips();
+    let receipt = revoke_subject::run(&world.engine, trial).await.unwrap();
+    assert_eq!(world.trips().since(before), (2, 0));
+    assert_eq!(receipt.revision, None);
+    assert_eq!(world.verify(&phone, &grant.access_token).await, Ok(()));
+    assert_eq!(world.events(phone.id()).await.len(), 2);
+}
+
+async fn an_unknown_session_is_not_found(world: World) {
+    let phone = world.registered(Kind::Android, "user-1").await;
+    let unknown = SessionId::new(phone.id().bucket(), [7; 16]);
+    let missing = Err(Reason::ResourceNotFound);
+    let seen = send(&world, order(unknown, RevocationReason::Lost)).await;
+    assert_eq!(seen.map(|_| ()), missing);
+    assert_eq!(look(&world, unknown).await.map(|_| ()), missing);
+}
+
+async fn revocations_that_reached_too_few_replicas_are_applied_and_say_so(mut world: World) {
+    let phone = world.registered(Kind::Android, "user-1").await;
+    let one = world.issue(&phone).await.unwrap();
+    let other = world.issue(&phone).await.unwrap();
+    world.engine.revocation_durability = Durability::Replicated {
+        replicas: 1,
+        within: MILLISECOND * 50,
+    };
+    // None of these stores has a replica.
+    for _ in 0..2 {
+        let seen = revoke(&world, &one).await.map(|_| ());
+        assert_eq!(seen, Err(Reason::RevocationNotDurable));
+    }
+    out(&world, &phone, &one, Reason::SessionRevoked).await;
+    assert_eq!(world.verify(&phone, &other.access_token).await, Ok(()));
+    for _ in 0..2 {
+        let seen = revoke_all(&world, &phone.subject).await.map(|_| ());
+        assert_eq!(seen, Err(Reason::RevocationNotDurable));
+    }
+    out(&world, &phone, &other, Reason::SubjectRevoked).await;
+}
+
+async fn a_session_is_shown_with_what_stands_against_it(mut world: World) {
+    let phone = world.registered(Kind::Android, "user-1").await;
+    let grant = world.issue(&phone).await.unwrap();
+    let before = world.trips();
+    let seen = look(&world, grant.session.id).await.unwrap();
+    assert_eq!(world.trips().since(before), (2, 0));
+    assert_eq!(seen, (grant.session.clone(), Ok(())));
+    let standing = async |world: &World| look(world, grant.session.id).await.unwrap().1;
+    world
+        .suspend(phone.id(), SuspensionReason::Mislaid)
+        .await
+        .unwrap();
+    assert_eq!(standing(&world).await, Err(Reason::DeviceSuspended));
+    world.resume(phone.id()).await.unwrap();
+    world.disable(BANK);
+    assert_eq!(standing(&world).await, Err(Reason::AppDisabled));
+    world.enable(BANK);
+    assert_eq!(standing(&world).await, Ok(()));
+    world.advance(IDLE);
+    assert_eq!(standing(&world).await, Err(Reason::SessionExpiredIdle));
+    revoke(&world, &grant).await.unwrap();
+    assert_eq!(standing(&world).await, Err(Reason::SessionRevoked));
+    revoke_all(&world, &phone.subject).await.unwrap();
+    assert_eq!(standing(&world).await, Err(Reason::SubjectRevoked));
+}
+
+async fn every_session_of_a_revoked_subject_is_out_at_once(world: World) {
+    let one = world.registered(Kind::Android, "user-1").await;
+    let two = world.registered(Kind::Apple, "user-1").await;
+    let stranger = world.registered(Kind::Apple, "user-2").await;
+    let grants = [
+        (&one, world.issue(&one).await.unwrap()),
+        (&one, world.issue(&one).await.unwrap()),
+        (&two, world.issue(&two).await.unwrap()),
+    ];
+    let kept = world.issue(&stranger).await.unwrap();
+    let before = world.trips();
+    let receipt = revoke_all(&world, &one.subject).await.unwrap();
+    // The subject, its devices, one write.
+    assert_eq!(world.trips().since(before), (3, 1));
+    assert_eq!(receipt.effective_at, world.now());
+    assert_eq!(receipt.residual_access_for, ACCESS);
+    for (phone, grant) in &grants {
+        out(&world, phone, grant, Reason::SubjectRevoked).await;
+    }
+    assert!(world.sessions(&one.subject).await.is_empty());
+    assert_eq!(world.verify(&stranger, &kept.access_token).await, Ok(()));
+    // The devices stay, and are told.
+    for phone in [&one, &two] {
+        let told = [(EventKind::SubjectRevoked, "compromised".to_owned())];
+        assert_eq!(world.history(phone.id()).await, told);
+        let fresh = world.issue(phone).await.unwrap();
+        assert_eq!(world.verify(phone, &fresh.access_token).await, Ok(()));
+    }
+    assert!(world.history(stranger.id()).await.is_empty());
+    // Those that are out already are not.
+    world.revoke(two.id()).await.unwrap();
+    revoke_all(&world, &one.subject).await.unwrap();
+    assert_eq!(world.history(one.id()).await.len(), 2);
+    assert_eq!(world.history(two.id()).await.len(), 2);
+}
+
+async fn what_was_decided_before_a_subject_was_revoked_is_not_done_after_it(world: World) {
+    let phone = world.registered(Kind::Android, "user-1").await;
+    let grant = world.issue(&phone).await.unwrap();
+    let cut = async || {
+        revoke_all(&world, &phone.subject).await.unwrap();
+    };
+    let work = world.refresh(&phone, &grant.refresh_token);
+    let refreshed = meanwhile(&world, work, cut()).await.map(|_| ());
+    assert_eq!(refreshed, Err(Reason::SubjectRevoked));
+    // A session that is opened after all is opened after it, and good.
+    let issued = meanwhile(&world, world.issue(&phone), cut()).await.unwrap();
+    assert_eq!(world.verify(&phone, &issued.access_token).await, Ok(()));
+    // And a registration finds the epoch that it left.
+    let mut late = world.phone(Kind::Apple, "user-1");
+    let registration = world.registration(&mut late);
+    meanwhile(&world, world.send(&registration), cut())
+        .await
+        .unwrap();
+    out(&world, &phone, &issued, Reason::SubjectRevoked).await;
+}
+
+async fn revoking_a_subject_again_cuts_what_was_opened_since(world: World) {
+    let phone = world.registered(Kind::Android, "user-1").await;
+    // All in one millisecond.
+    for _ in 0..3 {
+        let grant = world.issue(&phone).await.unwrap();
+        revoke_all(&world, &phone.subject).await.unwrap();
+        out(&world, &phone, &grant, Reason::SubjectRevoked).await;
+    }
+    assert!(world.issue(&phone).await.is_ok());
+}
+
+async fn revoking_a_subject_makes_room_for_new_sessions(mut world: World) {
+    let phone = world.registered(Kind::Android, "user-1").await;
+    let mut shop = world.phone(Kind::Apple, "user-1");
+    let challenge = world.challenge(SHOP, Some(&shop.subject));
+    let registration = world.registration_for(&mut shop, SHOP, challenge);
+    shop.id = Some(world.send(&registration).await.unwrap().id);
+    let elsewhere = world.issue(&shop).await.unwrap();
+    for _ in 0..2 {
+        world.issue(&phone).await.unwrap();
+    }
+    world.disable(SHOP);
+    revoke_all(&world, &phone.subject).await.unwrap();
+    for _ in 0..2 {
+        let opening = world.opening(&phone, &["accounts"]);
+        let before = world.trips();
+        world.open(opening).await.unwrap();
+        assert_eq!(world.trips().since(before), (2, 1));
+    }
+    // That its app was disabled meanwhile saved none.
+    world.enable(SHOP);
+    out(&world, &shop, &elsewhere, Reason::SubjectRevoked).await;
+}
+
+async fn a_subject_nobody_knows_is_revoked_all_the_same(world: World) {
+    let nobody: Subject = "nobody".parse().unwrap();
+    for _ in 0..2 {
+        let before = world.trips();
+        let receipt = revoke_all(&world, &nobody).await.unwrap();
+        assert_eq!(world.trips().since(before), (2, 1));
+        assert!(receipt.revision.is_some());
+        assert_eq!(receipt.residual_access_for, Duration::ZERO);
+    }
+    assert!(world.sessions(&nobody).await.is_empty());
+    // It can become somebody.
+    let phone = world.registered(Kind::Android, "nobody").await;
+    let grant = world.issue(&phone).await.unwrap();
+    world.advance(IDLE / 2);
+    let refreshed = world.refresh(&phone, &grant.refresh_token).await;
+    assert!(refreshed.is_ok());
+}
+
+/// The record under a name, as it is in the store.
+async fn stored(world: &World, key: &Key) -> Option<Record> {
+    let ask = Admission {
+        load: vec![key.clone()],
+        ..Admission::default()
+    };
+    let admitted = world.engine.store.admit(ask).await.unwrap();
+    admitted.records.into_iter().next().flatten()
+}
+
+/// The store loses the subject after a revocation, and a registration makes it anew.
+async fn a_lost_record_makes_no_old_session_good_again(world: World) {
+    let phone = world.registered(Kind::Android, "user-1").await;
+    let revoked = world.issue(&phone).await.unwrap();
+    revoke_all(&world, &phone.subject).await.unwrap();
+    let later = world.issue(&phone).await.unwrap();
+    let tag = world.engine.keyring.subject_tag(&phone.subject);
+    let key = keys::subject(&tag);
+    let version = stored(&world, &key).await.unwrap().version;
+    let change = assay::store::ChangeSet {
+        operation: assay::store::OperationId([1; 16]),
+        bucket: Bucket::of_digest(&tag),
+        items: vec![assay::store::Item {
+            key: key.clone(),
+            expected: Some(version),
+            change: assay::store::Change::Delete,
+        }],
+        claims: Vec::new(),
+        index: Vec::new(),
+        events: Vec::new(),
+        durability: Durability::Local,
+    };
+    world.engine.store.commit(change).await.unwrap();
+    for grant in [&revoked, &later] {
+        out(&world, &phone, grant, Reason::SubjectRevoked).await;
+    }
+    world.advance(SECOND);
+    world.registered(Kind::Apple, "user-1").await;
+    let record = stored(&world, &key).await.unwrap();
+    let subject: SubjectRecord = unseal(&world.engine.keyring, &key, &record).unwrap();
+    assert_eq!(subject.devices.len(), 1);
+    for grant in [&revoked, &later] {
+        out(&world, &phone, grant, Reason::SubjectRevoked).await;
+    }
+}
+
+const ROUNDS: u32 = 30;
+
+/// Refreshes, calls and sign-ins go on while the subject is revoked. What was opened before the
+/// revocation was sent is refused by every call that begins after its answer; what is opened after
+/// it is good.
+async fn nothing_succeeds_after_an_acknowledged_revocation_of_the_subject(world: World) {
+    world.change_policy(BANK, |policy| {
+        policy.sessions_per_device_max = 1000;
+        policy.sessions_per_subject_max = 1000;
+    });
+    let world = Arc::new(world);
+    let phone = Arc::new(world.registered(Kind::Android, "user-1").await);
+    for round in 0..ROUNDS {
+        let grant = world.issue(&phone).await.unwrap();
+        let acknowledged = Arc::new(AtomicBool::new(false));
+        let mut tasks = JoinSet::new();
+        for number in 0..3 {
+            let (world, phone) = (Arc::clone(&world), Arc::clone(&phone));
+            let acknowledged = Arc::clone(&acknowledged);
+            let (mut token, access) = (grant.refresh_token.clone(), grant.access_token.clone());
+            tasks.spawn(async move {
+                loop {
+                    let late = acknowledged.load(Ordering::SeqCst);
+                    let refreshed = world.refresh(&phone, &token).await;
+                    let verdict = world.verify(&phone, &access).await;
+                    if number == 0 {
+                        match world.issue(&phone).await.map(|_| ()) {
+                            Ok(()) | Err(Reason::SubjectRevoked | Reason::Conflict) => {}
+                            other => panic!("{other:?}"),
+                        }
+                    }
+                    if late {
+                        let out = Err(Reason::SubjectRevoked);
+                        assert_eq!(refreshed.map(|_| ()), out);
+                        assert_eq!(verdict, out);
+                        return;
+                    }
+                    if let Ok(refreshed) = refreshed {
+                        token = refreshed.grant.refresh_token;
+                    }
+                }
+            });
+        }
+        for _ in 0..round % 7 {
+            tokio::task::yield_now().await;
+        }
+        revoke_all(&world, &phone.subject).await.unwrap();
+        acknowledged.store(true, Ordering::SeqCst);
+        tasks.join_all().await;
+    }
+}
+
+async fn nothing_succeeds_after_an_acknowledged_revocation_of_the_session(world: World) {
+    let world = Arc::new(world);
+    let phone = Arc::new(world.registered(Kind::Android, "user-1").await);
+    for round in 0..ROUNDS {
+        let grant = world.issue(&phone).await.unwrap();
+        let acknowledged = Arc::new(AtomicBool::new(false));
+        let mut tasks = JoinSet::new();
+        for _ in 0..2 {
+            let (world, phone) = (Arc::clone(&world), Arc::clone(&phone));
+            let acknowledged = Arc::clone(&acknowledged);
+            let (mut token, access) = (grant.refresh_token.clone(), grant.access_token.clone());
+            tasks.spawn(async move {
+                loop {
+                    let late = acknowledged.load(Ordering::SeqCst);
+                    let refreshed = world.refresh(&phone, &token).await;
+                    let verdict = world.verify(&phone, &access).await;
+                    if late {
+                        let out = Err(Reason::SessionRevoked);
+                        assert_eq!(refreshed.map(|_| ()), out);
+                        assert_eq!(verdict, out);
+                        return;
+                    }
+                    if let Ok(refreshed) = refreshed {
+                        token = refreshed.grant.refresh_token;
+                    }
+                }
+            });
+        }
+        for _ in 0..round % 7 {
+            tokio::task::yield_now().await;
+        }
+        revoke(&world, &grant).await.unwrap();
+        acknowledged.store(true, Ordering::SeqCst);
+        tasks.join_all().await;
+    }
+}
