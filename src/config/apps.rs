@@ -68,15 +68,8 @@ pub(super) fn apps(
 
 fn app(reader: &mut Reader<'_>, mut section: Section<'_, '_>, mode: Mode) -> Option<App> {
     let enabled = section.or(reader, "enabled", true, flag);
-    let audience = checked(
-        |text| {
-            text.len() <= AUDIENCE_BYTES_MAX
-                && !text.is_empty()
-                && text.bytes().all(|b| b.is_ascii_graphic())
-        },
-        "is no audience",
-        "an audience is a name or URL of printable ASCII without spaces",
-    );
+    let hint = "an audience is a name or URL of printable ASCII without spaces";
+    let audience = checked(is_audience, "is no audience", hint);
     let audiences = section.need(reader, "audiences", list(1..=AUDIENCES_MAX, audience));
     let reuse = [
         ("revoke-session", ReuseRule::RevokeSession),
@@ -140,6 +133,10 @@ fn app(reader: &mut Reader<'_>, mut section: Section<'_, '_>, mode: Mode) -> Opt
             on_session_limit: caps.at_limit,
         },
     })
+}
+
+fn is_audience(text: &str) -> bool {
+    (1..=AUDIENCE_BYTES_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
 fn reappraisal(reader: &mut Reader<'_>, mut section: Section<'_, '_>) -> Option<Reappraisal> {
