@@ -74,7 +74,7 @@ pub async fn run(engine: &Engine, request: LinkDeviceSuccessor) -> Result<Linked
     .await?;
     let old = &succession.old;
     let effective_at = old.out_since().unwrap_or(now);
-    let receipt = Receipt::new(engine, effective_at, [&old.app], done, now)?;
+    let receipt = Receipt::new(engine, effective_at, [Some(&old.app)], done, now)?;
     Ok(Linked {
         succession,
         receipt,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::state::{Changes, settle};
+use super::state::{Changes, insist};
 use super::{Engine, Failure, Receipt};
 use crate::id::{Bucket, Subject};
 use crate::session::{
@@ -37,7 +37,7 @@ pub struct RevokeSubject {
 pub async fn run(engine: &Engine, request: RevokeSubject) -> Result<Receipt, Failure> {
     let now = engine.clock.now();
     let tag = engine.keyring.subject_tag(&request.subject);
-    let (devices, done) = settle(|| async {
+    let (devices, done) = insist(|| async {
         let loaded = engine
             .load_one::<SubjectRecord>(keys::subject(&tag))
             .await?;
@@ -62,29 +62,38 @@ pub async fn run(engine: &Engine, request: RevokeSubject) -> Result<Receipt, Fai
     Receipt::new(
         engine,
         now,
-        devices.iter().map(|device| &device.app),
+        devices
+            .iter()
+            .map(|device| device.as_ref().map(|device| &device.app)),
         done,
         now,
     )
 }
 
-async fn devices_of(engine: &Engine, subject: &SubjectRecord) -> Result<Vec<Device>, Failure> {
+/// The subject's devices; `None` for one whose record cannot be read, which must not keep the others'
+/// sessions alive.
+async fn devices_of(
+    engine: &Engine,
+    subject: &SubjectRecord,
+) -> Result<Vec<Option<Device>>, Failure> {
     if subject.devices.is_empty() {
         return Ok(Vec::new());
     }
     let names = subject.devices.iter().map(keys::device).collect();
-    let devices = engine.load_all::<Device>(names).await?;
-    Ok(devices
-        .into_iter()
-        .filter_map(|device| device.value)
-        .collect())
+    let devices = engine.load_each::<Device>(names).await?;
+    let known = devices.into_iter().filter_map(|device| match device {
+        Ok(loaded) => loaded.value.map(Some),
+        Err(_) => Some(None),
+    });
+    Ok(known.collect())
 }
 
 /// One event for each device that may have had sessions: it names no subject, and stands where what
 /// happened to the device is looked up.
-fn news(devices: &[Device], request: &RevokeSubject, now: Timestamp) -> Vec<Event> {
+fn news(devices: &[Option<Device>], request: &RevokeSubject, now: Timestamp) -> Vec<Event> {
     let out = |device: &&Device| matches!(device.state, DeviceState::Revoked { .. });
-    let told = devices.iter().filter(|device| !out(device)).map(|device| {
+    let known = devices.iter().flatten();
+    let told = known.filter(|device| !out(device)).map(|device| {
         let why = request.why.as_str().to_owned();
         device.event(EventKind::SubjectRevoked, why, &request.by, now)
     });

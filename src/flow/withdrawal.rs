@@ -38,7 +38,7 @@ impl Receipt {
     pub(super) fn new<'a>(
         engine: &Engine,
         effective_at: Timestamp,
-        apps: impl IntoIterator<Item = &'a AppId>,
+        apps: impl IntoIterator<Item = Option<&'a AppId>>,
         done: Option<Done>,
         now: Timestamp,
     ) -> Result<Self, Failure> {
@@ -51,9 +51,10 @@ impl Receipt {
             return Err(Reason::RevocationNotDurable.into());
         }
         let configured = engine.apps.load();
-        let life = |app| match configured.get(app) {
+        let life = |app: Option<&AppId>| match app.and_then(|app| configured.get(app)) {
             Some(app) => app.policy.access_for_max(),
-            // Of an app that was taken out of the configuration nothing is known but the bound.
+            // Of an app that was taken out of the configuration nothing is known but the bound, nor
+            // of one whose record cannot be read.
             None => ACCESS_FOR_MAX,
         };
         let life = apps.into_iter().map(life).max().unwrap_or_default();
@@ -164,6 +165,6 @@ pub(super) async fn withdraw<T: Withdrawable>(
     })
     .await?;
     let effective_at = out.out_since().unwrap_or(now);
-    let receipt = Receipt::new(engine, effective_at, [out.app()], done, now)?;
+    let receipt = Receipt::new(engine, effective_at, [Some(out.app())], done, now)?;
     Ok((out, receipt))
 }

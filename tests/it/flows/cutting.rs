@@ -8,7 +8,8 @@ use assay::flow::get_session;
 use assay::flow::revoke_session::{self, RevokeSession, RevokedSession};
 use assay::flow::revoke_subject::{self, RevokeSubject};
 use assay::flow::{Grant, Receipt};
-use assay::id::{Bucket, SessionId, Subject};
+use assay::id::{SessionId, Subject};
+use assay::policy::ACCESS_FOR_MAX;
 use assay::session::{
     EndReason, EventKind, RevocationReason, Session, SessionState, SubjectRecord, SuspensionReason,
 };
@@ -34,6 +35,7 @@ over_every_store! {
     revoking_a_subject_makes_room_for_new_sessions
     a_subject_nobody_knows_is_revoked_all_the_same
     a_lost_record_makes_no_old_session_good_again
+    a_device_that_cannot_be_read_keeps_no_subject_from_being_revoked
     nothing_succeeds_after_an_acknowledged_revocation_of_the_subject
     nothing_succeeds_after_an_acknowledged_revocation_of_the_session
 }
@@ -373,21 +375,15 @@ async fn stored(world: &World, key: &Key) -> Option<Record> {
 }
 
 /// The store loses the subject after a revocation, and a registration makes it anew.
-async fn a_lost_record_makes_no_old_session_good_again(world: World) {
-    let phone = world.registered(Kind::Android, "user-1").await;
-    let revoked = world.issue(&phone).await.unwrap();
-    revoke_all(&world, &phone.subject).await.unwrap();
-    let later = world.issue(&phone).await.unwrap();
-    let tag = world.engine.keyring.subject_tag(&phone.subject);
-    let key = keys::subject(&tag);
-    let version = stored(&world, &key).await.unwrap().version;
+/// Does to a record what no flow does.
+async fn change_stored(world: &World, key: &Key, change: assay::store::Change) {
     let change = assay::store::ChangeSet {
         operation: assay::store::OperationId([1; 16]),
-        bucket: Bucket::of_digest(&tag),
+        bucket: key.bucket(),
         items: vec![assay::store::Item {
             key: key.clone(),
-            expected: Some(version),
-            change: assay::store::Change::Delete,
+            expected: Some(stored(world, key).await.unwrap().version),
+            change,
         }],
         claims: Vec::new(),
         index: Vec::new(),
@@ -395,6 +391,31 @@ async fn a_lost_record_makes_no_old_session_good_again(world: World) {
         durability: Durability::Local,
     };
     world.engine.store.commit(change).await.unwrap();
+}
+
+async fn a_device_that_cannot_be_read_keeps_no_subject_from_being_revoked(world: World) {
+    let phone = world.registered(Kind::Android, "user-1").await;
+    let other = world.registered(Kind::Apple, "user-1").await;
+    let grant = world.issue(&phone).await.unwrap();
+    let damaged = assay::store::Change::Put {
+        value: b"not ours".to_vec(),
+        live_for: None,
+    };
+    change_stored(&world, &keys::device(&other.id()), damaged).await;
+    let receipt = revoke_all(&world, &phone.subject).await.unwrap();
+    // Of a device nobody can read, nothing is known but the bound.
+    assert_eq!(receipt.residual_access_for, ACCESS_FOR_MAX);
+    out(&world, &phone, &grant, Reason::SubjectRevoked).await;
+}
+
+async fn a_lost_record_makes_no_old_session_good_again(world: World) {
+    let phone = world.registered(Kind::Android, "user-1").await;
+    let revoked = world.issue(&phone).await.unwrap();
+    revoke_all(&world, &phone.subject).await.unwrap();
+    let later = world.issue(&phone).await.unwrap();
+    let tag = world.engine.keyring.subject_tag(&phone.subject);
+    let key = keys::subject(&tag);
+    change_stored(&world, &key, assay::store::Change::Delete).await;
     for grant in [&revoked, &later] {
         out(&world, &phone, grant, Reason::SubjectRevoked).await;
     }
