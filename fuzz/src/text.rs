@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use assay::attestation::Checks;
-use assay::attestation::client_data::ClientData;
+use assay::attestation::client_data::{ClientData, Expected, Purpose};
 use assay::attestation::status_list::{Status, StatusList};
 use assay::config::{Config, DEVELOPMENT, EXAMPLE};
 use assay::id::AppId;
@@ -17,7 +17,12 @@ use super::make::{CHALLENGE, files, presentable};
 pub(crate) fn client_data(data: &[u8]) -> bool {
     let app: AppId = "bank".parse().unwrap();
     let mut checks = Checks::default();
-    let key = ClientData::check(ClientData::parse(data), CHALLENGE, &app, &mut checks);
+    let expected = Expected {
+        purpose: Purpose::Register,
+        challenge: CHALLENGE,
+        app: &app,
+    };
+    let key = ClientData::check(ClientData::parse(data), expected, &mut checks);
     presentable(&checks, data.len());
     if !checks.all_passed() {
         return false;

@@ -91,28 +91,11 @@ impl ClientData {
         serde_json::from_slice(bytes).ok()
     }
 
-    /// As [`Self::check_for`] a registration.
-    #[must_use]
-    pub fn check(
-        parsed: Option<Self>,
-        challenge: &[u8],
-        app: &AppId,
-        checks: &mut Checks,
-    ) -> Option<Thumbprint> {
-        let purpose = Purpose::Register;
-        let expected = Expected {
-            purpose,
-            challenge,
-            app,
-        };
-        Self::check_for(parsed, expected, checks)
-    }
-
     /// Checks client data against what it has to name, and gives the session key it vouches for.
     /// That key is only to be believed when the attestation or assertion verifies over the hash of
     /// the very same bytes, and all of these checks passed.
     #[must_use]
-    pub fn check_for(
+    pub fn check(
         parsed: Option<Self>,
         expected: Expected<'_>,
         checks: &mut Checks,
@@ -170,7 +153,12 @@ mod tests {
     fn outcome(bytes: &[u8]) -> Result<Thumbprint, Reason> {
         let mut checks = Checks::default();
         let app = "bank".parse().unwrap();
-        let key = ClientData::check(ClientData::parse(bytes), b"challenge", &app, &mut checks);
+        let expected = Expected {
+            purpose: Purpose::Register,
+            challenge: b"challenge",
+            app: &app,
+        };
+        let key = ClientData::check(ClientData::parse(bytes), expected, &mut checks);
         match checks.rejection() {
             Some(rejection) => Err(rejection.reason),
             None => Ok(key.unwrap()),
@@ -216,7 +204,7 @@ mod tests {
                 app: &app,
             };
             let mut checks = Checks::default();
-            let key = ClientData::check_for(ClientData::parse(&bytes), expected, &mut checks);
+            let key = ClientData::check(ClientData::parse(&bytes), expected, &mut checks);
             assert_eq!(key, Some(Thumbprint::from_bytes([7; 32])));
             let refused = checks.rejection().map(|rejection| rejection.name);
             let mismatch = (signed != wanted).then_some("client_data_purpose");

@@ -68,7 +68,7 @@ pub(super) fn appraise(
             client_data,
         } => {
             let parsed = ClientData::parse(&client_data);
-            let vouched = ClientData::check_for(parsed, expected, &mut said);
+            let vouched = ClientData::check(parsed, expected, &mut said);
             (
                 Evidence::Apple(attestation),
                 sha256(&client_data).to_vec(),

@@ -1,6 +1,7 @@
 //! EndSession: logout. It answers the same whatever it found (RFC 7009, 2.2).
 
-use super::state::{Changes, keep_for, settle};
+use super::settle::settle;
+use super::state::{Changes, keep_for};
 use super::{Engine, Failure};
 use crate::id::SessionId;
 use crate::secret::Secret;

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::grant::{Grant, mint};
 use super::list_sessions::{Listed, sessions_of};
-use super::state::{Changes, Place, State, keep_for, proof_claim, settle};
+use super::settle::settle;
+use super::state::{Changes, Place, State, keep_for, proof_claim};
 use super::{App, Engine, Failure, enabled};
 use crate::id::{DeviceId, SessionId, Subject};
 use crate::proof::dpop::{self, UnverifiedProof};

@@ -1,6 +1,7 @@
 //! LinkDeviceSuccessor: one device took the place of another, which is out from then on.
 
-use super::state::{Changes, insist};
+use super::settle::insist;
+use super::state::Changes;
 use super::withdrawal::Withdrawable as _;
 use super::{Engine, Failure, Receipt};
 use crate::id::DeviceId;

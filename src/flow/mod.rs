@@ -35,6 +35,7 @@ pub mod revoke_device;
 pub mod revoke_session;
 pub mod revoke_subject;
 pub mod rotate_device_key;
+mod settle;
 mod state;
 pub mod suspend_device;
 pub mod verify_request;

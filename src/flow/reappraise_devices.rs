@@ -14,7 +14,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use self::source::{Source, look_up, scan};
-use super::state::{Changes, Loaded, settle};
+use super::settle::settle;
+use super::state::{Changes, Loaded};
 use super::{App, Engine, Failure};
 use crate::attestation::lists::{Lists, Standing};
 use crate::attestation::own_list::{Revocation, revoked};

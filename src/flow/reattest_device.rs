@@ -2,7 +2,7 @@
 
 use super::appraisal::{Appraisal, EvidenceInput, appraise};
 use super::key_rate::KeyRate;
-use super::renewal::{KeyRotation, Renewed, Task, known, settle_renewal, vouched};
+use super::renewal::{KeyRotation, Renewed, Task, Vouched, known, settle_renewal, vouched};
 use super::{Engine, Failure, receipt};
 use crate::attestation::client_data::{Expected, Purpose};
 use crate::id::DeviceId;
@@ -70,7 +70,7 @@ pub async fn run(engine: &Engine, request: ReattestDevice) -> Result<Reattested,
     let renewal = Renewal {
         key: *accepted.assurance.key(),
         session_key: accepted.session_key,
-        vouched_by: vouched.as_ref().map(super::renewal::Vouched::by),
+        vouched_by: vouched.as_ref().map(Vouched::by),
         found: Some(Found::of(&accepted.assurance)),
         assertion_counter: None,
     };

@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::grant::{Grant, mint};
-use super::state::{
-    Changes, Done, Loaded, Place, State, check_unused, keep_for, proof_claim, settle,
-};
+use super::settle::settle;
+use super::state::{Changes, Done, Loaded, Place, State, check_unused, keep_for, proof_claim};
 use super::{App, Engine, Failure};
 use crate::proof::dpop::{self, UnverifiedProof};
 use crate::proof::{Body, ProofExpectation, VerifiedProof};

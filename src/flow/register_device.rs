@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::appraisal::{Accepted, Appraisal, EvidenceInput, appraise};
 use super::key_rate::KeyRate;
-use super::state::{Answered, Beside, Changes, Place, State, settle, used_challenge};
+use super::settle::settle;
+use super::state::{Answered, Beside, Changes, Place, State, used_challenge};
 use super::{App, Engine, Failure, index, receipt};
 use crate::attestation::apple::receipt::refresh::ReceiptRecord;
 use crate::attestation::client_data::{self, Expected};

@@ -2,21 +2,26 @@
 //! session of it goes on.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::grant::{Grant, mint};
 use super::key_rate::KeyRate;
+use super::settle::settle;
 use super::state::{
-    Answered, Beside, Changes, Loaded, Place, State, keep_for, proof_claim, settle, used_challenge,
+    Answered, Beside, Changes, Loaded, Place, State, keep_for, proof_claim, used_challenge,
 };
 use super::{App, Engine, Failure, index, receipt};
 use crate::attestation::apple::receipt::refresh::ReceiptRecord;
 use crate::id::DeviceId;
+use crate::key::Thumbprint;
 use crate::policy::Posture;
 use crate::proof::dpop;
 use crate::proof::{Body, ProofExpectation, VerifiedProof};
 use crate::reason::Reason;
 use crate::secret::Secret;
-use crate::session::{Actor, Device, EventKind, RefreshOutcome, Renewal, Session, rekey, renew};
+use crate::session::{
+    Actor, Device, Event, EventKind, RefreshOutcome, Renewal, Session, rekey, renew,
+};
 use crate::store::{Claim, Claimed, Durability, keys};
 use crate::time::Timestamp;
 use crate::token::challenge::VerifiedChallenge;
@@ -50,7 +55,7 @@ pub(super) struct Vouched {
 
 impl Vouched {
     /// The key that vouches.
-    pub(super) const fn by(&self) -> crate::key::Thumbprint {
+    pub(super) const fn by(&self) -> Thumbprint {
         *self.proof.thumbprint()
     }
 }
@@ -59,10 +64,7 @@ impl Vouched {
 ///
 /// # Errors
 /// `RESOURCE_NOT_FOUND`, `APP_DISABLED`, `STATE_STORE_UNAVAILABLE`.
-pub(super) async fn known(
-    engine: &Engine,
-    id: &DeviceId,
-) -> Result<(Device, std::sync::Arc<App>), Failure> {
+pub(super) async fn known(engine: &Engine, id: &DeviceId) -> Result<(Device, Arc<App>), Failure> {
     let loaded = engine.load_one::<Device>(keys::device(id)).await?;
     let device = loaded.value.ok_or(Reason::ResourceNotFound)?;
     let app = engine.app(&device.app)?;
@@ -78,7 +80,7 @@ pub(super) fn vouched(
     engine: &Engine,
     (app, method): (&App, &str),
     rotation: &KeyRotation,
-    new_key: crate::key::Thumbprint,
+    new_key: Thumbprint,
     now: Timestamp,
 ) -> Result<Vouched, Failure> {
     let proof = dpop::parse(rotation.proof.expose())?;
@@ -268,12 +270,7 @@ fn changed(before: &Device, now: &Device) -> bool {
     before.key != now.key || before.session_key != now.session_key
 }
 
-fn events(
-    task: &Task<'_>,
-    before: &Device,
-    now: &Device,
-    by: &Actor,
-) -> Vec<crate::session::Event> {
+fn events(task: &Task<'_>, before: &Device, now: &Device, by: &Actor) -> Vec<Event> {
     let mut kinds = Vec::new();
     if changed(before, now) {
         kinds.push(EventKind::DeviceKeyRotated);

@@ -1,6 +1,7 @@
 //! ResumeDevice: a suspended device and its sessions are let in again.
 
-use super::state::{Changes, settle};
+use super::settle::settle;
+use super::state::Changes;
 use super::{Engine, Failure};
 use crate::id::DeviceId;
 use crate::reason::Reason;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::state::{Changes, insist};
+use super::settle::insist;
+use super::state::Changes;
 use super::{Engine, Failure, Receipt};
 use crate::id::{Bucket, Subject};
 use crate::session::{

@@ -2,7 +2,7 @@
 
 use super::appraisal::{EvidenceInput, appraise};
 use super::key_rate::KeyRate;
-use super::renewal::{KeyRotation, Renewed, Task, known, settle_renewal, vouched};
+use super::renewal::{KeyRotation, Renewed, Task, Vouched, known, settle_renewal, vouched};
 use super::{App, Engine, Failure};
 use crate::attestation::android::Chain;
 use crate::attestation::apple::assertion::{Signer, vouch};
@@ -77,7 +77,7 @@ pub async fn run(engine: &Engine, request: RotateDeviceKey) -> Result<Renewed, F
     let vouched = rotation
         .map(|rotation| vouched(engine, (&app, METHOD), rotation, renewal.session_key, now))
         .transpose()?;
-    renewal.vouched_by = vouched.as_ref().map(super::renewal::Vouched::by);
+    renewal.vouched_by = vouched.as_ref().map(Vouched::by);
     let task = Task {
         app: &app,
         known: &device,

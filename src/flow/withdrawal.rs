@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use super::state::{Changes, Done, insist, keep_for};
+use super::settle::insist;
+use super::state::{Changes, Done, keep_for};
 use super::{Engine, Failure};
 use crate::id::AppId;
 use crate::policy::ACCESS_FOR_MAX;

@@ -2,6 +2,7 @@
 //! sets: nothing a client sends becomes a label. `docs/telemetry.md` lists them for operators.
 
 mod lists;
+mod reappraisals;
 mod receipts;
 
 use std::fmt;
@@ -20,17 +21,16 @@ pub use super::labels::{
     Code, ConnectionOutcome, ListFetch, ListStanding, Method, Platform, ReappraisalEffect,
     ReceiptExchange, RefreshOutcome, ReloadOutcome, StoreOperation, StoreOutcome,
 };
-pub use super::reappraisal::ReappraisalShown;
 
-use super::reappraisal::Reappraisals;
 pub use lists::ListShown;
 use lists::Lists;
+pub use reappraisals::ReappraisalShown;
+use reappraisals::Reappraisals;
 use receipts::Receipts;
 pub use receipts::ReceiptsShown;
 
 use crate::policy::Rule;
 use crate::reason::Reason;
-use crate::session::Counts;
 
 /// Bounds of the duration histograms, in seconds. From a cached answer (a tenth of a millisecond)
 /// to the deadlines callers set (seconds); the steps are dense where the objectives lie.
@@ -266,32 +266,6 @@ impl Metrics {
             "Unix time the apps in use were read from the configuration file",
             self.config_time.clone(),
         );
-    }
-
-    fn register_reappraisal(&mut self) {
-        self.add(
-            "reappraisal_effects",
-            "Registered devices that a re-appraisal did something with, by what",
-            self.reappraisals.effects.clone(),
-        );
-        self.add(
-            "reappraisal_devices",
-            "Registered devices that were re-appraised",
-            self.reappraisals.devices.clone(),
-        );
-        for (name, help, gauge) in self.reappraisals.gauges() {
-            self.add(name, help, gauge);
-        }
-    }
-
-    /// Devices were re-appraised.
-    pub fn reappraised(&self, counts: &Counts) {
-        self.reappraisals.count(counts);
-    }
-
-    /// How the re-appraisal of all devices stands.
-    pub fn reappraisal(&self, shown: ReappraisalShown) {
-        self.reappraisals.show(shown);
     }
 
     /// An RPC begins.

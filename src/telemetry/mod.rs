@@ -3,7 +3,6 @@
 mod labels;
 pub mod log;
 pub mod metrics;
-mod reappraisal;
 pub mod side;
 pub mod store;
 pub mod trace;

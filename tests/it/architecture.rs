@@ -206,7 +206,7 @@ const PLACES: &[(&str, &[&str])] = &[
             "store/redis",
             "store/embedded",
             // It waits between attempts.
-            "flow/state.rs",
+            "flow/settle.rs",
             "telemetry/",
             "outbound.rs",
             "status_feed/",

@@ -133,7 +133,7 @@ impl Vouched {
 }
 
 /// Runs every check of an assertion over client data that names a session key: those of
-/// [`verify`], then those of [`ClientData::check_for`].
+/// [`verify`], then those of [`ClientData::check`].
 ///
 /// # Errors
 /// The second half is a [`Rejection`] for the first check that failed or could not be made.
@@ -147,7 +147,7 @@ pub fn vouch(
     let mut checks = examination.checks.clone();
     let mut said = Checks::default();
     let parsed = ClientData::parse(client_data);
-    let session_key = ClientData::check_for(parsed, expected, &mut said);
+    let session_key = ClientData::check(parsed, expected, &mut said);
     let verdict =
         examination
             .into_verified()

@@ -5,7 +5,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
-use super::labels::ReappraisalEffect;
+use super::{Metrics, ReappraisalEffect};
 use crate::session::Counts;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -94,5 +94,33 @@ impl Reappraisals {
         self.took.set(shown.took);
         self.completed.set(shown.completed_at);
         self.overdue.set(shown.overdue);
+    }
+}
+
+impl Metrics {
+    pub(super) fn register_reappraisal(&mut self) {
+        self.add(
+            "reappraisal_effects",
+            "Registered devices that a re-appraisal did something with, by what",
+            self.reappraisals.effects.clone(),
+        );
+        self.add(
+            "reappraisal_devices",
+            "Registered devices that were re-appraised",
+            self.reappraisals.devices.clone(),
+        );
+        for (name, help, gauge) in self.reappraisals.gauges() {
+            self.add(name, help, gauge);
+        }
+    }
+
+    /// Devices were re-appraised.
+    pub fn reappraised(&self, counts: &Counts) {
+        self.reappraisals.count(counts);
+    }
+
+    /// How the re-appraisal of all devices stands.
+    pub fn reappraisal(&self, shown: ReappraisalShown) {
+        self.reappraisals.show(shown);
     }
 }
