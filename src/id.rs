@@ -175,6 +175,41 @@ impl fmt::Debug for AppId {
     }
 }
 
+/// What a user agreed to, as the caller that opens sessions names it: 1 to 64 visible ASCII characters.
+/// It is the caller's own name for a grant of consent, and says nothing of the user.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConsentId(String);
+
+/// Longest consent id, in bytes.
+pub const CONSENT_ID_BYTES_MAX: usize = 64;
+
+impl ConsentId {
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ConsentId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let fits = (1..=CONSENT_ID_BYTES_MAX).contains(&text.len());
+        if fits && text.bytes().all(|b| b.is_ascii_graphic()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidId)
+        }
+    }
+}
+
+impl fmt::Debug for ConsentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// Whom a device and its sessions belong to: a user, or an installation before login. 1 to 256 bytes
 /// without control characters. Personal data: it is never printed.
 #[derive(Clone, PartialEq, Eq, Hash)]

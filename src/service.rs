@@ -280,8 +280,8 @@ async fn probe(
             grpc.set_ready(answer.is_ok() && listed).await;
             let why = match answer {
                 Err(error) => Some(error.to_string()),
-                Ok(()) if !listed => Some("there is no status list yet".to_owned()),
-                Ok(()) => None,
+                Ok(_) if !listed => Some("there is no status list yet".to_owned()),
+                Ok(_) => None,
             };
             if said.as_ref() != Some(&why) {
                 match &why {

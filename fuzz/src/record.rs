@@ -6,7 +6,8 @@ use assay::id::{Bucket, DeviceId, SessionId};
 use assay::key::Thumbprint;
 use assay::key_directory::generate_files;
 use assay::session::{
-    Device, EndReason, Fleet, Session, SessionEntry, SessionState, SubjectRecord,
+    Consent, Cut, Device, EndReason, Fleet, Session, SessionEntry, SessionState, StepUp,
+    StepUpCause, SubjectRecord,
 };
 use assay::store::record::{RecordError, Stored, seal, unseal};
 use assay::store::{Key, OperationId, Record, keys};
@@ -109,6 +110,18 @@ fn session() -> Session {
         acr: "2".to_owned(),
         amr: vec!["hwk".to_owned()],
         auth_time: *NOW,
+        consent: Some(Consent {
+            id: "consent-1".parse().unwrap(),
+            epoch: 8,
+        }),
+        step_up: Some(StepUp {
+            since: *NOW,
+            why: StepUpCause::Risk,
+        }),
+        cut: Some(Cut {
+            generation: 3,
+            at: *NOW,
+        }),
     }
 }
 
@@ -122,6 +135,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
             device: session.device,
             expires_at: *NOW,
         }],
+        consents: [("consent-1".parse().unwrap(), 8)].into(),
     };
     vec![
         [vec![1], session.encode()].concat(),

@@ -4,7 +4,7 @@ use super::{Engine, Failure, Page, PageRequest};
 use crate::id::DeviceId;
 use crate::session::Event;
 use crate::store::record::unseal;
-use crate::store::{Cursor, FOLLOW_MAX, OperationId, Record, keys};
+use crate::store::{Cursor, FOLLOW_MAX, OperationId, OutboxRange, Record, keys};
 
 /// Most trips to the store for one page. A device shares its outbox with all devices of its bucket,
 /// so a page may have to be searched for; what was not reached by then is for the next call.
@@ -45,11 +45,20 @@ pub async fn run(engine: &Engine, request: ListAuditEvents) -> Result<AuditEvent
         unreadable: 0,
     };
     for _ in 0..TRIPS_MAX {
-        let part = engine.store.follow(bucket, &at, FOLLOW_MAX).await?;
+        let part = engine
+            .store
+            .follow(vec![OutboxRange {
+                bucket,
+                after: at.clone(),
+                limit: FOLLOW_MAX,
+            }])
+            .await?
+            .pop()
+            .unwrap_or_default();
         let last = part.len() < FOLLOW_MAX;
         for (cursor, sealed) in part {
             match open(engine, &request.device, sealed) {
-                Some(event) if event.device == request.device => {
+                Some(event) if event.device == Some(request.device) => {
                     if seen.page.entries.len() >= request.page.size {
                         seen.page.next = Some(at);
                         return Ok(seen);

@@ -7,6 +7,7 @@
 mod appraisal;
 pub mod appraise_evidence;
 pub mod batch_revoke_devices;
+mod board;
 pub mod create_challenge;
 pub mod end_session;
 mod error;
@@ -42,6 +43,7 @@ pub mod verify_request;
 mod withdrawal;
 
 pub use appraisal::{Accepted, Appraisal, EvidenceInput};
+pub use board::{Board, News};
 pub use error::{Failure, FieldViolation};
 pub use grant::Grant;
 pub use page::{Page, PageRequest};
@@ -128,6 +130,8 @@ pub struct Engine {
     pub public_url: String,
     /// How far revocations have to be before they are answered.
     pub revocation_durability: Durability,
+    /// What is known of recent revocations.
+    pub board: Board,
 }
 
 impl Engine {

@@ -295,9 +295,9 @@ impl Engine {
 fn audit(event: &Event) {
     tracing::info!(
         event = event.kind.as_str(),
-        device_id = %event.device,
+        device_id = event.device.map(tracing::field::display),
         session_id = event.session.map(tracing::field::display),
-        app_id = event.app.as_str(),
+        app_id = event.app.as_ref().map(tracing::field::display),
         reason = event.why.as_str(),
         caller = event.by.as_str(),
         "audit"

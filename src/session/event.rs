@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{Device, Session};
-use crate::id::{AppId, DeviceId, SessionId};
+use crate::id::{AppId, ConsentId, DeviceId, SessionId};
 use crate::time::Timestamp;
 
 /// Who did it: a caller by its certificate identity, or the service by itself. Never a subject.
@@ -96,12 +96,16 @@ pub struct Event {
     pub at: Timestamp,
     /// What.
     pub kind: EventKind,
-    /// The app.
-    pub app: AppId,
-    /// The device.
-    pub device: DeviceId,
+    /// The app; `None` where it is about all of them.
+    pub app: Option<AppId>,
+    /// The device; `None` where it is about more than one.
+    pub device: Option<DeviceId>,
     /// The session, where it is about one.
     pub session: Option<SessionId>,
+    /// The consent, where it is about one.
+    pub consent: Option<ConsentId>,
+    /// The epoch that the subject, the device or the consent came to by it, where it moved one.
+    pub epoch: Option<u64>,
     /// Why: a reason code, or the word for why a device was suspended or revoked or a session ended;
     /// empty when there is none.
     pub why: String,
@@ -116,9 +120,11 @@ impl Device {
         Event {
             at,
             kind,
-            app: self.app.clone(),
-            device: self.id,
+            app: Some(self.app.clone()),
+            device: Some(self.id),
             session: None,
+            consent: None,
+            epoch: None,
             why,
             by: by.clone(),
         }
@@ -132,9 +138,11 @@ impl Session {
         Event {
             at,
             kind,
-            app: self.app.clone(),
-            device: self.device,
+            app: Some(self.app.clone()),
+            device: Some(self.device),
             session: Some(self.id),
+            consent: None,
+            epoch: None,
             why: why.to_owned(),
             by: by.clone(),
         }

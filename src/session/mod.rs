@@ -10,6 +10,7 @@ mod device_state;
 mod event;
 mod job;
 mod liveness;
+mod notice;
 mod open;
 mod reappraise;
 mod renew;
@@ -24,6 +25,7 @@ pub use device_state::{Succession, link, resume, revoke, suspend};
 pub use event::{Actor, Event, EventKind};
 pub use job::{Basis, Cause, Counts, JOB_EVERY, JOB_LEASE, Job, Look, Position};
 pub use liveness::{Standing, Surroundings};
+pub use notice::{Notice, Target};
 pub use open::{LastUsed, Opened, Opening, end, open};
 pub use reappraise::{Effect, Fault, Listing, Reappraised, Verdict, reappraise};
 pub use renew::{Found, Renewal, rekey, renew};
@@ -32,7 +34,7 @@ pub use subject::revoke_subject;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::id::{AppId, DeviceId, SessionId, Subject};
+use crate::id::{AppId, ConsentId, DeviceId, SessionId, Subject};
 use crate::key::{PublicKey, Thumbprint};
 use crate::policy::{Posture, TrustLevel};
 use crate::reason::Reason;
@@ -231,6 +233,48 @@ pub struct Session {
     pub amr: Vec<String>,
     /// When the user was authenticated.
     pub auth_time: Timestamp,
+    /// The consent it was opened under.
+    pub consent: Option<Consent>,
+    /// Why it may not be used until the user has shown more (ElevateSession); `None`: it may.
+    pub step_up: Option<StepUp>,
+    /// The last rotation that the service asked for: every token from before it is void.
+    pub cut: Option<Cut>,
+}
+
+/// A consent as a session was opened under it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Consent {
+    /// Which.
+    pub id: ConsentId,
+    /// The consent's epoch then: a later one ends the session.
+    pub epoch: u64,
+}
+
+/// A session waits for a step-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepUp {
+    /// Since when.
+    pub since: Timestamp,
+    /// Why.
+    pub why: StepUpCause,
+}
+
+/// Why a step-up is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepUpCause {
+    /// A refresh token was used twice.
+    RefreshTokenReused,
+    /// Its risk is above what the policy lets pass.
+    Risk,
+}
+
+/// What a rotation that the service asked for (RotateSession) leaves behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    /// Refresh tokens of lower generations are void: neither retried nor taken for reuse.
+    pub generation: u32,
+    /// Access tokens issued before are void.
+    pub at: Timestamp,
 }
 
 /// What state a session is in.
@@ -285,6 +329,8 @@ pub struct SubjectRecord {
     pub devices: Vec<DeviceId>,
     /// Its sessions, oldest first.
     pub sessions: Vec<SessionEntry>,
+    /// Consents that were revoked, each with its epoch since; one that is not here has epoch 0.
+    pub consents: BTreeMap<ConsentId, u64>,
 }
 
 /// One session in the index of a subject.

@@ -113,6 +113,9 @@ pub fn open(
         acr: opening.acr,
         amr: opening.amr,
         auth_time: opening.auth_time,
+        consent: None,
+        step_up: None,
+        cut: None,
     };
     Ok(Opened {
         session,

@@ -5,6 +5,8 @@
 //! was lost and made again does not begin where the lost one began, so that no session from before the
 //! loss is good again, revoked or not.
 
+use std::collections::BTreeMap;
+
 use super::SubjectRecord;
 use crate::time::Timestamp;
 
@@ -16,6 +18,7 @@ impl SubjectRecord {
             epoch: first_epoch(now),
             devices: Vec::new(),
             sessions: Vec::new(),
+            consents: BTreeMap::new(),
         }
     }
 }
@@ -29,6 +32,7 @@ pub fn revoke_subject(subject: Option<&SubjectRecord>, now: Timestamp) -> Subjec
             epoch: next_epoch(subject.epoch, now),
             devices: subject.devices.clone(),
             sessions: Vec::new(),
+            consents: subject.consents.clone(),
         },
     )
 }

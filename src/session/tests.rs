@@ -186,6 +186,7 @@ fn subject() -> SubjectRecord {
         epoch: 9,
         devices: vec![device_id(1)],
         sessions: Vec::new(),
+        consents: BTreeMap::new(),
     }
 }
 
@@ -212,6 +213,9 @@ fn session() -> Session {
         acr: "urn:acr:2".to_owned(),
         amr: vec!["pwd".to_owned()],
         auth_time: now(),
+        consent: None,
+        step_up: None,
+        cut: None,
     }
 }
 

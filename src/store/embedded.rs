@@ -34,9 +34,11 @@ use tokio::sync::{mpsc, oneshot};
 use self::snapshot::Snapshot;
 use self::tables::Tables;
 use self::writer::{Asked, Job, Writer};
-use super::rules::{FOLLOW_MAX, Place, check_admission, check_change_set, check_ranges};
-use super::{Admission, Admitted, ChangeSet, Committed, Cursor, IndexRange, Store, StoreError};
-use crate::id::Bucket;
+use super::rules::{check_admission, check_change_set, check_outboxes, check_ranges};
+use super::{
+    Admission, Admitted, ChangeSet, Committed, Cursor, IndexRange, Lineage, OutboxRange, Store,
+    StoreError,
+};
 use crate::time::Clock;
 
 /// Name of the file in the given directory.
@@ -202,14 +204,13 @@ impl Store for Embedded {
 
     async fn follow(
         &self,
-        bucket: Bucket,
-        after: &Cursor,
-        limit: usize,
-    ) -> Result<Vec<(Cursor, Vec<u8>)>, StoreError> {
-        let after = Place::of_cursor(after)?;
-        self.snapshot()?
-            .events(bucket, after, limit.min(FOLLOW_MAX))
-            .map_err(unavailable)
+        ranges: Vec<OutboxRange>,
+    ) -> Result<Vec<Vec<(Cursor, Vec<u8>)>>, StoreError> {
+        let places = check_outboxes(&ranges)?;
+        let snapshot = self.snapshot()?;
+        let parts = ranges.iter().zip(places);
+        let parts = parts.map(|(range, after)| snapshot.events(range.bucket, after, range.limit));
+        parts.collect::<Result<_, _>>().map_err(unavailable)
     }
 
     async fn page(&self, ranges: Vec<IndexRange>) -> Result<Vec<Vec<Vec<u8>>>, StoreError> {
@@ -219,8 +220,10 @@ impl Store for Embedded {
         pages.collect::<Result<_, _>>().map_err(unavailable)
     }
 
-    async fn ping(&self) -> Result<(), StoreError> {
-        self.write(|tables| tables.touch().map(Ok)).await
+    async fn ping(&self) -> Result<Lineage, StoreError> {
+        self.write(|tables| tables.touch().map(Ok)).await?;
+        // What is acknowledged is on the disk, or the process is gone with it.
+        Ok(Lineage("embedded".to_owned()))
     }
 }
 

@@ -35,9 +35,9 @@ mod scripts;
 
 pub use rate::LIMIT_SPAN_MAX;
 pub use rules::{
-    CLAIMS_MAX, EVENT_KEPT_FOR, EVENTS_MAX, FOLLOW_MAX, INDEX_CHANGES_MAX, ITEMS_MAX, LIMITS_MAX,
-    LOADS_MAX, MEMBER_BYTES_MAX, NAME_BYTES_MAX, OWNER_BYTES_MAX, OWNERS_MAX, PAGE_MEMBERS_MAX,
-    RANGE_MEMBERS_MAX, RANGES_MAX, VALUE_BYTES_MAX,
+    CLAIMS_MAX, EVENT_KEPT_FOR, EVENTS_MAX, FOLLOW_MAX, FOLLOWED_MAX, INDEX_CHANGES_MAX, ITEMS_MAX,
+    LIMITS_MAX, LOADS_MAX, MEMBER_BYTES_MAX, NAME_BYTES_MAX, OWNER_BYTES_MAX, OWNERS_MAX,
+    PAGE_MEMBERS_MAX, RANGE_MEMBERS_MAX, RANGES_MAX, VALUE_BYTES_MAX,
 };
 
 /// Id of the operation that wrote a record: its version. Fresh random bytes for every commit.
@@ -257,6 +257,22 @@ pub struct IndexRange {
     pub limit: usize,
 }
 
+/// A part of an outbox: events behind a place, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxRange {
+    /// Whose outbox.
+    pub bucket: Bucket,
+    /// Only events behind this; the default: from the beginning.
+    pub after: Cursor,
+    /// At most so many, up to [`FOLLOW_MAX`]. Fewer are the end of the outbox.
+    pub limit: usize,
+}
+
+/// What the state is kept by now: an opaque text that is another one as soon as another server may have
+/// taken over, or the same one has started again. What was acknowledged before may then be lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lineage(pub String);
+
 /// How far a commit has to be before it is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
@@ -363,16 +379,15 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// same change set again is safe.
     async fn commit(&self, change: ChangeSet) -> Result<Committed, StoreError>;
 
-    /// Up to `limit` events of a bucket's outbox behind `after`, in order; fewer only at the end.
+    /// Parts of outboxes, in one trip: at most [`RANGES_MAX`] of them, and [`FOLLOWED_MAX`] events.
+    /// Each is read as of one instant and has its events in order.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`]
     async fn follow(
         &self,
-        bucket: Bucket,
-        after: &Cursor,
-        limit: usize,
-    ) -> Result<Vec<(Cursor, Vec<u8>)>, StoreError>;
+        ranges: Vec<OutboxRange>,
+    ) -> Result<Vec<Vec<(Cursor, Vec<u8>)>>, StoreError>;
 
     /// Parts of indexes, in one trip: at most [`RANGES_MAX`] of them, and [`PAGE_MEMBERS_MAX`] members.
     /// Each is read as of one instant and has its members in order; an index that does not exist is
@@ -382,9 +397,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// [`StoreError::Unavailable`]
     async fn page(&self, ranges: Vec<IndexRange>) -> Result<Vec<Vec<Vec<u8>>>, StoreError>;
 
-    /// Whether the store answers and takes writes; the error says in plain words what is wrong.
+    /// Whether the store answers and takes writes, and who answers; the error says in plain words what
+    /// is wrong.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`]
-    async fn ping(&self) -> Result<(), StoreError>;
+    async fn ping(&self) -> Result<Lineage, StoreError>;
 }

@@ -32,13 +32,13 @@ use self::answer::{committed, count, events, healthy, is_unknown_script, members
 use self::fault::Fault;
 use self::link::Link;
 use super::rules::{
-    FOLLOW_MAX, MARK_PREFIX, OUTBOX_NAME, Place, check_admission, check_change_set, check_ranges,
-    life_millis,
+    MARK_PREFIX, OUTBOX_NAME, Place, check_admission, check_change_set, check_outboxes,
+    check_ranges, life_millis,
 };
 use super::scripts::{self, By};
 use super::{
-    Admission, Admitted, ChangeSet, Committed, Cursor, Durability, IndexRange, Key, Store,
-    StoreError,
+    Admission, Admitted, ChangeSet, Committed, Cursor, Durability, IndexRange, Key, Lineage,
+    OutboxRange, Store, StoreError,
 };
 use crate::id::Bucket;
 use crate::secret::Secret;
@@ -153,27 +153,19 @@ impl Store for Redis {
 
     async fn follow(
         &self,
-        bucket: Bucket,
-        after: &Cursor,
-        limit: usize,
-    ) -> Result<Vec<(Cursor, Vec<u8>)>, StoreError> {
-        let after = Place::of_cursor(after)?;
-        if limit == 0 {
+        ranges: Vec<OutboxRange>,
+    ) -> Result<Vec<Vec<(Cursor, Vec<u8>)>>, StoreError> {
+        let places = check_outboxes(&ranges)?;
+        if ranges.is_empty() {
             return Ok(Vec::new());
         }
-        let start = after.map_or_else(
-            || "-".to_owned(),
-            |place| format!("({}-{}", place.millis, place.number),
-        );
-        let mut range = redis::cmd("XRANGE");
-        range
-            .arg(Key::new(bucket, OUTBOX_NAME.to_owned()).to_string())
-            .arg(start)
-            .arg("+")
-            .arg("COUNT")
-            .arg(limit.min(FOLLOW_MAX));
-        let answer = self.send_one(range).await.map_err(Fault::of_read)?;
-        events(answer).map_err(Fault::of_read)
+        let mut commands = Pipeline::with_capacity(ranges.len());
+        for (range, after) in ranges.iter().zip(places) {
+            commands.add_command(outbox_command(range, after));
+        }
+        let answers = self.send(&commands).await.map_err(Fault::of_read)?;
+        let parts = answers.into_iter().map(events);
+        parts.collect::<Result<_, _>>().map_err(Fault::of_read)
     }
 
     async fn page(&self, ranges: Vec<IndexRange>) -> Result<Vec<Vec<Vec<u8>>>, StoreError> {
@@ -190,17 +182,18 @@ impl Store for Redis {
         pages.collect::<Result<_, _>>().map_err(Fault::of_read)
     }
 
-    async fn ping(&self) -> Result<(), StoreError> {
+    async fn ping(&self) -> Result<Lineage, StoreError> {
         let mut commands = Pipeline::new();
         commands.cmd("INFO").arg("server");
         commands.cmd("INFO").arg("memory");
+        commands.cmd("INFO").arg("replication");
         let key = Bucket::new(0).map(|bucket| Key::new(bucket, format!("{MARK_PREFIX}ping")));
         let key = key.map_or_else(String::new, |key| key.to_string());
         commands.cmd("SET").arg(key).arg("1").arg("PX").arg(1000);
         let answers = self.send(&commands).await.map_err(Fault::of_read)?;
-        let [server, memory, write] =
-            <[Value; 3]>::try_from(answers).map_err(|_| odd().of_read())?;
-        healthy(server, memory, write).map_err(Fault::of_read)
+        let [server, memory, replication, write] =
+            <[Value; 4]>::try_from(answers).map_err(|_| odd().of_read())?;
+        healthy([server, memory, replication], write).map_err(Fault::of_read)
     }
 }
 
@@ -252,6 +245,21 @@ fn client(options: &RedisOptions) -> Result<Client, &'static str> {
             Client::build_with_tls(info, authority).map_err(|_| BAD_PEM)
         }
     }
+}
+
+fn outbox_command(range: &OutboxRange, after: Option<Place>) -> Cmd {
+    let start = after.map_or_else(
+        || "-".to_owned(),
+        |place| format!("({}-{}", place.millis, place.number),
+    );
+    let mut command = redis::cmd("XRANGE");
+    command
+        .arg(Key::new(range.bucket, OUTBOX_NAME.to_owned()).to_string())
+        .arg(start)
+        .arg("+")
+        .arg("COUNT")
+        .arg(range.limit);
+    command
 }
 
 fn range_command(range: &IndexRange) -> Cmd {

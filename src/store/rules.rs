@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::rate::{LIMIT_SPAN_MAX, Rate};
 use super::{
     Admission, Change, ChangeSet, Claim, Cursor, IndexChange, IndexRange, Key, Limit, OperationId,
-    Record, StoreError,
+    OutboxRange, Record, StoreError,
 };
 
 /// Records one admission may load: one of every bucket, four times over.
@@ -53,8 +53,11 @@ pub const PAGE_MEMBERS_MAX: usize = 128 * 1024;
 /// Longest name within a bucket.
 pub const NAME_BYTES_MAX: usize = 256;
 
-/// Events one call of `follow` gives at most.
+/// Events of one outbox one call of `follow` gives at most.
 pub const FOLLOW_MAX: usize = 1000;
+
+/// Events one call of `follow` asks for at most, over all its ranges: 64 of every bucket.
+pub const FOLLOWED_MAX: usize = 64 * 1024;
 
 /// How long an event stays readable. A reader that was away for longer starts from a snapshot.
 pub const EVENT_KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -151,6 +154,23 @@ pub(super) fn check_ranges(ranges: &[IndexRange]) -> Result<(), StoreError> {
         members += range.limit;
     }
     at_most(members, PAGE_MEMBERS_MAX, TOO_MANY)
+}
+
+/// Checks what is asked of outboxes before anything is read, and finds the places to begin behind.
+///
+/// # Errors
+/// [`StoreError::Invalid`]
+pub(super) fn check_outboxes(ranges: &[OutboxRange]) -> Result<Vec<Option<Place>>, StoreError> {
+    const TOO_MANY: &str = "too many events to read";
+    at_most(ranges.len(), RANGES_MAX, "too many ranges")?;
+    let mut events = 0;
+    for range in ranges {
+        at_most(range.limit, FOLLOW_MAX, TOO_MANY)?;
+        events += range.limit;
+    }
+    at_most(events, FOLLOWED_MAX, TOO_MANY)?;
+    let places = ranges.iter().map(|range| Place::of_cursor(&range.after));
+    places.collect()
 }
 
 /// Checks a change set before anything is sent.

@@ -6,9 +6,9 @@ use std::time::Instant;
 use async_trait::async_trait;
 
 use super::metrics::{Metrics, StoreOperation, StoreOutcome};
-use crate::id::Bucket;
 use crate::store::{
-    Admission, Admitted, ChangeSet, Committed, Cursor, IndexRange, Store, StoreError,
+    Admission, Admitted, ChangeSet, Committed, Cursor, IndexRange, Lineage, OutboxRange, Store,
+    StoreError,
 };
 use crate::time::monotonic_now;
 
@@ -65,12 +65,10 @@ impl<S: Store> Store for Observed<S> {
 
     async fn follow(
         &self,
-        bucket: Bucket,
-        after: &Cursor,
-        limit: usize,
-    ) -> Result<Vec<(Cursor, Vec<u8>)>, StoreError> {
+        ranges: Vec<OutboxRange>,
+    ) -> Result<Vec<Vec<(Cursor, Vec<u8>)>>, StoreError> {
         let began = monotonic_now();
-        let answer = self.inner.follow(bucket, after, limit).await;
+        let answer = self.inner.follow(ranges).await;
         self.note(StoreOperation::Follow, began, &answer, false);
         answer
     }
@@ -82,7 +80,7 @@ impl<S: Store> Store for Observed<S> {
         answer
     }
 
-    async fn ping(&self) -> Result<(), StoreError> {
+    async fn ping(&self) -> Result<Lineage, StoreError> {
         let began = monotonic_now();
         let answer = self.inner.ping().await;
         self.note(StoreOperation::Ping, began, &answer, false);

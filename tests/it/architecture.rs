@@ -207,6 +207,8 @@ const PLACES: &[(&str, &[&str])] = &[
             "store/embedded",
             // It waits between attempts.
             "flow/settle.rs",
+            // It wakes those who read it.
+            "flow/board.rs",
             "telemetry/",
             "outbound.rs",
             "status_feed/",

@@ -18,7 +18,8 @@ use assay::store::embedded::Embedded;
 use assay::store::redis::{Redis, RedisOptions};
 use assay::store::{
     Admission, Change, ChangeSet, Claim, Claimed, Committed, Cursor, Durability, IndexChange,
-    IndexRange, Item, Key, Limit, Limited, OperationId, Presence, Record, Store,
+    IndexRange, Item, Key, Limit, Limited, OperationId, OutboxRange, Presence, Record, Store,
+    StoreError,
 };
 use assay::time::Clock;
 
@@ -201,9 +202,31 @@ async fn create(store: &dyn Store, name: &str, value: &[u8]) -> OperationId {
     version
 }
 
+/// A part of the outbox of a bucket.
+async fn outbox(
+    store: &dyn Store,
+    number: u16,
+    after: &Cursor,
+    limit: usize,
+) -> Result<Vec<(Cursor, Vec<u8>)>, StoreError> {
+    let range = OutboxRange {
+        bucket: bucket(number),
+        after: after.clone(),
+        limit,
+    };
+    let mut parts = store.follow(vec![range]).await?;
+    assert_eq!(parts.len(), 1);
+    Ok(parts.remove(0))
+}
+
+/// Whether the store answers and takes writes.
+async fn works(store: &dyn Store) -> bool {
+    store.ping().await.is_ok()
+}
+
 /// Everything in the outbox of bucket 1.
 async fn events(store: &dyn Store) -> Vec<Vec<u8>> {
-    let events = store.follow(bucket(1), &Cursor::default(), 1000).await;
+    let events = outbox(store, 1, &Cursor::default(), 1000).await;
     events
         .unwrap()
         .into_iter()

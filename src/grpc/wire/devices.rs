@@ -222,8 +222,11 @@ fn audit_event(event: &Event) -> proto::AuditEvent {
     proto::AuditEvent {
         event_time: Some(timestamp(event.at)),
         kind: event.kind.as_str().to_owned(),
-        device_id: event.device.to_string(),
-        app_id: event.app.to_string(),
+        device_id: event.device.map_or_else(String::new, |id| id.to_string()),
+        app_id: event
+            .app
+            .as_ref()
+            .map_or_else(String::new, ToString::to_string),
         reason: event.why.clone(),
         actor: event.by.as_str().to_owned(),
         session_id: event.session.map_or_else(String::new, |id| id.to_string()),

@@ -46,6 +46,7 @@ fn the_first_device_of_a_subject_makes_the_subject() {
         epoch: begun(),
         devices: vec![device_id(1)],
         sessions: Vec::new(),
+        consents: BTreeMap::new(),
     };
     assert_eq!(subject, expected);
 }

@@ -16,6 +16,7 @@ fn a_revocation_moves_the_epoch_to_now_and_empties_the_index_of_sessions() {
         epoch: millis(now()),
         devices: old.devices.clone(),
         sessions: Vec::new(),
+        consents: old.consents.clone(),
     };
     assert_eq!(seen, expected);
     let session = World::whole();

@@ -10,7 +10,7 @@ use proptest::strategy::ValueTree as _;
 
 use super::*;
 use crate::attestation::apple::receipt::refresh::{End, Outcome, Schedule};
-use crate::id::{AppId, Bucket, DeviceId, SessionId, Subject};
+use crate::id::{AppId, Bucket, ConsentId, DeviceId, SessionId, Subject};
 use crate::key::{PublicKey, Thumbprint};
 use crate::key_directory::generate_files;
 use crate::policy::{
@@ -20,7 +20,8 @@ use crate::policy::{
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::session::{
-    DeviceState, EndReason, Lineage, RevocationReason, SessionEntry, SessionState, SuspensionReason,
+    Consent, Cut, DeviceState, EndReason, Lineage, RevocationReason, SessionEntry, SessionState,
+    StepUp, StepUpCause, SuspensionReason,
 };
 use crate::simulator::{Curve, SoftKey};
 use crate::store::{OperationId, keys};
@@ -323,6 +324,29 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn consent_id()(text in "[!-~]{1,64}") -> ConsentId {
+        text.parse().unwrap()
+    }
+}
+
+fn consent() -> impl Strategy<Value = Option<Consent>> {
+    let consent = (consent_id(), any::<u64>()).prop_map(|(id, epoch)| Consent { id, epoch });
+    option::of(consent)
+}
+
+fn step_up() -> impl Strategy<Value = Option<StepUp>> {
+    let why = prop_oneof![
+        Just(StepUpCause::RefreshTokenReused),
+        Just(StepUpCause::Risk)
+    ];
+    option::of((at(), why).prop_map(|(since, why)| StepUp { since, why }))
+}
+
+fn cut() -> impl Strategy<Value = Option<Cut>> {
+    option::of((any::<u32>(), at()).prop_map(|(generation, at)| Cut { generation, at }))
+}
+
+prop_compose! {
     fn session()(
         (id, device) in (session_id(), device_id()),
         (app, subject, session_key) in (app(), subject_name(), thumbprint()),
@@ -334,13 +358,14 @@ prop_compose! {
         scopes in btree_set("[!#-~]{1,20}", 0..5),
         (roles, amr) in (vec(any::<String>(), 0..4), vec(any::<String>(), 0..4)),
         (audience, acr) in any::<(String, String)>(),
+        (consent, step_up, cut) in (consent(), step_up(), cut()),
     ) -> Session {
         let [rotated_at, opened_at, idle_expires_at, expires_at, auth_time] =
             times.map(Timestamp::from_millis);
         Session {
             id, device, app, subject, session_key, state, generation, refresh_key, rotated_at, opened_at,
             idle_expires_at, expires_at, device_epoch, subject_epoch, scopes, audience, roles,
-            acr, amr, auth_time,
+            acr, amr, auth_time, consent, step_up, cut,
         }
     }
 }
@@ -350,12 +375,13 @@ prop_compose! {
         epoch in any::<u64>(),
         devices in vec(device_id(), 0..8),
         sessions in vec((session_id(), device_id(), at()), 0..8),
+        consents in btree_map(consent_id(), any::<u64>(), 0..4),
     ) -> SubjectRecord {
         let sessions = sessions
             .into_iter()
             .map(|(id, device, expires_at)| SessionEntry { id, device, expires_at })
             .collect();
-        SubjectRecord { epoch, devices, sessions }
+        SubjectRecord { epoch, devices, sessions, consents }
     }
 }
 
@@ -507,6 +533,7 @@ fn sample() -> (Key, SubjectRecord) {
         epoch: 1,
         devices: vec![id],
         sessions: Vec::new(),
+        consents: [("consent-1".parse().unwrap(), 5)].into(),
     };
     (keys::subject(&[9; 32]), record)
 }

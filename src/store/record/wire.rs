@@ -78,6 +78,48 @@ pub(super) struct Session {
     auth_time: i64,
     #[prost(bytes = "vec", tag = "20")]
     refresh_key: Vec<u8>,
+    #[prost(message, optional, tag = "21")]
+    consent: Option<Consent>,
+    #[prost(message, optional, tag = "22")]
+    step_up: Option<StepUp>,
+    #[prost(message, optional, tag = "23")]
+    cut: Option<Cut>,
+}
+
+/// A consent and its epoch.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+struct Consent {
+    #[prost(string, tag = "1")]
+    id: String,
+    #[prost(uint64, tag = "2")]
+    epoch: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Enumeration)]
+#[repr(i32)]
+enum Cause {
+    Unknown = 0,
+    RefreshTokenReused = 1,
+    Risk = 2,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+#[prost(skip_debug)]
+struct StepUp {
+    #[prost(int64, tag = "1")]
+    since: i64,
+    #[prost(enumeration = "Cause", tag = "2")]
+    why: i32,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+#[prost(skip_debug)]
+struct Cut {
+    #[prost(uint32, tag = "1")]
+    generation: u32,
+    #[prost(int64, tag = "2")]
+    at: i64,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -101,6 +143,8 @@ pub(super) struct Subject {
     devices: Vec<Vec<u8>>,
     #[prost(message, repeated, tag = "3")]
     sessions: Vec<SubjectSession>,
+    #[prost(message, repeated, tag = "4")]
+    consents: Vec<Consent>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -153,6 +197,15 @@ impl From<&domain::Session> for Session {
             amr: session.amr.clone(),
             auth_time: session.auth_time.as_millis(),
             refresh_key: session.refresh_key.as_bytes().to_vec(),
+            consent: session.consent.as_ref().map(|consent| Consent {
+                id: consent.id.as_str().to_owned(),
+                epoch: consent.epoch,
+            }),
+            step_up: session.step_up.map(StepUp::new),
+            cut: session.cut.map(|cut| Cut {
+                generation: cut.generation,
+                at: cut.at.as_millis(),
+            }),
         }
     }
 }
@@ -166,7 +219,24 @@ impl Session {
                 why: ended.into_domain()?,
             },
         };
+        let consent = match self.consent {
+            None => None,
+            Some(consent) => Some(domain::Consent {
+                id: consent.id.parse().ok()?,
+                epoch: consent.epoch,
+            }),
+        };
+        let step_up = match self.step_up {
+            None => None,
+            Some(step_up) => Some(step_up.into_domain()?),
+        };
         Some(domain::Session {
+            consent,
+            step_up,
+            cut: self.cut.map(|cut| domain::Cut {
+                generation: cut.generation,
+                at: Timestamp::from_millis(cut.at),
+            }),
             id: SessionId::from_bytes(&self.id).ok()?,
             device: DeviceId::from_bytes(&self.device).ok()?,
             app: self.app.parse().ok()?,
@@ -199,10 +269,15 @@ impl From<&domain::SubjectRecord> for Subject {
             device: entry.device.as_bytes().to_vec(),
             expires_at: entry.expires_at.as_millis(),
         });
+        let consents = subject.consents.iter().map(|(id, epoch)| Consent {
+            id: id.as_str().to_owned(),
+            epoch: *epoch,
+        });
         Self {
             epoch: subject.epoch,
             devices: devices.collect(),
             sessions: sessions.collect(),
+            consents: consents.collect(),
         }
     }
 }
@@ -217,10 +292,13 @@ impl Subject {
                 expires_at: Timestamp::from_millis(entry.expires_at),
             })
         });
+        let consents = self.consents.into_iter();
+        let consents = consents.map(|consent| Some((consent.id.parse().ok()?, consent.epoch)));
         Some(domain::SubjectRecord {
             epoch: self.epoch,
             devices: devices.collect::<Option<_>>()?,
             sessions: sessions.collect::<Option<_>>()?,
+            consents: consents.collect::<Option<_>>()?,
         })
     }
 }
@@ -247,6 +325,31 @@ impl Fleet {
         Some(domain::Fleet {
             not_before: self.not_before.map(Timestamp::from_millis),
             apps: apps.collect::<Option<_>>()?,
+        })
+    }
+}
+
+impl StepUp {
+    fn new(step_up: domain::StepUp) -> Self {
+        let why = match step_up.why {
+            domain::StepUpCause::RefreshTokenReused => Cause::RefreshTokenReused,
+            domain::StepUpCause::Risk => Cause::Risk,
+        };
+        Self {
+            since: step_up.since.as_millis(),
+            why: why.into(),
+        }
+    }
+
+    fn into_domain(self) -> Option<domain::StepUp> {
+        let why = match self.why() {
+            Cause::Unknown => return None,
+            Cause::RefreshTokenReused => domain::StepUpCause::RefreshTokenReused,
+            Cause::Risk => domain::StepUpCause::Risk,
+        };
+        Some(domain::StepUp {
+            since: Timestamp::from_millis(self.since),
+            why,
         })
     }
 }

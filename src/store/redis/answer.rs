@@ -9,7 +9,7 @@ use std::time::Duration;
 use redis::{ServerErrorKind, Value};
 
 use super::super::rules::{Place, decode_record};
-use super::super::{Claim, Claimed, Committed, Cursor, Key, Limited, Record, StoreError};
+use super::super::{Claim, Claimed, Committed, Cursor, Key, Limited, Lineage, Record, StoreError};
 use super::admission::Groups;
 use super::fault::Fault;
 
@@ -115,6 +115,10 @@ pub(super) fn committed(answer: Value, replicas_acked: u32) -> Result<Committed,
 
 /// The entries of a stream, each an id and a list of one field and its value.
 pub(super) fn events(answer: Value) -> Result<Vec<(Cursor, Vec<u8>)>, Fault> {
+    // That is what the server says where none were asked for.
+    if answer == Value::Nil {
+        return Ok(Vec::new());
+    }
     let mut events = Vec::new();
     for entry in list(answer)? {
         let [id, fields] = <[Value; 2]>::try_from(list(entry)?).map_err(|_| odd())?;
@@ -131,8 +135,12 @@ pub(super) fn events(answer: Value) -> Result<Vec<(Cursor, Vec<u8>)>, Fault> {
     Ok(events)
 }
 
-/// Whether the server is one that can be trusted with state.
-pub(super) fn healthy(server: Value, memory: Value, write: Value) -> Result<(), Fault> {
+/// Whether the server is one that can be trusted with state, and which it is: its process and the
+/// history of its data.
+pub(super) fn healthy(
+    [server, memory, replication]: [Value; 3],
+    write: Value,
+) -> Result<Lineage, Fault> {
     let server = text(server)?;
     let version = info_field(&server, "redis_version").unwrap_or("");
     let major = version
@@ -152,8 +160,11 @@ pub(super) fn healthy(server: Value, memory: Value, write: Value) -> Result<(), 
                 .to_owned(),
         ));
     }
+    let replication = text(replication)?;
+    let process = info_field(&server, "run_id").ok_or_else(odd)?;
+    let history = info_field(&replication, "master_replid").ok_or_else(odd)?;
     match write {
-        Value::Okay => Ok(()),
+        Value::Okay => Ok(Lineage(format!("{process} {history}"))),
         Value::ServerError(error) => Err(Fault::reply(&error)),
         _ => Err(odd()),
     }

@@ -59,9 +59,11 @@ async fn events_are_told_in_order_with_time_and_caller(world: World) {
     let told = |seconds: u32, kind, why: &str| Event {
         at: since.after(SECOND * seconds),
         kind,
-        app: BANK.parse().unwrap(),
-        device: phone.id(),
+        app: Some(BANK.parse().unwrap()),
+        device: Some(phone.id()),
         session: None,
+        consent: None,
+        epoch: None,
         why: why.to_owned(),
         by: caller(),
     };
@@ -125,7 +127,7 @@ async fn a_search_is_bounded_and_goes_on_where_it_stopped(world: World) {
     let neighbour = DeviceId::new(phone.id().bucket(), [9; 16]);
     let registered = world.events(phone.id()).await.remove(0);
     let foreign = Event {
-        device: neighbour,
+        device: Some(neighbour),
         ..registered.clone()
     };
     let foreign = sealed(&world, phone.id(), &foreign);

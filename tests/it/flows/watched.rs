@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use assay::id::Bucket;
 use assay::store::{
-    Admission, Admitted, ChangeSet, Committed, Cursor, IndexRange, Store, StoreError,
+    Admission, Admitted, ChangeSet, Committed, Cursor, IndexRange, Lineage, OutboxRange, Store,
+    StoreError,
 };
 use async_trait::async_trait;
 use tokio::sync::Notify;
@@ -185,12 +185,10 @@ impl Store for Watched {
 
     async fn follow(
         &self,
-        bucket: Bucket,
-        after: &Cursor,
-        limit: usize,
-    ) -> Result<Vec<(Cursor, Vec<u8>)>, StoreError> {
+        ranges: Vec<OutboxRange>,
+    ) -> Result<Vec<Vec<(Cursor, Vec<u8>)>>, StoreError> {
         self.reads.fetch_add(1, Ordering::SeqCst);
-        self.inner.follow(bucket, after, limit).await
+        self.inner.follow(ranges).await
     }
 
     async fn page(&self, ranges: Vec<IndexRange>) -> Result<Vec<Vec<Vec<u8>>>, StoreError> {
@@ -198,7 +196,7 @@ impl Store for Watched {
         self.inner.page(ranges).await
     }
 
-    async fn ping(&self) -> Result<(), StoreError> {
+    async fn ping(&self) -> Result<Lineage, StoreError> {
         self.inner.ping().await
     }
 }

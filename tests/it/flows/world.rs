@@ -11,10 +11,10 @@ use assay::attestation::roots::{AndroidRoots, AppleRoots, Roots};
 use assay::attestation::status_list::StatusList;
 use assay::attestation::{AndroidApp, AppIdentity, AppleApp, apple};
 use assay::flow::{
-    App, Apps, Engine, Failure, Grant, PageRequest, create_challenge, end_session, get_device,
-    introspect_token, issue_session, link_device_successor, list_audit_events, list_devices,
-    list_sessions, refresh_session, register_device, resume_device, revoke_device, suspend_device,
-    verify_request,
+    App, Apps, Board, Engine, Failure, Grant, PageRequest, create_challenge, end_session,
+    get_device, introspect_token, issue_session, link_device_successor, list_audit_events,
+    list_devices, list_sessions, refresh_session, register_device, resume_device, revoke_device,
+    suspend_device, verify_request,
 };
 use assay::id::{AppId, DeviceId, SessionId, Subject};
 use assay::key_directory::generate_files;
@@ -200,6 +200,7 @@ impl World {
             issuer: PUBLIC_URL.to_owned(),
             public_url: format!("{PUBLIC_URL}/"),
             revocation_durability: Durability::Local,
+            board: Board::default(),
         };
         Self { engine, store }
     }
@@ -216,6 +217,7 @@ impl World {
             issuer: self.engine.issuer.clone(),
             public_url: self.engine.public_url.clone(),
             revocation_durability: Durability::Local,
+            board: Board::default(),
         })
     }
 

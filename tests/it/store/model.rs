@@ -317,10 +317,8 @@ impl History {
             limit: 1000,
         });
         self.page(everything.collect()).await;
-        let told = self
-            .store
-            .follow(self.bucket, &Cursor::default(), 1000)
-            .await;
+        let number = self.bucket.number();
+        let told = outbox(&*self.store, number, &Cursor::default(), 1000).await;
         let told = told.unwrap().into_iter().map(|(_, event)| event);
         assert!(told.eq(self.model.events.iter().cloned()));
     }
