@@ -29,7 +29,7 @@ use assay::policy::{
     AndroidPosture, Boot, Posture, ProvisioningKind, SecurityLevel, TrustLevel, UserAuthentication,
     VerifiedBootState,
 };
-use assay::session::{Actor, Device, DeviceState, Lineage, Position};
+use assay::session::{Actor, Device, DeviceState, Lineage, Position, Risk};
 use assay::simulator::{Authorities, Curve, SoftKey};
 use assay::store::record::seal;
 use assay::store::{Change, ChangeSet, Durability, IndexChange, Item, OperationId, Presence, keys};
@@ -200,6 +200,7 @@ fn device(number: u32, key: PublicKey, now: Timestamp) -> Device {
             predecessor: None,
             successor: None,
         },
+        risk: Risk::default(),
     }
 }
 

@@ -5,9 +5,10 @@ use std::sync::LazyLock;
 use assay::id::{Bucket, DeviceId, SessionId};
 use assay::key::Thumbprint;
 use assay::key_directory::generate_files;
+use assay::policy::Signal;
 use assay::session::{
-    Consent, Cut, Device, EndReason, Fleet, Session, SessionEntry, SessionState, StepUp,
-    StepUpCause, SubjectRecord,
+    Consent, Cut, Device, EndReason, Fleet, Footprint, Risk, Session, SessionEntry, SessionState,
+    StepUp, StepUpCause, SubjectRecord, Tally,
 };
 use assay::store::record::{RecordError, Stored, seal, unseal};
 use assay::store::{Key, OperationId, Record, keys};
@@ -122,6 +123,20 @@ fn session() -> Session {
             generation: 3,
             at: *NOW,
         }),
+        risk: Risk {
+            tallies: [(
+                Signal::ProofReplayed,
+                Tally {
+                    heat: 1500,
+                    last: *NOW,
+                },
+            )]
+            .into(),
+        },
+        footprint: Footprint {
+            network: Some(vec![192, 0]),
+            locale: Some("de-AT".to_owned()),
+        },
     }
 }
 

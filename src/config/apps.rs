@@ -1,14 +1,14 @@
 //! `[apps.NAME]`: what an app's evidence has to be for, and its policy.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use super::lifetimes::lifetimes;
-use super::reader::{Reader, Section};
+use super::reader::{Reader, Section, Value};
 use super::report::quoted;
 use super::sections::{proof_target, secs};
 use super::value::{checked, choice, count, flag, list, set, span};
-use super::{App, Mode, android, apple};
+use super::{App, Mode, android, apple, risk};
 use crate::attestation::AppIdentity;
 use crate::id::AppId;
 use crate::policy::{
@@ -98,6 +98,8 @@ fn app(reader: &mut Reader<'_>, mut section: Section<'_, '_>, mode: Mode) -> Opt
     let reappraisal = reappraisal(reader, nested);
     let nested = section.section(reader, "proof");
     let proof = proof(reader, nested, mode);
+    let nested = section.section(reader, "risk");
+    let risk = risk::risk(reader, nested);
     let nested = section.section(reader, "limits");
     let caps = caps(reader, nested);
     let scopes = scopes(reader, &mut section);
@@ -131,6 +133,7 @@ fn app(reader: &mut Reader<'_>, mut section: Section<'_, '_>, mode: Mode) -> Opt
             sessions_per_subject_max: caps.sessions,
             sessions_per_device_max: caps.sessions_per_device,
             on_session_limit: caps.at_limit,
+            risk: risk?,
         },
     })
 }
@@ -220,9 +223,7 @@ fn scopes(reader: &mut Reader<'_>, app: &mut Section<'_, '_>) -> Option<Vec<Scop
     let mut rules: Vec<ScopeRule> = Vec::new();
     let mut good = true;
     for mut section in app.sections(reader, "scopes", SCOPE_RULES_MAX)? {
-        let hint = "printable ASCII without spaces, quotes and backslashes (RFC 6749, 3.3)";
-        let scope = checked(is_scope, "is no scope", hint);
-        let scopes = section.need(reader, "scopes", set(1..=SCOPES_MAX, scope));
+        let scopes = section.need(reader, "scopes", scope_set(1..=SCOPES_MAX));
         let level = TrustLevel::AppAttest;
         let level = section.or(reader, "trust_level_min", level, choice(&levels));
         let at = section.at("scopes");
@@ -244,6 +245,18 @@ fn scopes(reader: &mut Reader<'_>, app: &mut Section<'_, '_>) -> Option<Vec<Scop
         });
     }
     good.then_some(rules)
+}
+
+/// Scopes, perhaps none.
+pub(super) fn scope_list<'t>() -> impl Fn(&mut Reader<'_>, &Value<'t>) -> Option<BTreeSet<String>> {
+    scope_set(0..=SCOPES_MAX)
+}
+
+fn scope_set<'t>(
+    count: RangeInclusive<usize>,
+) -> impl Fn(&mut Reader<'_>, &Value<'t>) -> Option<BTreeSet<String>> {
+    let hint = "printable ASCII without spaces, quotes and backslashes (RFC 6749, 3.3)";
+    set(count, checked(is_scope, "is no scope", hint))
 }
 
 /// A `scope-token` (RFC 6749, 3.3).

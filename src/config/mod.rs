@@ -19,6 +19,7 @@ mod lists;
 mod parse;
 mod reader;
 mod report;
+mod risk;
 mod sections;
 mod spelling;
 mod store;

@@ -10,6 +10,7 @@ mod evaluate;
 mod patch;
 mod posture;
 mod reappraisal;
+mod risk;
 mod rule;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ pub use posture::{
 pub use reappraisal::{
     Consequence, DowngradeRule, KeyRates, Rate, RateOutcome, Reappraisal, is_downgrade,
 };
+pub use risk::{Consequences, Enforcement, RiskPolicy, Score, Signal};
 pub use rule::{Platform, Rule};
 
 // Words of a posture, for those who keep or show one.
@@ -183,6 +185,8 @@ pub struct AppPolicy {
     pub sessions_per_device_max: usize,
     /// What happens when a session is wanted above either.
     pub on_session_limit: SessionLimitRule,
+    /// How signals of theft are weighed, and what follows.
+    pub risk: RiskPolicy,
 }
 
 impl AppPolicy {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::renew::check_system;
 use super::subject::first_epoch;
-use super::{Device, DeviceState, Lineage, Refusal, SubjectRecord};
+use super::{Device, DeviceState, Lineage, Refusal, Risk, SubjectRecord};
 use crate::id::{AppId, DeviceId, Subject};
 use crate::key::{PublicKey, Thumbprint};
 use crate::policy::{AppPolicy, Posture, TrustLevel};
@@ -129,6 +129,7 @@ pub fn register(
             },
             |device| device.lineage,
         ),
+        risk: existing.map_or_else(Risk::default, |device| device.risk.clone()),
     };
     Ok(Registration { device, subject })
 }

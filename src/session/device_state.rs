@@ -20,7 +20,7 @@ pub fn revoke(device: &Device, why: RevocationReason, now: Timestamp) -> Device 
 }
 
 /// Suspends a device: its sessions are refused until it is resumed. A suspended device stays as it
-/// was first suspended; only the reason of a re-appraisal gives way to a person's, because what the
+/// was first suspended; only a reason of the service's own gives way to a person's, because what the
 /// service suspended by itself is not what a person asked for.
 ///
 /// # Errors
@@ -29,7 +29,7 @@ pub fn suspend(device: &Device, why: SuspensionReason, now: Timestamp) -> Result
     let (at, why) = match device.state {
         DeviceState::Active => (now, why),
         DeviceState::Suspended { at, why: first } => match first {
-            SuspensionReason::Reappraisal => (at, why),
+            SuspensionReason::Reappraisal | SuspensionReason::Risk => (at, why),
             SuspensionReason::Mislaid
             | SuspensionReason::Investigation
             | SuspensionReason::Administrative => (at, first),

@@ -14,6 +14,7 @@ mod notice;
 mod open;
 mod reappraise;
 mod renew;
+mod risk;
 mod rotate;
 mod subject;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub use notice::{Notice, Target};
 pub use open::{LastUsed, Opened, Opening, end, open};
 pub use reappraise::{Effect, Fault, Listing, Reappraised, Verdict, reappraise};
 pub use renew::{Found, Renewal, rekey, renew};
+pub use risk::{Assessed, Footprint, Risk, Tally, assess, signals_of_rotation};
 pub use rotate::{Presented, RefreshOutcome, Rotation, rotate};
 pub use subject::revoke_subject;
 
@@ -94,6 +96,8 @@ pub struct Device {
     pub doubt: Option<Reason>,
     /// Where it stands in the line of a user's devices.
     pub lineage: Lineage,
+    /// What was seen of it that speaks of a thief.
+    pub risk: Risk,
 }
 
 /// Where a device stands in the line of devices that took each other's place.
@@ -174,6 +178,8 @@ pub enum SuspensionReason {
     Administrative,
     /// A re-appraisal found it below policy.
     Reappraisal,
+    /// The risk of one of its sessions is above what the policy lets pass.
+    Risk,
 }
 
 impl SuspensionReason {
@@ -185,6 +191,7 @@ impl SuspensionReason {
             Self::Investigation => "investigation",
             Self::Administrative => "administrative",
             Self::Reappraisal => "reappraisal",
+            Self::Risk => "risk",
         }
     }
 }
@@ -239,6 +246,10 @@ pub struct Session {
     pub step_up: Option<StepUp>,
     /// The last rotation that the service asked for: every token from before it is void.
     pub cut: Option<Cut>,
+    /// What was seen of it that speaks of a thief.
+    pub risk: Risk,
+    /// Where and how its holder was last seen.
+    pub footprint: Footprint,
 }
 
 /// A consent as a session was opened under it.

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Device, EndReason, Refusal, Session, SessionEntry, SessionState, Standing, SubjectRecord,
+    Device, EndReason, Footprint, Refusal, Risk, Session, SessionEntry, SessionState, Standing,
+    SubjectRecord,
 };
 use crate::id::{DeviceId, SessionId};
 use crate::policy::{AppPolicy, SessionLimitRule, TrustLevel};
@@ -116,6 +117,8 @@ pub fn open(
         consent: None,
         step_up: None,
         cut: None,
+        risk: Risk::default(),
+        footprint: Footprint::default(),
     };
     Ok(Opened {
         session,

@@ -8,6 +8,7 @@ mod liveness;
 mod open;
 mod reappraise;
 mod renew;
+mod risk;
 mod rotate;
 mod subject;
 
@@ -16,14 +17,15 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::{
-    Candidate, Device, DeviceState, Fleet, Lineage, Refusal, Session, SessionState, Standing,
-    SubjectRecord, Surroundings,
+    Candidate, Device, DeviceState, Fleet, Footprint, Lineage, Refusal, Risk, Session,
+    SessionState, Standing, SubjectRecord, Surroundings,
 };
 use crate::id::{AppId, Bucket, DeviceId, SessionId, Subject};
 use crate::key::{PublicKey, Thumbprint};
 use crate::policy::{
     AndroidPolicy, AppPolicy, ApplePolicy, ApplePosture, Lifetimes, NonceRule, Posture,
-    ProofPolicy, Reappraisal, ReceiptStanding, ReuseRule, ScopeRule, SessionLimitRule, TrustLevel,
+    ProofPolicy, Reappraisal, ReceiptStanding, ReuseRule, RiskPolicy, ScopeRule, SessionLimitRule,
+    TrustLevel,
 };
 use crate::proof::dpop;
 use crate::proof::{Body, Freshness, ProofExpectation, VerifiedProof};
@@ -135,6 +137,7 @@ fn policy() -> AppPolicy {
         sessions_per_subject_max: 3,
         sessions_per_device_max: 2,
         on_session_limit: SessionLimitRule::Refuse,
+        risk: RiskPolicy::usual(),
     }
 }
 
@@ -162,6 +165,7 @@ fn device() -> Device {
             predecessor: None,
             successor: None,
         },
+        risk: Risk::default(),
     }
 }
 
@@ -216,6 +220,8 @@ fn session() -> Session {
         consent: None,
         step_up: None,
         cut: None,
+        risk: Risk::default(),
+        footprint: Footprint::default(),
     }
 }
 

@@ -11,8 +11,8 @@ use assay::config::{
 };
 use assay::policy::{
     AndroidPolicy, ApplePolicy, AttestKeyRule, Authenticators, Consequence, DowngradeRule,
-    Environment, KeyRates, Rate, RateOutcome, Reappraisal, ReceiptRule, Rule, StaleListRule,
-    TrustLevel, UserAuthenticationRule,
+    Enforcement, Environment, KeyRates, Rate, RateOutcome, Reappraisal, ReceiptRule, RiskPolicy,
+    Rule, Signal, StaleListRule, TrustLevel, UserAuthenticationRule,
 };
 use clap::Parser;
 use proptest::prelude::*;
@@ -155,6 +155,37 @@ monitor = ["receipt"]
         downgrade: DowngradeRule::Allow,
     };
     assert_eq!(policy.reappraisal, expected);
+}
+
+#[test]
+fn the_weighing_of_risk_becomes_what_it_says() {
+    let more = r#"[apps.bank.risk]
+mode = "enforce"
+half_life = "2h"
+refresh_interval_min = "30s"
+step_up_at = 40
+drop_scopes_at = 60
+dropped_scopes = ["transfer"]
+suspend_at = 120
+[apps.bank.risk.points]
+network_changed = 0
+"#;
+    let config = parse(&(GOOD.to_owned() + more)).unwrap();
+    let mut expected = RiskPolicy {
+        enforcement: Enforcement::Enforce,
+        half_life: Duration::from_secs(7200),
+        refresh_interval_min: Duration::from_secs(30),
+        step_up_at: Some(40),
+        drop_scopes_at: Some(60),
+        dropped_scopes: ["transfer".to_owned()].into(),
+        suspend_at: Some(120),
+        ..RiskPolicy::usual()
+    };
+    expected.points.insert(Signal::NetworkChanged, 0);
+    assert_eq!(config.apps[&"bank".parse().unwrap()].policy.risk, expected);
+    let unsaid = parse(GOOD).unwrap();
+    let unsaid = &unsaid.apps[&"bank".parse().unwrap()].policy.risk;
+    assert_eq!(*unsaid, RiskPolicy::usual());
 }
 
 #[test]
@@ -605,6 +636,16 @@ const WRONG: &[(&str, &str, &str)] = &[
         "[apps.bank.android]",
         "[apps.bank.proof]\naccepted_uris = [\"https://a.example?x\"]\n[apps.bank.android]",
         "12:18: a URL with a query or fragment is not taken",
+    ),
+    (
+        "[apps.bank.android]",
+        "[apps.bank.risk]\ndrop_scopes_at = 3\n[apps.bank.android]",
+        "12:18: there is no scope to drop [name them in \"dropped_scopes\"]",
+    ),
+    (
+        "[apps.bank.android]",
+        "[apps.bank.risk.points]\nproof_replayed = 1001\n[apps.bank.android]",
+        "12:18: has to be from 0 to 1000",
     ),
     (
         "[apps.bank.android]",

@@ -58,6 +58,7 @@ fn the_page_lists_the_words_of_suspensions_revocations_and_ends() {
         SuspensionReason::Investigation,
         SuspensionReason::Administrative,
         SuspensionReason::Reappraisal,
+        SuspensionReason::Risk,
     ];
     let revocations = [
         RevocationReason::Lost,

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use assay::config::EXAMPLE;
-use assay::policy::{Platform, Rule};
+use assay::policy::{Platform, Rule, Signal};
 
 fn page() -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/policy.md")).unwrap()
@@ -119,5 +119,23 @@ fn every_default_of_the_page_is_that_of_the_example() {
             let named = keys.contains(&(platform.to_owned(), key.to_owned()));
             assert!(named || others.contains(&key), "no rule names {key}");
         }
+    }
+}
+
+#[test]
+fn the_page_lists_every_signal_with_its_points() {
+    let page = page();
+    let table = page.split("| signal | points |").nth(1).unwrap();
+    let listed: Vec<Vec<&str>> = table
+        .lines()
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    assert_eq!(listed.len(), Signal::ALL.len());
+    for (row, signal) in listed.iter().zip(Signal::ALL) {
+        let takes_the_key = if signal.takes_the_key() { "yes" } else { "no" };
+        let points = signal.usual_points().to_string();
+        assert_eq!(row[..3], [signal.as_str(), points.as_str(), takes_the_key]);
     }
 }

@@ -79,7 +79,7 @@ pub(crate) fn suspend_device(
         Sent::Investigation => Some(SuspensionReason::Investigation),
         Sent::Administrative => Some(SuspensionReason::Administrative),
         // The service alone gives the last one.
-        Sent::Unspecified | Sent::Reappraisal => None,
+        Sent::Unspecified | Sent::Reappraisal | Sent::Risk => None,
     };
     let why = fields.take("reason", why, "one of the reasons a person can give");
     let (device, why) = fields.finish(device.zip(why))?;

@@ -124,6 +124,7 @@ pub(crate) fn device(engine: &Engine, device: &Device) -> proto::Device {
         SuspensionReason::Investigation => Hold::Investigation,
         SuspensionReason::Administrative => Hold::Administrative,
         SuspensionReason::Reappraisal => Hold::Reappraisal,
+        SuspensionReason::Risk => Hold::Risk,
     });
     let id = |id: Option<DeviceId>| id.map_or_else(String::new, |id| id.to_string());
     let why = revoked.map_or(Why::Unspecified, |(_, why)| match why {

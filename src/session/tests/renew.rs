@@ -118,8 +118,8 @@ fn a_session_whose_key_stays_is_refreshed_and_nothing_ends() {
 
 #[test]
 fn evidence_lifts_the_suspension_of_a_reappraisal_and_no_other() {
-    use SuspensionReason::{Administrative, Investigation, Mislaid, Reappraisal};
-    for why in [Mislaid, Investigation, Administrative, Reappraisal] {
+    use SuspensionReason::{Administrative, Investigation, Mislaid, Reappraisal, Risk};
+    for why in [Mislaid, Investigation, Administrative, Risk, Reappraisal] {
         let suspended = Device {
             state: DeviceState::Suspended { at: now(), why },
             ..device()
@@ -135,7 +135,7 @@ fn evidence_lifts_the_suspension_of_a_reappraisal_and_no_other() {
         let renewed = renew(&suspended, moving(), &policy(), now());
         match why {
             Reappraisal => assert_eq!(renewed.unwrap().state, DeviceState::Active),
-            Mislaid | Investigation | Administrative => {
+            Mislaid | Investigation | Administrative | Risk => {
                 assert_eq!(renewed, refused(Reason::DeviceSuspended));
             }
         }

@@ -15,13 +15,13 @@ use crate::key::{PublicKey, Thumbprint};
 use crate::key_directory::generate_files;
 use crate::policy::{
     AndroidPosture, ApplePosture, Authenticators, Boot, Environment, Posture, ProvisioningKind,
-    ReceiptStanding, SecurityLevel, TrustLevel, UserAuthentication, VerifiedBootState,
+    ReceiptStanding, SecurityLevel, Signal, TrustLevel, UserAuthentication, VerifiedBootState,
 };
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::session::{
-    Consent, Cut, DeviceState, EndReason, Lineage, RevocationReason, SessionEntry, SessionState,
-    StepUp, StepUpCause, SuspensionReason,
+    Consent, Cut, DeviceState, EndReason, Footprint, Lineage, RevocationReason, Risk, SessionEntry,
+    SessionState, StepUp, StepUpCause, SuspensionReason, Tally,
 };
 use crate::simulator::{Curve, SoftKey};
 use crate::store::{OperationId, keys};
@@ -273,14 +273,25 @@ prop_compose! {
         attestation_key in any::<Option<[u8; 32]>>(),
         (moved_from, assertion_counter) in (option::of(thumbprint()), any::<u32>()),
         doubt in option::of(prop::sample::select(Reason::ALL)),
-        lineage in lineage(),
+        (lineage, risk) in (lineage(), risk()),
     ) -> Device {
         Device {
             id, app, subject, key, session_key, state, epoch, trust_level,
             registered_at, attested_at, posture, chain_serials, issuer_keys, attestation_key,
-            moved_from, assertion_counter, doubt, lineage,
+            moved_from, assertion_counter, doubt, lineage, risk,
         }
     }
+}
+
+fn risk() -> impl Strategy<Value = Risk> {
+    let tally = (any::<u32>(), at()).prop_map(|(heat, last)| Tally { heat, last });
+    let signal = prop::sample::select(Signal::ALL);
+    btree_map(signal, tally, 0..4).prop_map(|tallies| Risk { tallies })
+}
+
+fn footprint() -> impl Strategy<Value = Footprint> {
+    (option::of(vec(any::<u8>(), 0..8)), any::<Option<String>>())
+        .prop_map(|(network, locale)| Footprint { network, locale })
 }
 
 fn end() -> impl Strategy<Value = End> {
@@ -359,13 +370,14 @@ prop_compose! {
         (roles, amr) in (vec(any::<String>(), 0..4), vec(any::<String>(), 0..4)),
         (audience, acr) in any::<(String, String)>(),
         (consent, step_up, cut) in (consent(), step_up(), cut()),
+        (risk, footprint) in (risk(), footprint()),
     ) -> Session {
         let [rotated_at, opened_at, idle_expires_at, expires_at, auth_time] =
             times.map(Timestamp::from_millis);
         Session {
             id, device, app, subject, session_key, state, generation, refresh_key, rotated_at, opened_at,
             idle_expires_at, expires_at, device_epoch, subject_epoch, scopes, audience, roles,
-            acr, amr, auth_time, consent, step_up, cut,
+            acr, amr, auth_time, consent, step_up, cut, risk, footprint,
         }
     }
 }

@@ -7,6 +7,7 @@ mod job;
 mod list;
 mod posture;
 mod receipt;
+mod risk;
 
 pub(super) use device::Device;
 use device::Why;
@@ -14,6 +15,7 @@ pub(super) use event::Event;
 pub(super) use job::Job;
 pub(super) use list::{ListPart, Origin};
 pub(super) use receipt::Receipt;
+use risk::Tally;
 
 use std::collections::BTreeMap;
 
@@ -84,6 +86,12 @@ pub(super) struct Session {
     step_up: Option<StepUp>,
     #[prost(message, optional, tag = "23")]
     cut: Option<Cut>,
+    #[prost(message, repeated, tag = "30")]
+    risk: Vec<Tally>,
+    #[prost(bytes = "vec", optional, tag = "31")]
+    network: Option<Vec<u8>>,
+    #[prost(string, optional, tag = "32")]
+    locale: Option<String>,
 }
 
 /// A consent and its epoch.
@@ -206,6 +214,9 @@ impl From<&domain::Session> for Session {
                 generation: cut.generation,
                 at: cut.at.as_millis(),
             }),
+            risk: risk::tallies(&session.risk),
+            network: session.footprint.network.clone(),
+            locale: session.footprint.locale.clone(),
         }
     }
 }
@@ -233,6 +244,11 @@ impl Session {
         Some(domain::Session {
             consent,
             step_up,
+            risk: risk::into_domain(&self.risk)?,
+            footprint: domain::Footprint {
+                network: self.network,
+                locale: self.locale,
+            },
             cut: self.cut.map(|cut| domain::Cut {
                 generation: cut.generation,
                 at: Timestamp::from_millis(cut.at),

@@ -20,7 +20,7 @@ use assay::id::{AppId, DeviceId, SessionId, Subject};
 use assay::key_directory::generate_files;
 use assay::policy::{
     AndroidPolicy, AppPolicy, ApplePolicy, Lifetimes, NonceRule, ProofPolicy, Reappraisal,
-    ReuseRule, ScopeRule, SessionLimitRule, TrustLevel,
+    ReuseRule, RiskPolicy, ScopeRule, SessionLimitRule, TrustLevel,
 };
 use assay::reason::Reason;
 use assay::secret::Secret;
@@ -111,6 +111,7 @@ fn policy() -> AppPolicy {
         sessions_per_subject_max: 3,
         sessions_per_device_max: 2,
         on_session_limit: SessionLimitRule::Refuse,
+        risk: RiskPolicy::usual(),
     }
 }
 

@@ -3,6 +3,7 @@
 use prost::{Enumeration, Message};
 
 use super::posture::Posture;
+use super::risk::{self, Tally};
 use super::thumbprint;
 use crate::id::DeviceId;
 use crate::key::PublicKey;
@@ -42,6 +43,7 @@ enum Hold {
     Investigation = 2,
     Administrative = 3,
     Reappraisal = 4,
+    Risk = 5,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -89,6 +91,8 @@ pub(in crate::store::record) struct Device {
     moved_from: Option<Vec<u8>>,
     #[prost(bytes = "vec", optional, tag = "22")]
     attestation_key: Option<Vec<u8>>,
+    #[prost(message, repeated, tag = "30")]
+    risk: Vec<Tally>,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -135,6 +139,7 @@ impl From<&domain::Device> for Device {
             successor: id(device.lineage.successor),
             moved_from: device.moved_from.map(|key| key.as_bytes().to_vec()),
             attestation_key: device.attestation_key.map(|key| key.to_vec()),
+            risk: risk::tallies(&device.risk),
         }
     }
 }
@@ -174,6 +179,7 @@ impl Device {
                 Some(key) => Some(key.try_into().ok()?),
             },
             assertion_counter: self.assertion_counter,
+            risk: risk::into_domain(&self.risk)?,
             doubt,
             lineage,
             posture: self.posture?.into_domain()?,
@@ -278,6 +284,7 @@ impl From<domain::SuspensionReason> for Hold {
             domain::SuspensionReason::Investigation => Self::Investigation,
             domain::SuspensionReason::Administrative => Self::Administrative,
             domain::SuspensionReason::Reappraisal => Self::Reappraisal,
+            domain::SuspensionReason::Risk => Self::Risk,
         }
     }
 }
@@ -290,6 +297,7 @@ impl Hold {
             Self::Investigation => Some(domain::SuspensionReason::Investigation),
             Self::Administrative => Some(domain::SuspensionReason::Administrative),
             Self::Reappraisal => Some(domain::SuspensionReason::Reappraisal),
+            Self::Risk => Some(domain::SuspensionReason::Risk),
         }
     }
 }
