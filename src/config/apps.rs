@@ -8,7 +8,7 @@ use super::reader::{Reader, Section};
 use super::report::quoted;
 use super::sections::{proof_target, secs};
 use super::value::{checked, choice, count, flag, list, set, span};
-use super::{App, Mode, android, apple};
+use super::{App, Mode, android, apple, rates};
 use crate::attestation::AppIdentity;
 use crate::id::AppId;
 use crate::policy::{
@@ -100,6 +100,8 @@ fn app(reader: &mut Reader<'_>, mut section: Section<'_, '_>, mode: Mode) -> Opt
     let proof = proof(reader, nested, mode);
     let nested = section.section(reader, "limits");
     let caps = caps(reader, nested);
+    let nested = section.section(reader, "rates");
+    let rates = rates::of_app(reader, nested);
     let scopes = scopes(reader, &mut section);
     section.finish(reader);
 
@@ -131,6 +133,7 @@ fn app(reader: &mut Reader<'_>, mut section: Section<'_, '_>, mode: Mode) -> Opt
             sessions_per_subject_max: caps.sessions,
             sessions_per_device_max: caps.sessions_per_device,
             on_session_limit: caps.at_limit,
+            rates: rates?,
         },
     })
 }

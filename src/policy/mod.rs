@@ -9,6 +9,7 @@ mod apple;
 mod evaluate;
 mod patch;
 mod posture;
+mod rates;
 mod reappraisal;
 mod rule;
 #[cfg(test)]
@@ -26,8 +27,9 @@ pub use posture::{
     AndroidPosture, ApplePosture, Authenticators, BOOT_DIGEST_BYTES_MAX, Boot, Posture,
     ProvisioningKind, ReceiptStanding, UserAuthentication,
 };
+pub use rates::{Action, ActionRates, Rate, Rates, ServiceRates};
 pub use reappraisal::{
-    Consequence, DowngradeRule, KeyRates, Rate, RateOutcome, Reappraisal, is_downgrade,
+    Consequence, DowngradeRule, KeyRates, RateOutcome, Reappraisal, is_downgrade,
 };
 pub use rule::{Platform, Rule};
 
@@ -183,6 +185,8 @@ pub struct AppPolicy {
     pub sessions_per_device_max: usize,
     /// What happens when a session is wanted above either.
     pub on_session_limit: SessionLimitRule,
+    /// How often things may be done.
+    pub rates: Rates,
 }
 
 impl AppPolicy {

@@ -23,7 +23,8 @@ use crate::id::{AppId, Bucket, DeviceId, SessionId, Subject};
 use crate::key::{PublicKey, Thumbprint};
 use crate::policy::{
     AndroidPolicy, AppPolicy, ApplePolicy, ApplePosture, Lifetimes, NonceRule, Posture,
-    ProofPolicy, Reappraisal, ReceiptStanding, ReuseRule, ScopeRule, SessionLimitRule, TrustLevel,
+    ProofPolicy, Rates, Reappraisal, ReceiptStanding, ReuseRule, ScopeRule, SessionLimitRule,
+    TrustLevel,
 };
 use crate::proof::dpop;
 use crate::proof::{Body, Freshness, ProofExpectation, VerifiedProof};
@@ -135,6 +136,7 @@ fn policy() -> AppPolicy {
         sessions_per_subject_max: 3,
         sessions_per_device_max: 2,
         on_session_limit: SessionLimitRule::Refuse,
+        rates: Rates::none(),
     }
 }
 

@@ -10,6 +10,7 @@ use assay::attestation::lists::{Google, Lists};
 use assay::attestation::roots::{AndroidRoots, AppleRoots, Roots};
 use assay::attestation::status_list::StatusList;
 use assay::attestation::{AndroidApp, AppIdentity, AppleApp, apple};
+use assay::client::ClientContext;
 use assay::flow::{
     App, Apps, Board, Engine, Failure, Grant, PageRequest, create_challenge, end_session,
     get_device, introspect_token, issue_session, link_device_successor, list_audit_events,
@@ -19,8 +20,8 @@ use assay::flow::{
 use assay::id::{AppId, DeviceId, SessionId, Subject};
 use assay::key_directory::generate_files;
 use assay::policy::{
-    AndroidPolicy, AppPolicy, ApplePolicy, Lifetimes, NonceRule, ProofPolicy, Reappraisal,
-    ReuseRule, ScopeRule, SessionLimitRule, TrustLevel,
+    AndroidPolicy, AppPolicy, ApplePolicy, Lifetimes, NonceRule, ProofPolicy, Rates, Reappraisal,
+    ReuseRule, ScopeRule, ServiceRates, SessionLimitRule, TrustLevel,
 };
 use assay::reason::Reason;
 use assay::secret::Secret;
@@ -111,6 +112,7 @@ fn policy() -> AppPolicy {
         sessions_per_subject_max: 3,
         sessions_per_device_max: 2,
         on_session_limit: SessionLimitRule::Refuse,
+        rates: Rates::none(),
     }
 }
 
@@ -201,6 +203,7 @@ impl World {
             public_url: format!("{PUBLIC_URL}/"),
             revocation_durability: Durability::Local,
             board: Board::default(),
+            rates: ServiceRates::default(),
         };
         Self { engine, store }
     }
@@ -218,6 +221,7 @@ impl World {
             public_url: self.engine.public_url.clone(),
             revocation_durability: Durability::Local,
             board: Board::default(),
+            rates: self.engine.rates,
         })
     }
 
@@ -313,6 +317,7 @@ impl World {
             evidence: phone.evidence(&challenge, app, self.now()),
             challenge,
             validate_only: false,
+            client: ClientContext::default(),
             by: caller(),
         }
     }
@@ -351,6 +356,7 @@ impl World {
             acr: "urn:acr:2".to_owned(),
             amr: vec!["pwd".to_owned()],
             auth_time: None,
+            client: ClientContext::default(),
             by: caller(),
         }
     }
@@ -382,6 +388,8 @@ impl World {
             refresh_token: token.clone(),
             proof: Secret::new(proof),
             scopes: scopes(wanted),
+            client: ClientContext::default(),
+            by: caller(),
         };
         reason(refresh_session::run(&self.engine, request).await)
     }
@@ -405,6 +413,7 @@ impl World {
             uri: format!("{API}?page=2"),
             body_sha256: None,
             required: Requirements::default(),
+            by: caller(),
         }
     }
 
@@ -422,7 +431,7 @@ impl World {
     }
 
     pub(super) async fn active(&self, token: &Secret<String>) -> Result<bool, Reason> {
-        let claims = reason(introspect_token::run(&self.engine, token).await)?;
+        let claims = reason(introspect_token::run(&self.engine, token, &caller()).await)?;
         Ok(claims.is_some())
     }
 
