@@ -62,6 +62,7 @@ pub fn engine(
         public_url: config.server.public_url.clone(),
         revocation_durability: durability(&config.store),
         board: Board::default(),
+        rates: config.rates,
     })
 }
 

@@ -1,6 +1,7 @@
 //! Assay tells real phones from fakes and gives each real one sessions only it can use.
 
 // words
+pub mod client;
 pub mod id;
 pub mod key;
 pub mod reason;

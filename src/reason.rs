@@ -134,6 +134,10 @@ reasons! {
     ResourceNotFound "RESOURCE_NOT_FOUND" None "There is no such resource.";
     Conflict "CONFLICT" Retry "Another change came in between.";
 
+    RateLimitedSubject "RATE_LIMITED_SUBJECT" Retry "The subject does this more often than it may.";
+    RateLimitedDevice "RATE_LIMITED_DEVICE" Retry "The device does this more often than it may.";
+    RateLimitedIp "RATE_LIMITED_IP" Retry "More requests come from this network than may.";
+    RateLimitedCaller "RATE_LIMITED_CALLER" Retry "The calling service asks more often than it may.";
     RateLimitedAttestationKey "RATE_LIMITED_ATTESTATION_KEY" Retry "More devices than usual register under one attestation key.";
     SessionLimit "SESSION_LIMIT" None "The subject or device has as many sessions as it may.";
     DeviceLimit "DEVICE_LIMIT" None "The subject has as many devices as it may.";

@@ -69,6 +69,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
             kind: Some(evidence::Kind::Android(android)),
         }),
         validate_only: true,
+        client: None,
     };
     let list = ListDevicesRequest {
         page_size: -1,

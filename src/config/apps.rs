@@ -8,7 +8,7 @@ use super::reader::{Reader, Section, Value};
 use super::report::quoted;
 use super::sections::{proof_target, secs};
 use super::value::{checked, choice, count, flag, list, set, span};
-use super::{App, Mode, android, apple, risk};
+use super::{App, Mode, android, apple, rates, risk};
 use crate::attestation::AppIdentity;
 use crate::id::AppId;
 use crate::policy::{
@@ -102,6 +102,8 @@ fn app(reader: &mut Reader<'_>, mut section: Section<'_, '_>, mode: Mode) -> Opt
     let risk = risk::risk(reader, nested);
     let nested = section.section(reader, "limits");
     let caps = caps(reader, nested);
+    let nested = section.section(reader, "rates");
+    let rates = rates::of_app(reader, nested);
     let scopes = scopes(reader, &mut section);
     section.finish(reader);
 
@@ -134,6 +136,7 @@ fn app(reader: &mut Reader<'_>, mut section: Section<'_, '_>, mode: Mode) -> Opt
             sessions_per_device_max: caps.sessions_per_device,
             on_session_limit: caps.at_limit,
             risk: risk?,
+            rates: rates?,
         },
     })
 }

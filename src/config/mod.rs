@@ -17,6 +17,7 @@ mod lifetimes;
 mod listeners;
 mod lists;
 mod parse;
+mod rates;
 mod reader;
 mod report;
 mod risk;
@@ -37,6 +38,7 @@ pub use files::{ConfigFile, Look, SecretFileError, read_private_key, read_secret
 pub use report::{ConfigReport, Problem};
 
 use crate::id::AppId;
+use crate::policy::ServiceRates;
 
 /// Largest configuration file. A thousand apps fit into it.
 pub const CONFIG_BYTES_MAX: usize = 1024 * 1024;
@@ -66,6 +68,8 @@ pub struct Config {
     pub callers: Vec<Caller>,
     /// Logs and traces.
     pub telemetry: Telemetry,
+    /// How often the service may be asked.
+    pub rates: ServiceRates,
 }
 
 /// What the service is run for.
@@ -349,6 +353,7 @@ impl Config {
             apps,
             callers,
             telemetry,
+            rates,
         } = self;
         let parts = [
             ("mode", *mode != other.mode),
@@ -361,6 +366,7 @@ impl Config {
             ("outbound", *outbound != other.outbound),
             ("callers", *callers != other.callers),
             ("telemetry", *telemetry != other.telemetry),
+            ("rates", *rates != other.rates),
             (
                 "apps.*.apple.receipts",
                 exchanges_receipts(apps) && !exchanges_receipts(&other.apps),

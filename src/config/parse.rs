@@ -9,7 +9,7 @@ use toml::de::DeTable;
 use super::reader::{FileReference, Reader, Section};
 use super::report::{Finding, Lines, Show};
 use super::value::choice;
-use super::{CONFIG_BYTES_MAX, Config, Mode, apps, listeners, lists, sections, store};
+use super::{CONFIG_BYTES_MAX, Config, Mode, apps, listeners, lists, rates, sections, store};
 
 /// What came of a text.
 pub(super) struct Outcome {
@@ -146,6 +146,8 @@ fn top(reader: &mut Reader<'_>, mut top: Section<'_, '_>) -> Option<Config> {
     let callers = sections::callers(reader, &mut top, &server);
     let section = top.section(reader, "telemetry");
     let telemetry = sections::telemetry(reader, section);
+    let section = top.section(reader, "rates");
+    let rates = rates::of_service(reader, section);
     top.finish(reader);
     Some(Config {
         mode: mode_read?,
@@ -159,5 +161,6 @@ fn top(reader: &mut Reader<'_>, mut top: Section<'_, '_>) -> Option<Config> {
         apps: apps?,
         callers: callers?,
         telemetry: telemetry?,
+        rates: rates?,
     })
 }

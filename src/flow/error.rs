@@ -64,6 +64,7 @@ impl Failure {
             self.reason,
             Reason::StateStoreUnavailable
                 | Reason::Conflict
+                | Reason::RateLimitedCaller
                 | Reason::Internal
                 | Reason::MalformedRequest
         )

@@ -3,11 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::grant::{Grant, mint};
+use super::limits::{self, Gate};
 use super::list_sessions::{Listed, sessions_of};
 use super::settle::settle;
-use super::state::{Changes, Place, State, keep_for, proof_claim};
+use super::state::{Answered, Beside, Changes, Loaded, Place, State, keep_for, proof_claim};
 use super::{App, Engine, Failure, enabled};
+use crate::client::ClientContext;
 use crate::id::{DeviceId, SessionId, Subject};
+use crate::policy::Action;
 use crate::proof::dpop::{self, UnverifiedProof};
 use crate::proof::{Body, ProofExpectation, VerifiedProof};
 use crate::reason::Reason;
@@ -40,6 +43,8 @@ pub struct IssueSession {
     pub amr: Vec<String>,
     /// When the user was authenticated; `None`: now.
     pub auth_time: Option<Timestamp>,
+    /// Where the phone is.
+    pub client: ClientContext,
     /// Who asks.
     pub by: Actor,
 }
@@ -48,14 +53,45 @@ pub struct IssueSession {
 const METHOD: &str = "assay.v1.SessionService/IssueSession";
 
 /// Opens a session. Two trips to the store, and two more when the subject or device is at its limit:
-/// then the sessions that make room end in the same commit.
+/// then the sessions that make room end in the same commit. One more to count a telling failure.
 ///
 /// # Errors
 /// `DEVICE_KEY_UNKNOWN` when there is no such device of this subject, `APP_DISABLED`, every reason of
 /// a proof, `DEVICE_REVOKED`, `REATTESTATION_REQUIRED`, `SCOPE_NOT_ALLOWED`, `SESSION_LIMIT`,
-/// `MALFORMED_REQUEST` when an access token could not hold it all, `CONFLICT`,
+/// every rate limit, `MALFORMED_REQUEST` when an access token could not hold it all, `CONFLICT`,
 /// `STATE_STORE_UNAVAILABLE`.
 pub async fn run(engine: &Engine, request: IssueSession) -> Result<Grant, Failure> {
+    let gate = Gate::of(engine, Action::Issue, &request.by, &request.client);
+    let issued = settled(engine, &request, &gate).await;
+    if let Err(failure) = &issued {
+        engine.note_failure(failure, &gate, None).await;
+    }
+    issued
+}
+
+/// Whom the request names, and the session to be, within the limits of those who ask.
+async fn load(
+    engine: &Engine,
+    (place, id): (Place, SessionId),
+    gate: &Gate,
+) -> Result<(State, Loaded<Session>), Failure> {
+    let beside = Beside {
+        session: Some(id),
+        limit: gate.to_count(),
+        ..Beside::default()
+    };
+    let Answered {
+        state,
+        session,
+        limits,
+        ..
+    } = engine.load_with(place, beside).await?;
+    gate.heard(&limits);
+    gate.check()?;
+    Ok((state, session.ok_or(Reason::Internal)?))
+}
+
+async fn settled(engine: &Engine, request: &IssueSession, gate: &Gate) -> Result<Grant, Failure> {
     let now = engine.clock.now();
     let proof = dpop::parse(request.proof.expose())?;
     let id = SessionId::new(request.device.bucket(), random()?);
@@ -66,8 +102,7 @@ pub async fn run(engine: &Engine, request: IssueSession) -> Result<Grant, Failur
     };
     let apps = engine.apps.load_full();
     settle(|| async {
-        let (state, record, _) = engine.load(place, Some(id), Vec::new()).await?;
-        let record = record.ok_or(Reason::Internal)?;
+        let (state, record) = load(engine, (place, id), gate).await?;
         let device = known_device(&state, &request.subject)?;
         let app = enabled(&apps, &device.app)?;
         let proof = check_proof(engine, &app, proof.clone(), device, now)?;
@@ -80,7 +115,7 @@ pub async fn run(engine: &Engine, request: IssueSession) -> Result<Grant, Failur
             state.surroundings(app.standing).check(session, now)?;
             return mint(session).map(Some);
         }
-        let (opened, evicted) = decide(engine, (&state, &app), (&request, id), &proof, now).await?;
+        let (opened, evicted) = decide(engine, (&state, &app), (request, id), &proof, now).await?;
         let Opened {
             session, subject, ..
         } = opened;
@@ -95,6 +130,7 @@ pub async fn run(engine: &Engine, request: IssueSession) -> Result<Grant, Failur
                 state.fleet.keep(),
             ],
             claims: vec![proof_claim(&proof, bucket, now)?],
+            limits: limits::done(engine, &app, Action::Issue, device),
             ..Changes::default()
         };
         evict(engine, evicted, &mut changes, now)?;

@@ -20,6 +20,7 @@ mod index;
 pub mod introspect_token;
 pub mod issue_session;
 mod key_rate;
+mod limits;
 pub mod link_device_successor;
 pub mod list_audit_events;
 pub mod list_devices;
@@ -64,7 +65,7 @@ use crate::attestation::AppIdentity;
 use crate::attestation::lists::Lists;
 use crate::attestation::roots::Roots;
 use crate::id::AppId;
-use crate::policy::AppPolicy;
+use crate::policy::{AppPolicy, ServiceRates};
 use crate::proof::{Freshness, TargetUri, nonce};
 use crate::reason::Reason;
 use crate::session::{Device, DeviceState, Standing};
@@ -132,6 +133,8 @@ pub struct Engine {
     pub revocation_durability: Durability,
     /// What is known of recent revocations.
     pub board: Board,
+    /// How often the service may be asked, whatever the app.
+    pub rates: ServiceRates,
 }
 
 impl Engine {

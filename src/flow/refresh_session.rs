@@ -3,9 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::grant::{Grant, mint};
+use super::limits::{self, Counted, Gate};
 use super::settle::settle;
-use super::state::{Changes, Done, Loaded, Place, State, check_unused, keep_for, proof_claim};
+use super::state::{
+    Answered, Beside, Changes, Done, Loaded, Place, State, check_unused, keep_for, proof_claim,
+};
 use super::{App, Engine, Failure};
+use crate::client::ClientContext;
+use crate::policy::Action;
 use crate::proof::dpop::{self, UnverifiedProof};
 use crate::proof::{Body, ProofExpectation, VerifiedProof};
 use crate::reason::Reason;
@@ -29,6 +34,10 @@ pub struct RefreshSession {
     pub proof: Secret<String>,
     /// Scopes of the new access token; empty: all of the session's.
     pub scopes: BTreeSet<String>,
+    /// Where the phone is.
+    pub client: ClientContext,
+    /// Who asks.
+    pub by: Actor,
 }
 
 /// The answer.
@@ -40,7 +49,8 @@ pub struct Refreshed {
     pub outcome: RefreshOutcome,
 }
 
-/// Refreshes a session. Two trips to the store, one for a retry, none for a forged token or proof.
+/// Refreshes a session. Two trips to the store, one for a retry, none for a forged token or proof, and
+/// one more to count a telling failure.
 ///
 /// The key comes before any penalty: a token without the key it is bound to fails its MAC, so a
 /// thief never reaches the rule that ends a session whose token was used twice.
@@ -48,7 +58,8 @@ pub struct Refreshed {
 /// # Errors
 /// `TOKEN_INVALID`, `SESSION_EXPIRED_ABSOLUTE`, `APP_DISABLED`, every reason of a proof,
 /// `PROOF_REPLAYED`, every reason a session is not live, `REATTESTATION_REQUIRED`,
-/// `REFRESH_TOKEN_REUSED`, `SCOPE_NOT_ALLOWED`, `CONFLICT`, `STATE_STORE_UNAVAILABLE`.
+/// `REFRESH_TOKEN_REUSED`, `SCOPE_NOT_ALLOWED`, every rate limit, `CONFLICT`,
+/// `STATE_STORE_UNAVAILABLE`.
 pub async fn run(engine: &Engine, request: RefreshSession) -> Result<Refreshed, Failure> {
     let now = engine.clock.now();
     let token = refresh::parse(request.refresh_token.expose())?;
@@ -57,7 +68,37 @@ pub async fn run(engine: &Engine, request: RefreshSession) -> Result<Refreshed, 
     let app = engine.app_by_tag(&token.claims().app)?;
     let proof = check_proof(engine, &app, proof, now)?;
     let claim = proof_claim(&proof, token.claims().session.bucket(), now)?;
-    settle(|| attempt(engine, &app, (&token, &claim), &request.scopes, now)).await
+    let task = Task {
+        app: &app,
+        token: &token,
+        claim,
+        scopes: &request.scopes,
+        gate: Gate::of(engine, Action::Refresh, &request.by, &request.client),
+        tries: Gate::of_token(&app, &token),
+        now,
+    };
+    let refreshed = settle(|| attempt(engine, &task)).await;
+    if let Err(failure) = &refreshed {
+        // Only the device's own key gets as far as that.
+        let own = failure.reason == Reason::RefreshTokenReused;
+        let device =
+            own.then(|| limits::of_device(&app, Action::Refresh, &token.claims().device, 1));
+        engine
+            .note_failure(failure, &task.gate, device.flatten())
+            .await;
+    }
+    refreshed
+}
+
+/// What is to be done, verified as far as it can be without the records.
+struct Task<'a> {
+    app: &'a App,
+    token: &'a VerifiedRefresh,
+    claim: Claim,
+    scopes: &'a BTreeSet<String>,
+    gate: Gate,
+    tries: Gate,
+    now: Timestamp,
 }
 
 fn check_proof(
@@ -79,22 +120,36 @@ fn check_proof(
     Ok(proof.verify(&expected, now)?)
 }
 
-async fn attempt(
-    engine: &Engine,
-    app: &App,
-    (token, claim): (&VerifiedRefresh, &Claim),
-    scopes: &BTreeSet<String>,
-    now: Timestamp,
-) -> Result<Option<Refreshed>, Failure> {
+/// The records, within the limits of those who ask.
+async fn load(engine: &Engine, task: &Task<'_>) -> Result<(State, Loaded<Session>), Failure> {
+    let token = task.token.claims();
     let place = Place {
-        device: token.claims().device,
-        subject: token.claims().subject,
+        device: token.device,
+        subject: token.subject,
     };
-    let (state, record, claimed) = engine
-        .load(place, Some(token.claims().session), vec![claim.clone()])
-        .await?;
-    check_unused(&claimed)?;
-    let record = record.ok_or(Reason::Internal)?;
+    let counted = task.gate.to_count().into_iter();
+    let beside = Beside {
+        session: Some(token.session),
+        claim: vec![task.claim.clone()],
+        limit: counted.chain(task.tries.to_count()).collect(),
+        ..Beside::default()
+    };
+    let Answered {
+        state,
+        session,
+        claims,
+        limits,
+        ..
+    } = engine.load_with(place, beside).await?;
+    task.tries.heard(task.gate.heard(&limits));
+    task.gate.check()?;
+    check_unused(&claims)?;
+    Ok((state, session.ok_or(Reason::Internal)?))
+}
+
+async fn attempt(engine: &Engine, task: &Task<'_>) -> Result<Option<Refreshed>, Failure> {
+    let (app, token, now) = (task.app, task.token, task.now);
+    let (state, record) = load(engine, task).await?;
     // A session that is not found is dead: lost state never opens a door.
     let session = record.value.as_ref().ok_or(Reason::SessionRevoked)?;
     let surroundings = state.surroundings(app.standing);
@@ -107,20 +162,28 @@ async fn attempt(
             let why = EndReason::RefreshTokenReused.as_str();
             let by = Actor::service();
             let news = ended.event(EventKind::SessionEnded, why, &by, now);
-            return match commit(engine, (&state, &record), &ended, vec![news], now).await? {
+            let beside = (vec![news], Vec::new());
+            return match commit(engine, (&state, &record), &ended, beside, now).await? {
                 Some(_) => Err(Reason::RefreshTokenReused.into()),
                 None => Ok(None),
             };
         }
     };
+    if outcome == RefreshOutcome::Retry {
+        task.tries.check()?;
+    }
     // Before the commit: what cannot be answered uses nothing up.
     let device = state.device.value.as_ref().ok_or(Reason::DeviceRevoked)?;
-    let granted = session.narrow(scopes, device.trust_level, &app.policy)?;
+    let granted = session.narrow(task.scopes, device.trust_level, &app.policy)?;
     let grant = mint(engine, app, (session.clone(), device), granted, now)?;
     let written = match outcome {
         RefreshOutcome::Retry => true,
         RefreshOutcome::Rotated | RefreshOutcome::Healed => {
-            let done = commit(engine, (&state, &record), &session, Vec::new(), now).await?;
+            let beside = (
+                Vec::new(),
+                limits::done(engine, app, Action::Refresh, device),
+            );
+            let done = commit(engine, (&state, &record), &session, beside, now).await?;
             done.is_some()
         }
     };
@@ -132,7 +195,7 @@ async fn commit(
     engine: &Engine,
     (state, record): (&State, &Loaded<Session>),
     session: &Session,
-    events: Vec<Event>,
+    (events, limits): (Vec<Event>, Vec<Counted>),
     now: Timestamp,
 ) -> Result<Option<Done>, Failure> {
     let items = vec![
@@ -144,6 +207,7 @@ async fn commit(
     let changes = Changes {
         items,
         events,
+        limits,
         ..Changes::default()
     };
     engine

@@ -4,12 +4,15 @@ use std::collections::BTreeSet;
 
 use super::appraisal::{Accepted, Appraisal, EvidenceInput, appraise};
 use super::key_rate::KeyRate;
+use super::limits::{self, Gate};
 use super::settle::settle;
 use super::state::{Answered, Beside, Changes, Place, State, used_challenge};
 use super::{App, Engine, Failure, index, receipt};
 use crate::attestation::apple::receipt::refresh::ReceiptRecord;
 use crate::attestation::client_data::{self, Expected};
+use crate::client::ClientContext;
 use crate::id::{AppId, DeviceId, Subject};
+use crate::policy::Action;
 use crate::reason::Reason;
 use crate::session::{Actor, Candidate, Device, DeviceState, EventKind, Registration, register};
 use crate::store::{Claim, Claimed, Durability, keys};
@@ -29,6 +32,8 @@ pub struct RegisterDevice {
     pub evidence: EvidenceInput,
     /// Check everything, store nothing.
     pub validate_only: bool,
+    /// Where the phone is.
+    pub client: ClientContext,
     /// Who asks.
     pub by: Actor,
 }
@@ -44,7 +49,8 @@ pub struct Registered {
     pub above_rate: Option<String>,
 }
 
-/// Registers a device. Two trips to the store, and one more when the subject is at its limit.
+/// Registers a device. Two trips to the store, one more when the subject is at its limit, and one more
+/// to count a telling failure.
 ///
 /// The challenge, the attested key and the session key are claimed for this device while its records
 /// are loaded: each has at most one owner in the whole store, whatever bucket their subjects live in.
@@ -54,7 +60,7 @@ pub struct Registered {
 /// # Errors
 /// `APP_DISABLED`, `CHALLENGE_INVALID`, every reason of attestation and policy,
 /// `CHALLENGE_ALREADY_USED`, `DEVICE_EXISTS`, `DEVICE_KEY_BANNED`, `DEVICE_LIMIT`,
-/// `RATE_LIMITED_ATTESTATION_KEY`, `CONFLICT`,
+/// `RATE_LIMITED_ATTESTATION_KEY`, every other rate limit, `CONFLICT`,
 /// `STATE_STORE_UNAVAILABLE`.
 pub async fn run(engine: &Engine, request: RegisterDevice) -> Result<Registered, Failure> {
     let now = engine.clock.now();
@@ -86,10 +92,19 @@ pub async fn run(engine: &Engine, request: RegisterDevice) -> Result<Registered,
         } else {
             KeyRate::of(&app.policy.android, &accepted.assurance)
         },
+        gate: if request.validate_only {
+            Gate::default()
+        } else {
+            Gate::of(engine, Action::Register, &request.by, &request.client)
+        },
         by: (!request.validate_only).then_some(&request.by),
         now,
     };
-    let device = settle(|| attempt(engine, &task)).await?;
+    let registered = settle(|| attempt(engine, &task)).await;
+    if let Err(failure) = &registered {
+        engine.note_failure(failure, &task.gate, None).await;
+    }
+    let device = registered?;
     let (above_rate, mut appraisal) = (task.rate.said(), appraisal);
     task.rate.note(&mut appraisal.checks);
     Ok(Registered {
@@ -106,6 +121,7 @@ struct Task<'a> {
     candidate: Candidate,
     receipt: Option<ReceiptRecord>,
     rate: KeyRate,
+    gate: Gate,
     /// Who asks; nobody: check everything, store nothing.
     by: Option<&'a Actor>,
     now: Timestamp,
@@ -135,16 +151,18 @@ async fn attempt(engine: &Engine, task: &Task<'_>) -> Result<Option<Device>, Fai
         device: candidate.id,
         subject: engine.keyring.subject_tag(&candidate.subject),
     };
+    let counted = task.gate.to_count().into_iter();
     let beside = Beside {
         receipt: task.receipt.is_some(),
         claim: task
             .by
             .map_or_else(Vec::new, |_| claims(task.used, candidate, now)),
-        limit: task.rate.to_count(),
+        limit: counted.chain(task.rate.to_count()).collect(),
         ..Beside::default()
     };
     let answered = engine.load_with(place, beside).await?;
-    task.rate.heard(&answered.limits);
+    task.rate.heard(task.gate.heard(&answered.limits));
+    task.gate.check()?;
     let refusals = [
         Reason::ChallengeAlreadyUsed,
         Reason::DeviceExists,
@@ -190,6 +208,11 @@ fn changes(
         claims: Vec::new(),
         index: index::changes(before, device),
         events: vec![device.event(EventKind::DeviceRegistered, String::new(), by, task.now)],
+        // Whoever is there already is not one more.
+        limits: match before {
+            None => limits::done(engine, task.app, Action::Register, device),
+            Some(_) => Vec::new(),
+        },
     };
     if let Some(loaded) = &answered.receipt {
         let brought = task.receipt.clone();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::grant::{Grant, mint};
 use super::key_rate::KeyRate;
+use super::limits::{self, Gate};
 use super::settle::settle;
 use super::state::{
     Answered, Beside, Changes, Loaded, Place, State, keep_for, proof_claim, used_challenge,
@@ -14,7 +15,7 @@ use super::{App, Engine, Failure, index, receipt};
 use crate::attestation::apple::receipt::refresh::ReceiptRecord;
 use crate::id::DeviceId;
 use crate::key::Thumbprint;
-use crate::policy::Posture;
+use crate::policy::{Action, Posture};
 use crate::proof::dpop;
 use crate::proof::{Body, ProofExpectation, VerifiedProof};
 use crate::reason::Reason;
@@ -139,7 +140,11 @@ pub(super) async fn settle_renewal(engine: &Engine, task: &Task<'_>) -> Result<R
     // somebody tried in vain to move must not own it.
     renew(task.known, task.renewal.clone(), &task.app.policy, task.now)?;
     let claims = claims(task)?;
-    settle(|| attempt(engine, task, &claims)).await
+    let gate = match task.by {
+        Some(by) => Gate::of_caller(engine, by),
+        None => Gate::default(),
+    };
+    settle(|| attempt(engine, task, &claims, &gate)).await
 }
 
 /// The records as they are now, and the refresh token of the session that goes on.
@@ -147,6 +152,7 @@ async fn load(
     engine: &Engine,
     task: &Task<'_>,
     claims: &[(Claim, Reason)],
+    gate: &Gate,
 ) -> Result<(Answered, Option<VerifiedRefresh>), Failure> {
     let place = Place {
         device: task.known.id,
@@ -156,14 +162,16 @@ async fn load(
     if token.is_some_and(|token| token.claims().device != task.known.id) {
         return Err(Reason::TokenInvalid.into());
     }
+    let of_key = task.by.map_or_else(Vec::new, |_| task.rate.to_count());
     let beside = Beside {
         session: token.map(|token| token.claims().session),
         receipt: task.may_touch_receipt(),
         claim: claims.iter().map(|(claim, _)| claim.clone()).collect(),
-        limit: task.by.map_or_else(Vec::new, |_| task.rate.to_count()),
+        limit: gate.to_count().into_iter().chain(of_key).collect(),
     };
     let answered = engine.load_with(place, beside).await?;
-    task.rate.heard(&answered.limits);
+    task.rate.heard(gate.heard(&answered.limits));
+    gate.check()?;
     for (claim, (_, refusal)) in answered.claims.iter().zip(claims) {
         if let Claimed::Taken { .. } = claim {
             return Err((*refusal).into());
@@ -176,8 +184,9 @@ async fn attempt(
     engine: &Engine,
     task: &Task<'_>,
     claims: &[(Claim, Reason)],
+    gate: &Gate,
 ) -> Result<Option<Renewed>, Failure> {
-    let (answered, token) = load(engine, task, claims).await?;
+    let (answered, token) = load(engine, task, claims, gate).await?;
     let (state, record) = (answered.state, answered.session);
     let before = state.device.value.as_ref();
     let before = before.ok_or(Reason::ResourceNotFound)?;
@@ -220,6 +229,12 @@ async fn attempt(
         claims: Vec::new(),
         index: index::changes(Some(before), &device),
         events: events(task, before, &device, by),
+        // The same again is not one more.
+        limits: if changed(before, &device) {
+            limits::done(engine, task.app, Action::Register, &device)
+        } else {
+            Vec::new()
+        },
     };
     if let Some(loaded) = &answered.receipt {
         let (devices, brought) = ((Some(before), &device), task.receipt.clone());

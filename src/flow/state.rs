@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::limits::Counted;
 use super::{Engine, Failure};
 use crate::attestation::apple::receipt::refresh::ReceiptRecord;
 use crate::id::{Bucket, DeviceId, SessionId};
@@ -90,6 +91,7 @@ pub(super) struct Changes {
     pub(super) claims: Vec<Claim>,
     pub(super) index: Vec<IndexChange>,
     pub(super) events: Vec<Event>,
+    pub(super) limits: Vec<Counted>,
 }
 
 /// What most flows look at, all in one bucket.
@@ -251,7 +253,8 @@ impl Engine {
     /// the caller is told that the store is unavailable, and finds out by asking.
     ///
     /// # Errors
-    /// [`Reason::ProofReplayed`] when a claim has another owner: the claims of commits are proofs.
+    /// [`Reason::ProofReplayed`] when a claim has another owner: the claims of commits are proofs; the
+    /// reason of a limit that is used up.
     pub(super) async fn commit(
         &self,
         bucket: Bucket,
@@ -270,6 +273,7 @@ impl Engine {
             index: changes.index,
             events: events.collect::<Result<_, _>>()?,
             durability,
+            limits: changes.limits.iter().map(Counted::limit).collect(),
         };
         let answer = match self.store.commit(change.clone()).await {
             Err(StoreError::OutcomeUnknown(_)) => self.store.commit(change).await?,
@@ -287,6 +291,10 @@ impl Engine {
             }
             Committed::Conflict => Ok(None),
             Committed::ClaimTaken { .. } => Err(Reason::ProofReplayed.into()),
+            Committed::Limited { index, retry_after } => Err(match changes.limits.get(index) {
+                Some(counted) => counted.refusal(retry_after),
+                None => Reason::Internal.into(),
+            }),
         }
     }
 }

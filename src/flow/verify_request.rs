@@ -1,12 +1,13 @@
 //! VerifyRequest: whether an API call may pass.
 
-use super::state::{Place, check_unused, proof_claim};
+use super::limits::Gate;
+use super::state::{Answered, Beside, Place, check_unused, proof_claim};
 use super::{App, Engine, Failure};
 use crate::proof::dpop::{self, UnverifiedProof};
 use crate::proof::{Body, ProofExpectation, TargetUri, VerifiedProof};
 use crate::reason::Reason;
 use crate::secret::Secret;
-use crate::session::{Requirements, admit};
+use crate::session::{Actor, Requirements, admit};
 use crate::time::Timestamp;
 use crate::token::access::{self, VerifiedClaims};
 
@@ -25,6 +26,8 @@ pub struct VerifyRequest {
     pub body_sha256: Option<[u8; 32]>,
     /// What the call needs.
     pub required: Requirements,
+    /// Who asks.
+    pub by: Actor,
 }
 
 /// A decision on a call.
@@ -39,7 +42,8 @@ pub struct Decision {
 /// Verifies a call. One trip to the store, none for a forged token or proof.
 ///
 /// # Errors
-/// `STATE_STORE_UNAVAILABLE` and faults of ours. "No" is an answer.
+/// `STATE_STORE_UNAVAILABLE`, `RATE_LIMITED_CALLER`, which says nothing about the call, and faults of
+/// ours. "No" is an answer.
 pub async fn run(engine: &Engine, request: VerifyRequest) -> Result<Decision, Failure> {
     let as_of = engine.clock.now();
     let verdict = match check(engine, &request, as_of).await {
@@ -63,9 +67,24 @@ async fn check(
     let session = claims.claims().session;
     let place = Place::of(engine, &claims);
     let claim = proof_claim(&proof, session.bucket(), now)?;
-    let (state, record, claimed) = engine.load(place, Some(session), vec![claim]).await?;
+    let gate = Gate::of_caller(engine, &request.by);
+    let beside = Beside {
+        session: Some(session),
+        claim: vec![claim],
+        limit: gate.to_count(),
+        ..Beside::default()
+    };
+    let Answered {
+        state,
+        session,
+        claims: claimed,
+        limits,
+        ..
+    } = engine.load_with(place, beside).await?;
+    gate.heard(&limits);
+    gate.check()?;
     check_unused(&claimed)?;
-    let record = record
+    let record = session
         .and_then(|record| record.value)
         .ok_or(Reason::SessionRevoked)?;
     let surroundings = state.surroundings(app.standing);

@@ -301,6 +301,7 @@ mod tests {
                 kind: Some(evidence::Kind::Apple(apple)),
             }),
             validate_only: true,
+            client: None,
         }
     }
 

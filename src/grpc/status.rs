@@ -81,7 +81,13 @@ pub const fn code(reason: Reason) -> Code {
         R::DeviceExists | R::ChallengeAlreadyUsed => Code::AlreadyExists,
         R::ResourceNotFound => Code::NotFound,
         R::Conflict => Code::Aborted,
-        R::RateLimitedAttestationKey | R::SessionLimit | R::DeviceLimit => Code::ResourceExhausted,
+        R::RateLimitedSubject
+        | R::RateLimitedDevice
+        | R::RateLimitedIp
+        | R::RateLimitedCaller
+        | R::RateLimitedAttestationKey
+        | R::SessionLimit
+        | R::DeviceLimit => Code::ResourceExhausted,
         R::StateStoreUnavailable | R::RevocationNotDurable | R::TrustListStale | R::Overloaded => {
             Code::Unavailable
         }
@@ -196,6 +202,14 @@ const fn quota_subject(reason: Reason) -> &'static str {
         "devices of the subject"
     } else if matches!(reason, Reason::RateLimitedAttestationKey) {
         "devices under one attestation key"
+    } else if matches!(reason, Reason::RateLimitedSubject) {
+        "requests of the subject"
+    } else if matches!(reason, Reason::RateLimitedDevice) {
+        "requests of the device"
+    } else if matches!(reason, Reason::RateLimitedIp) {
+        "requests from the network"
+    } else if matches!(reason, Reason::RateLimitedCaller) {
+        "requests of the calling service"
     } else {
         "sessions of the subject or device"
     }

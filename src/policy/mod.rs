@@ -9,6 +9,7 @@ mod apple;
 mod evaluate;
 mod patch;
 mod posture;
+mod rates;
 mod reappraisal;
 mod risk;
 mod rule;
@@ -27,8 +28,9 @@ pub use posture::{
     AndroidPosture, ApplePosture, Authenticators, BOOT_DIGEST_BYTES_MAX, Boot, Posture,
     ProvisioningKind, ReceiptStanding, UserAuthentication,
 };
+pub use rates::{Action, ActionRates, Rate, Rates, ServiceRates};
 pub use reappraisal::{
-    Consequence, DowngradeRule, KeyRates, Rate, RateOutcome, Reappraisal, is_downgrade,
+    Consequence, DowngradeRule, KeyRates, RateOutcome, Reappraisal, is_downgrade,
 };
 pub use risk::{Consequences, Enforcement, RiskPolicy, Score, Signal};
 pub use rule::{Platform, Rule};
@@ -187,6 +189,8 @@ pub struct AppPolicy {
     pub on_session_limit: SessionLimitRule,
     /// How signals of theft are weighed, and what follows.
     pub risk: RiskPolicy,
+    /// How often things may be done.
+    pub rates: Rates,
 }
 
 impl AppPolicy {

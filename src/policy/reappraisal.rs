@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::patch::PatchLevel;
+use super::rates::Rate;
 use super::version::OsBuild;
 use super::{AndroidPosture, ApplePosture, DottedVersion, Posture};
 use crate::attestation::android::VerifiedBootState;
@@ -50,15 +51,6 @@ impl Reappraisal {
             downgrade: DowngradeRule::Refuse,
         }
     }
-}
-
-/// So many in so long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
-    /// How many.
-    pub count: u32,
-    /// In how long.
-    pub per: Duration,
 }
 
 /// How many devices may be registered under one attestation key.

@@ -491,6 +491,7 @@ fn app_policy() -> AppPolicy {
         sessions_per_device_max: 1,
         on_session_limit: SessionLimitRule::Refuse,
         risk: RiskPolicy::usual(),
+        rates: Rates::none(),
     }
 }
 

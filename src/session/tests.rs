@@ -24,8 +24,8 @@ use crate::id::{AppId, Bucket, DeviceId, SessionId, Subject};
 use crate::key::{PublicKey, Thumbprint};
 use crate::policy::{
     AndroidPolicy, AppPolicy, ApplePolicy, ApplePosture, Lifetimes, NonceRule, Posture,
-    ProofPolicy, Reappraisal, ReceiptStanding, ReuseRule, RiskPolicy, ScopeRule, SessionLimitRule,
-    TrustLevel,
+    ProofPolicy, Rates, Reappraisal, ReceiptStanding, ReuseRule, RiskPolicy, ScopeRule,
+    SessionLimitRule, TrustLevel,
 };
 use crate::proof::dpop;
 use crate::proof::{Body, Freshness, ProofExpectation, VerifiedProof};
@@ -138,6 +138,7 @@ fn policy() -> AppPolicy {
         sessions_per_device_max: 2,
         on_session_limit: SessionLimitRule::Refuse,
         risk: RiskPolicy::usual(),
+        rates: Rates::none(),
     }
 }
 

@@ -83,6 +83,7 @@ impl Backend {
             app_id: self.app_id.clone(),
             purpose: proto::ChallengePurpose::Register.into(),
             subject: subject.to_owned(),
+            client: None,
         };
         Ok(self
             .devices
@@ -108,6 +109,7 @@ impl Backend {
             challenge: challenge.to_vec(),
             evidence: Some(evidence.clone().into()),
             validate_only: false,
+            client: None,
         };
         let answer = self.devices.register_device(request).await?.into_inner();
         answer
@@ -132,6 +134,7 @@ impl Backend {
             app_id: self.app_id.clone(),
             purpose: proto::ChallengePurpose::Register.into(),
             subject: String::new(),
+            client: None,
         };
         Ok(self
             .devices
@@ -176,6 +179,7 @@ impl Backend {
             refresh_token: refresh_token.to_owned(),
             proof: self.proof(device, "RefreshSession").await?,
             scopes: Vec::new(),
+            client: None,
         };
         let answer = self.sessions.refresh_session(request).await?.into_inner();
         let outcome = answer.outcome();

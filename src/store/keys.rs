@@ -6,6 +6,7 @@ use super::rules::{INDEX_PREFIX, LIMIT_PREFIX, OUTBOX_NAME};
 use super::{Key, OperationId};
 use crate::id::{AppId, Bucket, DeviceId, SessionId};
 use crate::key::{Thumbprint, sha256};
+use crate::policy::Action;
 
 /// The bucket of what there is once.
 const FIRST: Bucket = Bucket::of_digest(&[0; 32]);
@@ -81,6 +82,55 @@ pub fn attestation_key_rate(key_sha256: &[u8; 32]) -> Key {
     let bucket = Bucket::of_digest(key_sha256);
     let digest = HEXLOWER.encode(key_sha256);
     Key::new(bucket, format!("{LIMIT_PREFIX}k:{digest}"))
+}
+
+/// `{bN}:l:s:<action>:<app>:<tag>`: how often a subject does something in an app.
+#[must_use]
+pub fn subject_rate(action: Action, app: &AppId, tag: &[u8; 32]) -> Key {
+    let (app, subject) = (HEXLOWER.encode(&app.tag()), HEXLOWER.encode(tag));
+    let name = format!("{LIMIT_PREFIX}s:{}:{app}:{subject}", letter(action));
+    Key::new(Bucket::of_digest(tag), name)
+}
+
+/// `{bN}:l:d:<action>:<id>`: how often something is done on a device.
+#[must_use]
+pub fn device_rate(action: Action, id: &DeviceId) -> Key {
+    let device = HEXLOWER.encode(id.as_bytes());
+    let name = format!("{LIMIT_PREFIX}d:{}:{device}", letter(action));
+    Key::new(id.bucket(), name)
+}
+
+/// `{bN}:l:g:<id>:<generation>`: how often one refresh token of a session was presented.
+#[must_use]
+pub fn refresh_tries(id: &SessionId, generation: u32) -> Key {
+    let session = HEXLOWER.encode(id.as_bytes());
+    let name = format!("{LIMIT_PREFIX}g:{session}:{generation}");
+    Key::new(id.bucket(), name)
+}
+
+/// `{bN}:l:i:<action>:<tag>`: how often something is asked for from a network, in the bucket of the
+/// network's tag, which says nothing of the network.
+#[must_use]
+pub fn network_rate(action: Action, tag: &[u8; 32]) -> Key {
+    let network = HEXLOWER.encode(tag);
+    let name = format!("{LIMIT_PREFIX}i:{}:{network}", letter(action));
+    Key::new(Bucket::of_digest(tag), name)
+}
+
+/// `{bN}:l:c:<digest>`: how often a calling service asks, in the bucket of the digest of its name.
+#[must_use]
+pub fn caller_rate(identity: &str) -> Key {
+    let digest = sha256(identity.as_bytes());
+    let name = format!("{LIMIT_PREFIX}c:{}", HEXLOWER.encode(&digest));
+    Key::new(Bucket::of_digest(&digest), name)
+}
+
+const fn letter(action: Action) -> char {
+    match action {
+        Action::Register => 'n',
+        Action::Issue => 'o',
+        Action::Refresh => 'r',
+    }
 }
 
 /// `{b0}:t:s`: where the kept copy of the attestation status list is from. Not about any subject, so

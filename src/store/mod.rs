@@ -2,8 +2,8 @@
 //!
 //! The store knows nothing of devices or sessions: it keeps opaque values under names, each with a
 //! version, and offers four things: load with claims and rate limits ([`Store::admit`]),
-//! compare-and-set of several records of one bucket together with claims, members of indexes and
-//! outbox events ([`Store::commit`]), reading indexes ([`Store::page`]) and reading the outbox
+//! compare-and-set of several records of one bucket together with claims, rate limits, members of
+//! indexes and outbox events ([`Store::commit`]), reading indexes ([`Store::page`]) and reading the outbox
 //! ([`Store::follow`]). All rules are decided above, in Rust, once.
 //!
 //! **Versions.** A record's version is the id of the operation that wrote it: 16 random bytes. So a
@@ -288,8 +288,9 @@ pub enum Durability {
     },
 }
 
-/// All or nothing: every item has the expected version and every claim is granted, or nothing
-/// happens. All keys lie in one bucket, and no record, claim or member of an index is named twice.
+/// All or nothing: every item has the expected version, every claim is granted and every limit admits,
+/// or nothing happens. All keys lie in one bucket, and no record, claim, limit or member of an index is
+/// named twice.
 #[derive(Debug, Clone)]
 pub struct ChangeSet {
     /// The id of this operation: the version of everything it writes.
@@ -306,6 +307,8 @@ pub struct ChangeSet {
     pub events: Vec<Vec<u8>>,
     /// How far it has to be.
     pub durability: Durability,
+    /// Rates counted with it: what is done is counted, once however often it is sent, and nothing else.
+    pub limits: Vec<Limit>,
 }
 
 /// How a commit ended.
@@ -322,6 +325,13 @@ pub enum Committed {
     ClaimTaken {
         /// Its place in [`ChangeSet::claims`].
         index: usize,
+    },
+    /// A rate is used up; nothing was changed or counted.
+    Limited {
+        /// Its place in [`ChangeSet::limits`].
+        index: usize,
+        /// When it would admit one more.
+        retry_after: Duration,
     },
 }
 

@@ -18,7 +18,7 @@ pub const CLAIMS_MAX: usize = 64;
 /// Claims one admission may look at.
 pub const OWNERS_MAX: usize = 256;
 
-/// Rates one admission may count against.
+/// Rates one admission or change set may count against.
 pub const LIMITS_MAX: usize = 64;
 
 /// Records one change set may touch: a subject with all its devices and sessions, at their caps.
@@ -134,8 +134,7 @@ pub(super) fn check_admission(ask: &Admission) -> Result<(), StoreError> {
         check_name(key, Kind::Value)?;
     }
     check_claims(&ask.claim)?;
-    at_most(ask.limit.len(), LIMITS_MAX, "too many limits")?;
-    ask.limit.iter().try_for_each(check_limit)
+    check_limits(&ask.limit)
 }
 
 /// Checks what is asked of indexes before anything is read. A range is never cut short silently:
@@ -182,11 +181,14 @@ pub(super) fn check_change_set(change: &ChangeSet) -> Result<(), StoreError> {
     at_most(change.events.len(), EVENTS_MAX, "too many events")?;
     check_claims(&change.claims)?;
     check_index(change)?;
+    check_limits(&change.limits)?;
     let items = change.items.iter().map(|item| &item.key);
     let claims = change.claims.iter().map(|claim| &claim.key);
+    let values = items.chain(claims).map(|key| (key, Kind::Value));
+    let limits = change.limits.iter().map(|limit| (&limit.key, Kind::Limit));
     let mut seen = BTreeSet::new();
-    for key in items.chain(claims) {
-        check_name(key, Kind::Value)?;
+    for (key, kind) in values.chain(limits) {
+        check_name(key, kind)?;
         check_bucket(key, change)?;
         if !seen.insert(key) {
             return Err(StoreError::Invalid("a key is named twice"));
@@ -228,6 +230,11 @@ fn check_index(change: &ChangeSet) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+fn check_limits(limits: &[Limit]) -> Result<(), StoreError> {
+    at_most(limits.len(), LIMITS_MAX, "too many limits")?;
+    limits.iter().try_for_each(check_limit)
 }
 
 fn check_limit(limit: &Limit) -> Result<(), StoreError> {
@@ -298,8 +305,8 @@ const fn at_most(count: usize, max: usize, else_say: &'static str) -> Result<(),
 ///
 /// A record written over an existing version needs none: the version it was written over never comes
 /// back, so a second application is impossible, and the record shows our id as its version. A creation
-/// could be applied again once its record is gone, a member once it was removed; a deletion and an
-/// event leave no trace at all.
+/// could be applied again once its record is gone, a member once it was removed; a deletion, an event and
+/// a count leave no trace at all.
 pub(super) fn needs_mark(change: &ChangeSet) -> bool {
     let shows = change
         .items
@@ -308,6 +315,7 @@ pub(super) fn needs_mark(change: &ChangeSet) -> bool {
     let changes = change.items.iter().any(|item| item.change != Change::Keep)
         || !change.claims.is_empty()
         || !change.index.is_empty()
+        || !change.limits.is_empty()
         || !change.events.is_empty();
     changes && !shows
 }
@@ -407,6 +415,7 @@ mod tests {
             index: Vec::new(),
             events: Vec::new(),
             durability: Durability::Local,
+            limits: Vec::new(),
         }
     }
 
@@ -428,6 +437,13 @@ mod tests {
         let mut told = change(vec![(old, Change::Keep)]);
         told.events.push(vec![1]);
         assert!(needs_mark(&told));
+        let mut counted = change(vec![(old, Change::Keep)]);
+        counted.limits.push(Limit {
+            key: Key::new(bucket(1), "l:1".to_owned()),
+            every: Duration::from_secs(1),
+            burst: 1,
+        });
+        assert!(needs_mark(&counted));
         let mut indexed = change(vec![(old, Change::Keep)]);
         indexed.index.push(IndexChange {
             key: Key::new(bucket(1), "i:1".to_owned()),

@@ -1,4 +1,5 @@
-//! All Lua that runs in the server: two scripts, which know nothing of devices or sessions.
+//! All Lua that runs in the server: two scripts and how both count a rate. They know nothing of
+//! devices or sessions.
 
 use std::sync::LazyLock;
 
@@ -8,11 +9,52 @@ use super::rate::Rate;
 use super::rules::{EVENT_KEPT_FOR, MARK_KEPT_FOR, OUTBOX_NAME, life_millis, mark_key, needs_mark};
 use super::{Change, ChangeSet, Key, Limit, Presence};
 
-/// Compare-and-set of several records with claims, members of indexes and events, all or nothing.
+/// How a rate is counted, as `src/store/rate.rs` explains it: the beginning of both scripts.
+///
+/// A limit is a string: the instant at which it is idle, in microseconds, decimal. The entry goes when
+/// it is idle. Every number stays below 2^53 and so is exact in Lua; a text is made of it only by
+/// `%.0f`.
+///
+/// The first line makes the server refuse the whole script, before it starts, where it would refuse a
+/// write: on a replica, out of memory, with a broken disk.
+macro_rules! counting {
+    ($script:literal) => {
+        concat!(
+            r"#!lua
+local function micros()
+  local time = redis.call('TIME')
+  return time[1] * 1000000 + time[2]
+end
+
+-- How long to wait, 0: one more is admitted; and how far ahead of now the limit is to be kept, nil: as
+-- it is.
+local function count(key, every, span, now)
+  local idle_at = redis.call('GET', key)
+  local ahead = idle_at and math.max(0, tonumber(idle_at) - now) or 0
+  local used = math.min(ahead, span)
+  if used + every <= span then
+    return 0, used + every
+  end
+  return used + every - span, ahead > used and used or nil
+end
+
+local function keep(key, ahead, now)
+  local idle_at = string.format('%.0f', now + ahead)
+  redis.call('SET', key, idle_at, 'PX', string.format('%.0f', math.ceil(ahead / 1000)))
+end
+",
+            $script
+        )
+    };
+}
+
+/// Compare-and-set of several records with claims, limits, members of indexes and events, all or
+/// nothing.
 ///
 /// KEYS, all with one hash tag, so all in one slot:
 /// - one for each item, then one for each claim,
 /// - then for each change of an index that index, a sorted set whose scores are all 0,
+/// - then one for each limit,
 /// - the operation's mark,
 /// - the outbox, a stream.
 ///
@@ -21,14 +63,18 @@ use super::{Change, ChangeSet, Key, Limit, Presence};
 /// 2. how many items
 /// 3. how many claims
 /// 4. how many changes of indexes
-/// 5. how many milliseconds the mark is kept, 0: this operation needs none
-/// 6. how many milliseconds events are kept
-/// 7. for each item four: the expected version (16 bytes, empty: must not exist), `k` keep / `p` put /
+/// 5. how many limits
+/// 6. how many milliseconds the mark is kept, 0: this operation needs none
+/// 7. how many milliseconds events are kept
+/// 8. for each item four: the expected version (16 bytes, empty: must not exist), `k` keep / `p` put /
 ///    `d` delete, milliseconds to live (0: for ever), the value; then for each claim two: owner and
 ///    milliseconds to live (0: for ever); then for each change of an index two: `a` add / `r` remove,
-///    and the member; then the events
+///    and the member; then for each limit two: the interval and how long the whole burst takes, in
+///    microseconds; then the events
 ///
-/// Answers 0 done (now or before), -1 conflict, or the number (from 1) of the claim that is taken.
+/// Answers 0 done (now or before), -1 conflict, the number (from 1) of the claim that is taken, or a
+/// list of two: the number of the limit that is used up, and the microseconds after which it would
+/// admit one more.
 ///
 /// A record is stored as the version (the id of the operation that wrote it) followed by the value.
 ///
@@ -36,19 +82,22 @@ use super::{Change, ChangeSet, Key, Limit, Presence};
 /// fails later. Adding and removing members fails only on a key that is no sorted set, and on that
 /// `ZCARD` fails as well; an index names no other key of the script, so what it finds still holds when
 /// the members are written. Of the writes only appending an event can fail, on a key that is no
-/// stream, so events come first. The first line makes the server refuse the whole script, before it
-/// starts, where it would refuse a write: on a replica, out of memory, with a broken disk.
-const COMMIT: &str = r"#!lua
+/// stream, so events come first. A limit that refuses is written where its instant has to be pulled in.
+const COMMIT: &str = counting!(
+    r"
 local op = ARGV[1]
 local items = tonumber(ARGV[2])
 local claims = tonumber(ARGV[3])
 local index = tonumber(ARGV[4])
-local mark_millis = tonumber(ARGV[5])
-local mark = KEYS[items + claims + index + 1]
-local outbox = KEYS[items + claims + index + 2]
-local claims_at = 7 + 4 * items
+local limits = tonumber(ARGV[5])
+local mark_millis = tonumber(ARGV[6])
+local limit_keys = items + claims + index
+local mark = KEYS[limit_keys + limits + 1]
+local outbox = KEYS[limit_keys + limits + 2]
+local claims_at = 8 + 4 * items
 local index_at = claims_at + 2 * claims
-local events_at = index_at + 2 * index
+local limits_at = index_at + 2 * index
+local events_at = limits_at + 2 * limits
 
 if mark_millis > 0 and redis.call('EXISTS', mark) == 1 then
   return 0
@@ -56,7 +105,7 @@ end
 
 local conflict = false
 for i = 1, items do
-  local at = 7 + 4 * (i - 1)
+  local at = 8 + 4 * (i - 1)
   local version = redis.call('GETRANGE', KEYS[i], 0, 15)
   if ARGV[at + 1] == 'p' and version == op then
     return 0
@@ -82,6 +131,21 @@ for i = 1, index do
   redis.call('ZCARD', KEYS[items + claims + i])
 end
 
+local now = limits > 0 and micros()
+local counted = {}
+for i = 1, limits do
+  local at = limits_at + 2 * (i - 1)
+  local every, span = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
+  local wait, ahead = count(KEYS[limit_keys + i], every, span, now)
+  if wait > 0 then
+    if ahead then
+      keep(KEYS[limit_keys + i], ahead, now)
+    end
+    return {i, wait}
+  end
+  counted[i] = ahead
+end
+
 local function set(key, value, millis)
   if tonumber(millis) > 0 then
     redis.call('SET', key, value, 'PX', millis)
@@ -91,14 +155,13 @@ local function set(key, value, millis)
 end
 
 if events_at <= #ARGV then
-  local now = redis.call('TIME')
-  local oldest = now[1] * 1000 - tonumber(ARGV[6])
+  local oldest = micros() / 1000 - tonumber(ARGV[7])
   for i = events_at, #ARGV do
     redis.call('XADD', outbox, 'MINID', '~', string.format('%.0f', oldest), '*', 'e', ARGV[i])
   end
 end
 for i = 1, items do
-  local at = 7 + 4 * (i - 1)
+  local at = 8 + 4 * (i - 1)
   if ARGV[at + 1] == 'p' then
     set(KEYS[i], op .. ARGV[at + 3], ARGV[at + 2])
   elseif ARGV[at + 1] == 'd' then
@@ -119,47 +182,35 @@ for i = 1, index do
     redis.call('ZREM', KEYS[items + claims + i], ARGV[at + 1])
   end
 end
+for i = 1, limits do
+  keep(KEYS[limit_keys + i], counted[i], now)
+end
 if mark_millis > 0 then
-  set(mark, '1', ARGV[5])
+  set(mark, '1', ARGV[6])
 end
 return 0
-";
+"
+);
 
-/// Counts one more against a rate, as `src/store/rate.rs` explains it.
+/// Counts one more against a rate.
 ///
-/// KEYS: the limit, a string: the instant at which it is idle, in microseconds, decimal.
+/// KEYS: the limit.
 ///
 /// ARGV:
 /// 1. the interval, in microseconds
 /// 2. how many microseconds the whole burst takes
 ///
 /// Answers 0 admitted, or the microseconds after which one more would be.
-///
-/// Every number stays below 2^53 and so is exact in Lua; a text is made of it only by `%.0f`. The entry
-/// goes when it is idle.
-const LIMIT: &str = r"#!lua
-local every = tonumber(ARGV[1])
-local span = tonumber(ARGV[2])
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
-local idle_at = redis.call('GET', KEYS[1])
-local ahead = idle_at and math.max(0, tonumber(idle_at) - now) or 0
-
-local function keep(used)
-  local value = string.format('%.0f', now + used)
-  redis.call('SET', KEYS[1], value, 'PX', string.format('%.0f', math.ceil(used / 1000)))
+const LIMIT: &str = counting!(
+    r"
+local now = micros()
+local wait, ahead = count(KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), now)
+if ahead then
+  keep(KEYS[1], ahead, now)
 end
-
-local used = math.min(ahead, span)
-if used + every <= span then
-  keep(used + every)
-  return 0
-end
-if ahead > used then
-  keep(used)
-end
-return used + every - span
-";
+return wait
+"
+);
 
 static COMMIT_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(COMMIT));
 static LIMIT_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(LIMIT));
@@ -176,7 +227,8 @@ pub(super) enum By {
 /// The call of the commit script for a change set.
 pub(super) fn commit(change: &ChangeSet, by: By) -> Cmd {
     let mut cmd = call(&COMMIT_SCRIPT, COMMIT, by);
-    cmd.arg(change.items.len() + change.claims.len() + change.index.len() + 2);
+    let keys = change.items.len() + change.claims.len() + change.index.len() + change.limits.len();
+    cmd.arg(keys + 2);
     for item in &change.items {
         cmd.arg(item.key.to_string());
     }
@@ -185,6 +237,9 @@ pub(super) fn commit(change: &ChangeSet, by: By) -> Cmd {
     }
     for member in &change.index {
         cmd.arg(member.key.to_string());
+    }
+    for limit in &change.limits {
+        cmd.arg(limit.key.to_string());
     }
     cmd.arg(mark_key(change).to_string());
     cmd.arg(Key::new(change.bucket, OUTBOX_NAME.to_owned()).to_string());
@@ -198,6 +253,7 @@ pub(super) fn commit(change: &ChangeSet, by: By) -> Cmd {
         .arg(change.items.len())
         .arg(change.claims.len())
         .arg(change.index.len())
+        .arg(change.limits.len())
         .arg(mark_millis)
         .arg(life_millis(EVENT_KEPT_FOR));
     for item in &change.items {
@@ -222,6 +278,10 @@ pub(super) fn commit(change: &ChangeSet, by: By) -> Cmd {
             Presence::Absent => b"r",
         };
         cmd.arg(presence).arg(&member.member[..]);
+    }
+    for limit in &change.limits {
+        let rate = Rate::of(limit);
+        cmd.arg(rate.every).arg(rate.span);
     }
     for event in &change.events {
         cmd.arg(&event[..]);

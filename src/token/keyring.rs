@@ -19,6 +19,7 @@ use serde_json::json;
 
 use super::key_file::{KeyFile, Kind, Use, of_kind};
 use super::subkey::{Derived, KeyTag, Purpose, Root, Subkey};
+use crate::client::Network;
 use crate::id::{AppId, Bucket, DeviceId, Subject};
 use crate::key::{PublicKey, Thumbprint};
 use crate::secret::{Secret, signing_rng};
@@ -57,6 +58,7 @@ pub struct Keyring {
     others: Vec<NamedSecret>,
     subject_index: Subkey,
     device_index: Subkey,
+    network_index: Subkey,
     jwks: String,
 }
 
@@ -99,6 +101,7 @@ impl Keyring {
             others,
             subject_index: derive(b"subject index")?,
             device_index: derive(b"device index")?,
+            network_index: derive(b"network index")?,
         })
     }
 
@@ -153,6 +156,12 @@ impl Keyring {
     #[must_use]
     pub fn subject_tag(&self, subject: &Subject) -> [u8; 32] {
         self.subject_index.mac(&[subject.expose().as_bytes()])
+    }
+
+    /// The name a network is counted under: it says nothing of the network.
+    #[must_use]
+    pub fn network_tag(&self, network: &Network) -> [u8; 32] {
+        self.network_index.mac(&[network.as_bytes()])
     }
 
     /// Where the state of a subject lives.

@@ -48,6 +48,7 @@ fn change() -> ChangeSet {
         index: Vec::new(),
         events: Vec::new(),
         durability: Durability::Local,
+        limits: Vec::new(),
     }
 }
 
@@ -57,6 +58,7 @@ trait Build: Sized {
     fn claim(self, claim: Claim) -> Self;
     fn event(self, event: &[u8]) -> Self;
     fn member(self, index: &str, member: &[u8], presence: Presence) -> Self;
+    fn limit(self, limit: &Limit) -> Self;
 
     fn add(self, index: &str, member: &[u8]) -> Self {
         self.member(index, member, Presence::Present)
@@ -107,6 +109,11 @@ impl Build for ChangeSet {
             member: member.to_vec(),
             presence,
         });
+        self
+    }
+
+    fn limit(mut self, limit: &Limit) -> Self {
+        self.limits.push(limit.clone());
         self
     }
 }

@@ -29,8 +29,10 @@ impl SessionService for Services {
         &self,
         request: Request<proto::RefreshSessionRequest>,
     ) -> Result<Response<proto::RefreshSessionResponse>, Status> {
+        let by = actor(&request);
         let refreshed = async {
-            refresh_session::run(&self.engine, wire::refresh_session(request.into_inner())?).await
+            let request = wire::refresh_session(request.into_inner(), by)?;
+            refresh_session::run(&self.engine, request).await
         };
         let refreshed = refreshed.await;
         self.metrics.refresh(refresh_outcome(&refreshed));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tonic::{Request, Response, Status};
 
-use super::Services;
+use super::{Services, actor};
 use crate::flow::{Failure, introspect_token, verify_request};
 use crate::grpc::proto::verification_service_server::VerificationService;
 use crate::grpc::{proto, wire};
@@ -18,8 +18,9 @@ impl VerificationService for Services {
         &self,
         request: Request<proto::VerifyRequestRequest>,
     ) -> Result<Response<proto::VerifyRequestResponse>, Status> {
+        let by = actor(&request);
         let decided = async {
-            let request = wire::verify_request(request.into_inner())?;
+            let request = wire::verify_request(request.into_inner(), by)?;
             let required = request.required.clone();
             let decision = verify_request::run(&self.engine, request).await?;
             Ok::<_, Failure>((decision, required))
@@ -39,9 +40,10 @@ impl VerificationService for Services {
         &self,
         request: Request<proto::IntrospectTokenRequest>,
     ) -> Result<Response<proto::IntrospectTokenResponse>, Status> {
+        let by = actor(&request);
         let claims = async {
-            introspect_token::run(&self.engine, &wire::introspect_token(request.into_inner())?)
-                .await
+            let token = wire::introspect_token(request.into_inner())?;
+            introspect_token::run(&self.engine, &token, &by).await
         };
         let claims = claims.await.map_err(|failure| self.refuse(&failure))?;
         Ok(Response::new(wire::introspection(claims.as_ref())))

@@ -1,9 +1,11 @@
 //! The fields of a request: bounded, and every wrong one named at once.
 
 use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::client::{Address, ClientContext};
 use crate::flow::{Failure, FieldViolation};
 use crate::grpc::proto;
 use crate::id::{DeviceId, SessionId, Subject};
@@ -174,6 +176,23 @@ impl Fields {
         self.take(field, value, "a span of 0 or more")
     }
 
+    /// The phone, as far as the caller tells.
+    pub(super) fn client(&mut self, sent: Option<proto::ClientContext>) -> ClientContext {
+        let sent = sent.unwrap_or_default();
+        let address = (!sent.ip.is_empty()).then(|| {
+            let wanted = "the IP address of the phone, without zone and port";
+            self.take("client.ip", address(&sent.ip), wanted)
+        });
+        let locale = (!sent.locale.is_empty()).then(|| {
+            let wanted = "a language tag (BCP 47) of at most 35 characters";
+            self.parse("client.locale", &sent.locale, wanted)
+        });
+        ClientContext {
+            address: address.flatten(),
+            locale: locale.flatten(),
+        }
+    }
+
     pub(super) fn challenge(&mut self, bytes: Vec<u8>) -> Option<Vec<u8>> {
         let fits = (1..=CHALLENGE_BYTES_MAX).contains(&bytes.len());
         self.take("challenge", fits.then_some(bytes), "1 to 128 bytes")
@@ -185,6 +204,18 @@ impl Fields {
             _ => Err(Failure::malformed(self.0)),
         }
     }
+}
+
+/// An address a phone may have. The unspecified one is nobody's: counting by it would throw together
+/// whatever a faulty proxy lets through.
+fn address(text: &str) -> Option<Address> {
+    if let Ok(v4) = text.parse::<Ipv4Addr>() {
+        return (!v4.is_unspecified()).then(|| Address::V4(v4.octets()));
+    }
+    let v6 = text.parse::<Ipv6Addr>().ok()?;
+    let address = Address::from_v6(v6.octets());
+    let nobody = v6.is_unspecified() || address == Address::V4([0; 4]);
+    (!nobody).then_some(address)
 }
 
 /// A scope token (RFC 6749, 3.3).

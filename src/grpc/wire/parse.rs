@@ -61,6 +61,7 @@ pub(crate) fn create_challenge(
     } else {
         fields.subject(&sent.subject).map(Some)
     };
+    fields.client(sent.client);
     let request = (|| {
         Some(CreateChallenge {
             app: app?,
@@ -80,6 +81,7 @@ pub(crate) fn register_device(
     let app = fields.app(&sent.app_id);
     let challenge = fields.challenge(sent.challenge);
     let kind = fields.evidence(sent.evidence);
+    let client = fields.client(sent.client);
     let all = (|| Some((subject?, app?, challenge?, kind?)))();
     let (subject, app, challenge, kind) = fields.finish(all)?;
     Ok(RegisterDevice {
@@ -88,6 +90,7 @@ pub(crate) fn register_device(
         challenge,
         evidence: evidence(kind)?,
         validate_only: sent.validate_only,
+        client,
         by,
     })
 }
@@ -161,6 +164,7 @@ pub(crate) fn issue_session(
     let acr = fields.context_class("acr", sent.acr);
     let amr = fields.words("amr", sent.amr, METHODS_MAX);
     let auth_time = fields.timestamp("auth_time", sent.auth_time);
+    let client = fields.client(sent.client);
     let request = (|| {
         let (subject, device, proof) = (subject?, device?, proof?);
         Some(IssueSession {
@@ -173,6 +177,7 @@ pub(crate) fn issue_session(
             acr,
             amr,
             auth_time,
+            client,
             by,
         })
     })();
@@ -181,6 +186,7 @@ pub(crate) fn issue_session(
 
 pub(crate) fn refresh_session(
     sent: proto::RefreshSessionRequest,
+    by: Actor,
 ) -> Result<RefreshSession, Failure> {
     let mut fields = Fields::default();
     let token = fields
@@ -188,11 +194,14 @@ pub(crate) fn refresh_session(
         .map(Secret::new);
     let proof = fields.token("proof", sent.proof).map(Secret::new);
     let scopes = fields.scopes("scopes", sent.scopes);
+    let client = fields.client(sent.client);
     let request = (|| {
         Some(RefreshSession {
             refresh_token: token?,
             proof: proof?,
             scopes,
+            client,
+            by,
         })
     })();
     fields.finish(request)
@@ -211,7 +220,10 @@ pub(crate) fn end_session(sent: proto::EndSessionRequest) -> Result<EndSession, 
     fields.finish(request)
 }
 
-pub(crate) fn verify_request(sent: proto::VerifyRequestRequest) -> Result<VerifyRequest, Failure> {
+pub(crate) fn verify_request(
+    sent: proto::VerifyRequestRequest,
+    by: Actor,
+) -> Result<VerifyRequest, Failure> {
     let mut fields = Fields::default();
     let access_token = fields
         .token("access_token", sent.access_token)
@@ -241,6 +253,7 @@ pub(crate) fn verify_request(sent: proto::VerifyRequestRequest) -> Result<Verify
             uri: uri?,
             body_sha256: body_sha256?,
             required,
+            by,
         })
     })();
     fields.finish(request)

@@ -7,7 +7,7 @@ use redb::{
     WriteTransaction,
 };
 
-use super::super::rate::Rate;
+use super::super::rate::{Counted, Rate};
 use super::super::rules::{
     EVENT_KEPT_FOR, MARK_KEPT_FOR, Place, encode_record, life_millis, mark_key, needs_mark,
     stored_version,
@@ -172,6 +172,18 @@ impl<'t> Tables<'t> {
             }
             ended.push(claimed);
         }
+        let mut counts = Vec::with_capacity(change.limits.len());
+        for (index, limit) in change.limits.iter().enumerate() {
+            let counted = self.counted(limit)?;
+            if let Limited::Refused { retry_after } = counted.said {
+                self.keep_count(limit, counted)?;
+                return Ok(Ok(Committed::Limited { index, retry_after }));
+            }
+            counts.push(counted);
+        }
+        for (limit, counted) in change.limits.iter().zip(counts) {
+            self.keep_count(limit, counted)?;
+        }
         self.write(change, &ended)?;
         if let Some(mark) = mark {
             self.put(&mark, b"", Some(MARK_KEPT_FOR))?;
@@ -243,17 +255,30 @@ impl<'t> Tables<'t> {
 
     /// Counts one more against a rate.
     fn count(&mut self, limit: &Limit) -> Result<Limited, StorageError> {
-        let key = limit.key.to_string();
+        let counted = self.counted(limit)?;
+        self.keep_count(limit, counted)?;
+        Ok(counted.said)
+    }
+
+    /// What comes of counting one more.
+    fn counted(&self, limit: &Limit) -> Result<Counted, StorageError> {
         let now = micros(self.now);
-        let idle_at = self.get(&key)?.map(<[u8; 8]>::try_from).transpose();
+        let idle_at = self
+            .get(&limit.key.to_string())?
+            .map(<[u8; 8]>::try_from)
+            .transpose();
         let damaged = |_| StorageError::Corrupted("a stored limit is damaged".to_owned());
         let idle_at = idle_at.map_err(damaged)?.map(u64::from_be_bytes);
-        let counted = Rate::of(limit).count(idle_at, now);
+        Ok(Rate::of(limit).count(idle_at, now))
+    }
+
+    fn keep_count(&mut self, limit: &Limit, counted: Counted) -> Result<(), StorageError> {
         if let Some(ahead) = counted.ahead {
-            let idle_at = now.saturating_add(ahead).to_be_bytes();
-            self.put(&key, &idle_at, Some(Duration::from_micros(ahead)))?;
+            let idle_at = micros(self.now).saturating_add(ahead).to_be_bytes();
+            let live_for = Some(Duration::from_micros(ahead));
+            self.put(&limit.key.to_string(), &idle_at, live_for)?;
         }
-        Ok(counted.said)
+        Ok(())
     }
 
     fn place(&mut self, change: &IndexChange) -> Result<(), StorageError> {

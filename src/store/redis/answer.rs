@@ -108,6 +108,16 @@ pub(super) fn committed(answer: Value, replicas_acked: u32) -> Result<Committed,
             .and_then(|number| number.checked_sub(1))
             .map(|index| Committed::ClaimTaken { index })
             .ok_or_else(odd),
+        Value::Array(limited) => match limited.as_slice() {
+            [Value::Int(number), Value::Int(micros)] => Ok(Committed::Limited {
+                index: usize::try_from(*number)
+                    .ok()
+                    .and_then(|number| number.checked_sub(1))
+                    .ok_or_else(odd)?,
+                retry_after: Duration::from_micros(u64::try_from(*micros).map_err(|_| odd())?),
+            }),
+            _ => Err(odd()),
+        },
         Value::ServerError(error) => Err(Fault::reply(&error)),
         _ => Err(odd()),
     }

@@ -10,6 +10,7 @@ use assay::attestation::lists::{Google, Lists};
 use assay::attestation::roots::{AndroidRoots, AppleRoots, Roots};
 use assay::attestation::status_list::StatusList;
 use assay::attestation::{AndroidApp, AppIdentity, AppleApp, apple};
+use assay::client::ClientContext;
 use assay::flow::{
     App, Apps, Board, Engine, Failure, Grant, PageRequest, create_challenge, end_session,
     get_device, introspect_token, issue_session, link_device_successor, list_audit_events,
@@ -19,8 +20,8 @@ use assay::flow::{
 use assay::id::{AppId, DeviceId, SessionId, Subject};
 use assay::key_directory::generate_files;
 use assay::policy::{
-    AndroidPolicy, AppPolicy, ApplePolicy, Lifetimes, NonceRule, ProofPolicy, Reappraisal,
-    ReuseRule, RiskPolicy, ScopeRule, SessionLimitRule, TrustLevel,
+    AndroidPolicy, AppPolicy, ApplePolicy, Lifetimes, NonceRule, ProofPolicy, Rates, Reappraisal,
+    ReuseRule, RiskPolicy, ScopeRule, ServiceRates, SessionLimitRule, TrustLevel,
 };
 use assay::reason::Reason;
 use assay::secret::Secret;
@@ -112,6 +113,7 @@ fn policy() -> AppPolicy {
         sessions_per_device_max: 2,
         on_session_limit: SessionLimitRule::Refuse,
         risk: RiskPolicy::usual(),
+        rates: Rates::none(),
     }
 }
 
@@ -202,6 +204,7 @@ impl World {
             public_url: format!("{PUBLIC_URL}/"),
             revocation_durability: Durability::Local,
             board: Board::default(),
+            rates: ServiceRates::default(),
         };
         Self { engine, store }
     }
@@ -219,6 +222,7 @@ impl World {
             public_url: self.engine.public_url.clone(),
             revocation_durability: Durability::Local,
             board: Board::default(),
+            rates: self.engine.rates,
         })
     }
 
@@ -314,6 +318,7 @@ impl World {
             evidence: phone.evidence(&challenge, app, self.now()),
             challenge,
             validate_only: false,
+            client: ClientContext::default(),
             by: caller(),
         }
     }
@@ -352,6 +357,7 @@ impl World {
             acr: "urn:acr:2".to_owned(),
             amr: vec!["pwd".to_owned()],
             auth_time: None,
+            client: ClientContext::default(),
             by: caller(),
         }
     }
@@ -383,6 +389,8 @@ impl World {
             refresh_token: token.clone(),
             proof: Secret::new(proof),
             scopes: scopes(wanted),
+            client: ClientContext::default(),
+            by: caller(),
         };
         reason(refresh_session::run(&self.engine, request).await)
     }
@@ -406,6 +414,7 @@ impl World {
             uri: format!("{API}?page=2"),
             body_sha256: None,
             required: Requirements::default(),
+            by: caller(),
         }
     }
 
@@ -423,7 +432,7 @@ impl World {
     }
 
     pub(super) async fn active(&self, token: &Secret<String>) -> Result<bool, Reason> {
-        let claims = reason(introspect_token::run(&self.engine, token).await)?;
+        let claims = reason(introspect_token::run(&self.engine, token, &caller()).await)?;
         Ok(claims.is_some())
     }
 

@@ -285,6 +285,7 @@ impl Phone {
             app_id: self.app.clone(),
             purpose: proto::ChallengePurpose::Register.into(),
             subject: subject.to_owned(),
+            client: None,
         };
         let answer = server.devices().create_challenge(request).await.unwrap();
         let answer = answer.into_inner();
@@ -342,6 +343,7 @@ impl Phone {
             evidence: Some(self.evidence(&challenge)),
             challenge,
             validate_only: false,
+            client: None,
         }
     }
 
@@ -430,6 +432,7 @@ impl Phone {
             refresh_token: refresh_token.to_owned(),
             proof: self.proof("RefreshSession"),
             scopes: Vec::new(),
+            client: None,
         }
     }
 

@@ -132,6 +132,7 @@ async fn a_changed_policy_holds_without_a_restart() {
             app_id: "demo".to_owned(),
             purpose: proto::ChallengePurpose::Register.into(),
             subject: "user".to_owned(),
+            client: None,
         };
         server.devices().create_challenge(request).await.err()
     });

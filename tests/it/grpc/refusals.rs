@@ -159,6 +159,7 @@ async fn evidence_refusals(world: &World, server: &Server, seen: &mut Seen) {
             challenge: challenge.clone(),
             evidence: Some(proto::Evidence { kind: Some(kind) }),
             validate_only: false,
+            client: None,
         };
         let got = server.devices().register_device(request).await;
         seen.refused(world, reason, got);
@@ -260,6 +261,7 @@ async fn registration_refusals(world: &World, server: &Server, seen: &mut Seen) 
             app_id: app.to_owned(),
             purpose: proto::ChallengePurpose::Register.into(),
             subject: String::new(),
+            client: None,
         };
         let got = devices().create_challenge(request).await;
         seen.refused(world, "APP_DISABLED", got);
@@ -507,6 +509,7 @@ async fn expiry_refusals(world: &World, server: &Server, seen: &mut Seen) {
         evidence: Some(phone.evidence(&old)),
         challenge: old,
         validate_only: false,
+        client: None,
     };
     let got = server.devices().register_device(expired).await;
     seen.refused(world, "CHALLENGE_INVALID", got);

@@ -331,6 +331,7 @@ async fn every_wrong_field_is_named_at_once() {
             seconds: -1,
             nanos: 0,
         }),
+        client: None,
     };
     let status = server.sessions().issue_session(request).await.unwrap_err();
     let all = "subject device_id proof scopes audience roles acr amr auth_time";
@@ -389,6 +390,7 @@ async fn unknown_enum_values_are_refused() {
             app_id: "demo".to_owned(),
             purpose: value,
             subject: String::new(),
+            client: None,
         };
         let status = server
             .devices()
@@ -472,6 +474,7 @@ async fn huge_lists_are_refused() {
             })),
         }),
         validate_only: false,
+        client: None,
     };
     let got = server.devices().register_device(request).await;
     assert_refused(&got.unwrap_err(), "EVIDENCE_TOO_LARGE");

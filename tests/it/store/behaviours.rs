@@ -375,6 +375,7 @@ async fn increment(store: &dyn Store) {
             Committed::Done { .. } => return,
             Committed::Conflict => {}
             Committed::ClaimTaken { .. } => unreachable!("no claim was made"),
+            Committed::Limited { .. } => unreachable!("nothing was limited"),
         }
     }
 }

@@ -36,6 +36,7 @@ enum Step {
         claims: Vec<(u8, u8)>,
         index: Vec<(u8, Vec<u8>, Presence)>,
         events: Vec<u8>,
+        limits: Vec<u8>,
     },
     SendAgain(usize),
     Admit {
@@ -71,9 +72,12 @@ fn step() -> impl Strategy<Value = Step> {
     let index = vec((0..NAMES, member(), presence), 0..4);
     let after = prop_oneof![Just(Vec::new()), member()];
     let names = || vec(0..NAMES, 0..5);
+    let counted = prop_oneof![4 => Just(Vec::new()), 1 => vec(0..NAMES, 1..3)];
     prop_oneof![
-        5 => (vec((0..NAMES, expect, wish), 0..4), claims(), index, vec(any::<u8>(), 0..3))
-            .prop_map(|(items, claims, index, events)| Step::Commit { items, claims, index, events }),
+        5 => (vec((0..NAMES, expect, wish), 0..4), claims(), index, vec(any::<u8>(), 0..3), counted)
+            .prop_map(|(items, claims, index, events, limits)| {
+                Step::Commit { items, claims, index, events, limits }
+            }),
         2 => any::<usize>().prop_map(Step::SendAgain),
         1 => (names(), claims(), names(), names())
             .prop_map(|(loads, claims, owners, limits)| Step::Admit { loads, claims, owners, limits }),
@@ -122,6 +126,17 @@ impl Model {
         };
         if let Some(index) = change.claims.iter().position(taken) {
             return Committed::ClaimTaken { index };
+        }
+        let used_up = |limit: &Limit| self.counts.get(&limit.key) >= Some(&limit.burst);
+        if let Some(index) = change.limits.iter().position(used_up) {
+            // When it would admit again depends on the clock.
+            return Committed::Limited {
+                index,
+                retry_after: Duration::ZERO,
+            };
+        }
+        for limit in &change.limits {
+            assert!(self.is_admitted(limit));
         }
         for Item {
             key, change: to, ..
@@ -183,6 +198,7 @@ impl Model {
         let only_checks = change.items.iter().all(|item| item.change == Change::Keep)
             && change.claims.is_empty()
             && change.index.is_empty()
+            && change.limits.is_empty()
             && change.events.is_empty();
         let stale = |item: &Item| self.version(&item.key) != item.expected;
         if shown || !overwrites && !only_checks {
@@ -226,8 +242,12 @@ impl History {
                 claims,
                 index,
                 events,
+                limits,
             } => {
                 let mut change = self.change(items, claims, events);
+                // It names a limit once, too.
+                let limits: BTreeSet<u8> = limits.into_iter().collect();
+                change.limits = self.limits(&Vec::from_iter(limits));
                 // A change set names a member once.
                 let index: BTreeMap<_, _> = index
                     .into_iter()
@@ -271,7 +291,12 @@ impl History {
 
     async fn commit(&mut self, change: ChangeSet) {
         let expected = self.model.commit(&change);
-        assert_eq!(self.store.commit(change).await, Ok(expected));
+        let mut ended = self.store.commit(change).await.unwrap();
+        if let Committed::Limited { retry_after, .. } = &mut ended {
+            assert!(!retry_after.is_zero());
+            *retry_after = Duration::ZERO;
+        }
+        assert_eq!(ended, expected);
     }
 
     async fn admit(&mut self, ask: Admission) {
