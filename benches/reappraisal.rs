@@ -255,6 +255,7 @@ async fn write(engine: &Engine, count: u32) {
             index: devices.iter().flat_map(members).collect(),
             events: Vec::new(),
             durability: Durability::Local,
+            windows: Vec::new(),
         };
         engine.store.commit(change).await.unwrap();
     }

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use super::grant::{Grant, mint};
 use super::list_sessions::{Listed, sessions_of};
+use super::once::Once;
 use super::settle::settle;
-use super::state::{Changes, Place, State, keep_for, proof_claim};
+use super::state::{Changes, Place, State, keep_for};
 use super::{App, Engine, Failure, enabled};
 use crate::id::{DeviceId, SessionId, Subject};
 use crate::proof::dpop::{self, UnverifiedProof};
@@ -87,6 +88,8 @@ pub async fn run(engine: &Engine, request: IssueSession) -> Result<Grant, Failur
         // Before the commit: what cannot be answered is not opened.
         let grant = mint(&session)?;
         let bucket = device.id.bucket();
+        // Nothing of it is done before the commit is.
+        let once = Once::of(&app, &proof, bucket, now)?;
         let mut changes = Changes {
             items: vec![
                 record.put(engine, &session, Some(keep_for(&session, now)))?,
@@ -94,7 +97,8 @@ pub async fn run(engine: &Engine, request: IssueSession) -> Result<Grant, Failur
                 state.device.keep(),
                 state.fleet.keep(),
             ],
-            claims: vec![proof_claim(&proof, bucket, now)?],
+            claims: once.claim().into_iter().collect(),
+            windows: once.counter().into_iter().collect(),
             ..Changes::default()
         };
         evict(engine, evicted, &mut changes, now)?;
@@ -131,6 +135,7 @@ fn check_proof(
         access_token: None,
         body: Body::Unknown,
         freshness: engine.freshness(app),
+        app_attest: app.identity.apple.as_ref(),
     };
     Ok(proof.verify(&expected, now)?)
 }

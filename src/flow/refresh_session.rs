@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::grant::{Grant, mint};
+use super::once::Once;
 use super::settle::settle;
-use super::state::{Changes, Done, Loaded, Place, State, check_unused, keep_for, proof_claim};
+use super::state::{Changes, Done, Loaded, Place, State, keep_for};
 use super::{App, Engine, Failure};
 use crate::proof::dpop::{self, UnverifiedProof};
 use crate::proof::{Body, ProofExpectation, VerifiedProof};
@@ -13,7 +14,7 @@ use crate::secret::Secret;
 use crate::session::{
     Actor, EndReason, Event, EventKind, RefreshOutcome, Rotation, Session, rotate,
 };
-use crate::store::{Claim, Durability};
+use crate::store::Durability;
 use crate::time::Timestamp;
 use crate::token::refresh::{self, VerifiedRefresh};
 
@@ -56,8 +57,9 @@ pub async fn run(engine: &Engine, request: RefreshSession) -> Result<Refreshed, 
     let token = token.verify(&engine.keyring, proof.thumbprint(), now)?;
     let app = engine.app_by_tag(&token.claims().app)?;
     let proof = check_proof(engine, &app, proof, now)?;
-    let claim = proof_claim(&proof, token.claims().session.bucket(), now)?;
-    settle(|| attempt(engine, &app, (&token, &claim), &request.scopes, now)).await
+    let once = Once::of(&app, &proof, token.claims().session.bucket(), now)?;
+    let shown = (&token, &proof, &once);
+    settle(|| attempt(engine, &app, shown, &request.scopes, now)).await
 }
 
 fn check_proof(
@@ -75,6 +77,7 @@ fn check_proof(
         access_token: None,
         body: Body::Unknown,
         freshness: engine.freshness(app),
+        app_attest: app.identity.apple.as_ref(),
     };
     Ok(proof.verify(&expected, now)?)
 }
@@ -82,7 +85,7 @@ fn check_proof(
 async fn attempt(
     engine: &Engine,
     app: &App,
-    (token, claim): (&VerifiedRefresh, &Claim),
+    (token, proof, once): (&VerifiedRefresh, &VerifiedProof, &Once),
     scopes: &BTreeSet<String>,
     now: Timestamp,
 ) -> Result<Option<Refreshed>, Failure> {
@@ -90,15 +93,17 @@ async fn attempt(
         device: token.claims().device,
         subject: token.claims().subject,
     };
-    let (state, record, claimed) = engine
-        .load(place, Some(token.claims().session), vec![claim.clone()])
+    let (state, record) = engine
+        .load_once(place, token.claims().session, once)
         .await?;
-    check_unused(&claimed)?;
     let record = record.ok_or(Reason::Internal)?;
     // A session that is not found is dead: lost state never opens a door.
     let session = record.value.as_ref().ok_or(Reason::SessionRevoked)?;
     let surroundings = state.surroundings(app.standing);
     let presented = engine.presented(token);
+    if let Some(device) = &state.device.value {
+        device.check_form(proof, app.policy.proof.counter)?;
+    }
     let rotation = rotate(session, presented, surroundings, &app.policy, now)?;
     let (outcome, session) = match rotation {
         Rotation::Granted { outcome, session } => (outcome, session),

@@ -70,6 +70,7 @@ pub async fn run(engine: &Engine, request: RegisterDevice) -> Result<Registered,
         purpose: client_data::Purpose::Register,
         challenge: &request.challenge,
         app: &request.app,
+        session_key: app.policy.apple.session_key,
     };
     let appraisal = appraise(engine, &app, evidence, expected, now);
     let accepted = match &appraisal.verdict {
@@ -190,6 +191,7 @@ fn changes(
         claims: Vec::new(),
         index: index::changes(before, device),
         events: vec![device.event(EventKind::DeviceRegistered, String::new(), by, task.now)],
+        windows: Vec::new(),
     };
     if let Some(loaded) = &answered.receipt {
         let brought = task.receipt.clone();

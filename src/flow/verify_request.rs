@@ -1,7 +1,9 @@
 //! VerifyRequest: whether an API call may pass.
 
-use super::state::{Place, check_unused, proof_claim};
+use super::once::Once;
+use super::state::Place;
 use super::{App, Engine, Failure};
+use crate::policy::{BodyRule, ProofPolicy};
 use crate::proof::dpop::{self, UnverifiedProof};
 use crate::proof::{Body, ProofExpectation, TargetUri, VerifiedProof};
 use crate::reason::Reason;
@@ -39,7 +41,8 @@ pub struct Decision {
 /// Verifies a call. One trip to the store, none for a forged token or proof.
 ///
 /// # Errors
-/// `STATE_STORE_UNAVAILABLE` and faults of ours. "No" is an answer.
+/// `STATE_STORE_UNAVAILABLE`, faults of ours, and `MALFORMED_REQUEST` without a digest of the body
+/// where the app requires it. "No" is an answer.
 pub async fn run(engine: &Engine, request: VerifyRequest) -> Result<Decision, Failure> {
     let as_of = engine.clock.now();
     let verdict = match check(engine, &request, as_of).await {
@@ -59,18 +62,32 @@ async fn check(
     let token = request.access_token.expose();
     let claims = access::verify(&engine.keyring, token, &engine.issuer, None, now)?;
     let app = engine.app(&claims.claims().app)?;
+    check_body(request, &app.policy.proof)?;
     let proof = check_proof(engine, &app, (request, &claims), proof, now)?;
     let session = claims.claims().session;
     let place = Place::of(engine, &claims);
-    let claim = proof_claim(&proof, session.bucket(), now)?;
-    let (state, record, claimed) = engine.load(place, Some(session), vec![claim]).await?;
-    check_unused(&claimed)?;
+    let once = Once::of(&app, &proof, session.bucket(), now)?;
+    let (state, record) = engine.load_once(place, session, &once).await?;
     let record = record
         .and_then(|record| record.value)
         .ok_or(Reason::SessionRevoked)?;
     let surroundings = state.surroundings(app.standing);
     admit(&claims, &record, surroundings, &request.required, now)?;
+    let device = surroundings.device.ok_or(Reason::DeviceRevoked)?;
+    device.check_form(&proof, app.policy.proof.counter)?;
     Ok(claims)
+}
+
+/// Where proofs have to cover bodies, whoever asks has to say what the body is: it is no fault of the
+/// phone that the digest is missing.
+fn check_body(request: &VerifyRequest, rules: &ProofPolicy) -> Result<(), Failure> {
+    match (rules.body, request.body_sha256) {
+        (BodyRule::Required, None) => Err(Failure::field(
+            "body_sha256",
+            "the SHA-256 of the body, of no bytes where there is none: the app requires it",
+        )),
+        (BodyRule::Required, Some(_)) | (BodyRule::WhenSent, _) => Ok(()),
+    }
 }
 
 fn check_proof(
@@ -91,6 +108,7 @@ fn check_proof(
         access_token: Some(request.access_token.expose()),
         body: request.body_sha256.map_or(Body::Unknown, Body::Bound),
         freshness: engine.freshness(app),
+        app_attest: app.identity.apple.as_ref(),
     };
     Ok(proof.verify(&expected, now)?)
 }

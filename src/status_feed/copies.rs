@@ -119,6 +119,7 @@ pub(super) async fn store(engine: &Engine, held: &Held, at: Reading) -> Result<(
         index: Vec::new(),
         events: Vec::new(),
         durability: Durability::Local,
+        windows: Vec::new(),
     };
     // When another instance was quicker, its copy is as good.
     let committed = engine.store.commit(change).await;

@@ -1,4 +1,4 @@
-//! All Lua that runs in the server: two scripts, which know nothing of devices or sessions.
+//! All Lua that runs in the server: three scripts, which know nothing of devices or sessions.
 
 use std::sync::LazyLock;
 
@@ -6,13 +6,80 @@ use redis::{Cmd, Script};
 
 use super::rate::Rate;
 use super::rules::{EVENT_KEPT_FOR, MARK_KEPT_FOR, OUTBOX_NAME, life_millis, mark_key, needs_mark};
-use super::{Change, ChangeSet, Key, Limit, Presence};
+use super::{Change, ChangeSet, CounterUse, Key, Limit, Presence};
+use crate::policy::CounterOrder;
 
-/// Compare-and-set of several records with claims, members of indexes and events, all or nothing.
+/// How counters are used, for the scripts that do: the rule of `src/proof/window.rs` over what
+/// `src/store/window.rs` keeps. `used` only reads and gives 0 admitted, 1 replayed or 2 too old, and
+/// what is to be kept, if anything; `keep_use` writes it, for as long as it is kept already at least.
+///
+/// The 64 bits are two halves of 32, which is what `bit` works on; `% 4294967296` takes the sign off
+/// that it gives them.
+macro_rules! counters {
+    () => {
+        r"
+local function used(key, counter, order, operation)
+  local kept = redis.call('GET', key)
+  if not kept then
+    return 0, struct.pack('>I4I4I4I4', counter, 0, 1, counter) .. operation
+  end
+  if #kept ~= 32 then
+    error('a stored counter is damaged')
+  end
+  local highest, high, low, last = struct.unpack('>I4I4I4I4', kept)
+  if last == counter and string.sub(kept, 17) == operation then
+    return 0
+  end
+  if counter > highest then
+    local by = counter - highest
+    if by >= 64 then
+      high, low = 0, 0
+    elseif by >= 32 then
+      high, low = bit.lshift(low, by - 32), 0
+    else
+      high = bit.bor(bit.lshift(high, by), bit.rshift(low, 32 - by))
+      low = bit.lshift(low, by)
+    end
+    highest = counter
+    low = bit.bor(low, 1)
+  else
+    local behind = highest - counter
+    if behind > 0 and (order == 's' or behind >= 64) then
+      return 2
+    end
+    local mask = bit.lshift(1, behind % 32)
+    if bit.band(behind < 32 and low or high, mask) ~= 0 then
+      return 1
+    end
+    if behind < 32 then
+      low = bit.bor(low, mask)
+    else
+      high = bit.bor(high, mask)
+    end
+  end
+  high, low = high % 4294967296, low % 4294967296
+  return 0, struct.pack('>I4I4I4I4', highest, high, low, counter) .. operation
+end
+
+local function keep_use(key, value, millis)
+  local left = redis.call('PTTL', key)
+  local life = tonumber(millis)
+  if left == -1 or life == 0 then
+    redis.call('SET', key, value)
+  else
+    redis.call('SET', key, value, 'PX', string.format('%.0f', math.max(left, life)))
+  end
+end
+"
+    };
+}
+
+/// Compare-and-set of several records with claims, uses of counters, members of indexes and events, all or nothing.
 ///
 /// KEYS, all with one hash tag, so all in one slot:
 /// - one for each item, then one for each claim,
 /// - then for each change of an index that index, a sorted set whose scores are all 0,
+/// - then for each use of a counter that counter,
 /// - the operation's mark,
 /// - the outbox, a stream.
 ///
@@ -23,12 +90,15 @@ use super::{Change, ChangeSet, Key, Limit, Presence};
 /// 4. how many changes of indexes
 /// 5. how many milliseconds the mark is kept, 0: this operation needs none
 /// 6. how many milliseconds events are kept
-/// 7. for each item four: the expected version (16 bytes, empty: must not exist), `k` keep / `p` put /
+/// 7. how many uses of counters
+/// 8. for each item four: the expected version (16 bytes, empty: must not exist), `k` keep / `p` put /
 ///    `d` delete, milliseconds to live (0: for ever), the value; then for each claim two: owner and
 ///    milliseconds to live (0: for ever); then for each change of an index two: `a` add / `r` remove,
-///    and the member; then the events
+///    and the member; then for each use of a counter four: the value, `a` any order / `s` strict, the
+///    operation, milliseconds to live (0: for ever); then the events
 ///
-/// Answers 0 done (now or before), -1 conflict, or the number (from 1) of the claim that is taken.
+/// Answers 0 done (now or before), -1 conflict, the number (from 1) of the claim that is taken, or a pair
+/// of the number of the counter that does not admit its use and what it said.
 ///
 /// A record is stored as the version (the id of the operation that wrote it) followed by the value.
 ///
@@ -38,17 +108,22 @@ use super::{Change, ChangeSet, Key, Limit, Presence};
 /// the members are written. Of the writes only appending an event can fail, on a key that is no
 /// stream, so events come first. The first line makes the server refuse the whole script, before it
 /// starts, where it would refuse a write: on a replica, out of memory, with a broken disk.
-const COMMIT: &str = r"#!lua
+const COMMIT: &str = concat!(
+    "#!lua",
+    counters!(),
+    r"
 local op = ARGV[1]
 local items = tonumber(ARGV[2])
 local claims = tonumber(ARGV[3])
 local index = tonumber(ARGV[4])
 local mark_millis = tonumber(ARGV[5])
-local mark = KEYS[items + claims + index + 1]
-local outbox = KEYS[items + claims + index + 2]
-local claims_at = 7 + 4 * items
+local windows = tonumber(ARGV[7])
+local mark = KEYS[items + claims + index + windows + 1]
+local outbox = KEYS[items + claims + index + windows + 2]
+local claims_at = 8 + 4 * items
 local index_at = claims_at + 2 * claims
-local events_at = index_at + 2 * index
+local windows_at = index_at + 2 * index
+local events_at = windows_at + 4 * windows
 
 if mark_millis > 0 and redis.call('EXISTS', mark) == 1 then
   return 0
@@ -56,7 +131,7 @@ end
 
 local conflict = false
 for i = 1, items do
-  local at = 7 + 4 * (i - 1)
+  local at = 8 + 4 * (i - 1)
   local version = redis.call('GETRANGE', KEYS[i], 0, 15)
   if ARGV[at + 1] == 'p' and version == op then
     return 0
@@ -76,6 +151,17 @@ for i = 1, claims do
     return i
   end
   free[i] = not owner
+end
+
+local kept = {}
+for i = 1, windows do
+  local at = windows_at + 4 * (i - 1)
+  local key = KEYS[items + claims + index + i]
+  local said, value = used(key, tonumber(ARGV[at]), ARGV[at + 1], ARGV[at + 2])
+  if said > 0 then
+    return {i, said}
+  end
+  kept[i] = value
 end
 
 for i = 1, index do
@@ -98,7 +184,7 @@ if events_at <= #ARGV then
   end
 end
 for i = 1, items do
-  local at = 7 + 4 * (i - 1)
+  local at = 8 + 4 * (i - 1)
   if ARGV[at + 1] == 'p' then
     set(KEYS[i], op .. ARGV[at + 3], ARGV[at + 2])
   elseif ARGV[at + 1] == 'd' then
@@ -119,11 +205,17 @@ for i = 1, index do
     redis.call('ZREM', KEYS[items + claims + i], ARGV[at + 1])
   end
 end
+for i = 1, windows do
+  if kept[i] then
+    keep_use(KEYS[items + claims + index + i], kept[i], ARGV[windows_at + 4 * (i - 1) + 3])
+  end
+end
 if mark_millis > 0 then
   set(mark, '1', ARGV[5])
 end
 return 0
-";
+"
+);
 
 /// Counts one more against a rate, as `src/store/rate.rs` explains it.
 ///
@@ -161,8 +253,29 @@ end
 return used + every - span
 ";
 
+/// Uses a counter.
+///
+/// KEYS: the counter, a string of 32 bytes.
+///
+/// ARGV: the value; `a` any order / `s` strict; the operation, 16 bytes; milliseconds to live (0: for
+/// ever).
+///
+/// Answers 0 admitted, 1 replayed, 2 too old.
+const WINDOW: &str = concat!(
+    "#!lua",
+    counters!(),
+    r"
+local said, value = used(KEYS[1], tonumber(ARGV[1]), ARGV[2], ARGV[3])
+if value then
+  keep_use(KEYS[1], value, ARGV[4])
+end
+return said
+"
+);
+
 static COMMIT_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(COMMIT));
 static LIMIT_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(LIMIT));
+static WINDOW_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(WINDOW));
 
 /// How to name a script to the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,7 +289,8 @@ pub(super) enum By {
 /// The call of the commit script for a change set.
 pub(super) fn commit(change: &ChangeSet, by: By) -> Cmd {
     let mut cmd = call(&COMMIT_SCRIPT, COMMIT, by);
-    cmd.arg(change.items.len() + change.claims.len() + change.index.len() + 2);
+    let named = change.items.len() + change.claims.len() + change.index.len();
+    cmd.arg(named + change.windows.len() + 2);
     for item in &change.items {
         cmd.arg(item.key.to_string());
     }
@@ -185,6 +299,9 @@ pub(super) fn commit(change: &ChangeSet, by: By) -> Cmd {
     }
     for member in &change.index {
         cmd.arg(member.key.to_string());
+    }
+    for used in &change.windows {
+        cmd.arg(used.key.to_string());
     }
     cmd.arg(mark_key(change).to_string());
     cmd.arg(Key::new(change.bucket, OUTBOX_NAME.to_owned()).to_string());
@@ -199,7 +316,8 @@ pub(super) fn commit(change: &ChangeSet, by: By) -> Cmd {
         .arg(change.claims.len())
         .arg(change.index.len())
         .arg(mark_millis)
-        .arg(life_millis(EVENT_KEPT_FOR));
+        .arg(life_millis(EVENT_KEPT_FOR))
+        .arg(change.windows.len());
     for item in &change.items {
         let expected = item.expected.as_ref();
         cmd.arg(expected.map_or(&[][..], |version| &version.0[..]));
@@ -223,6 +341,9 @@ pub(super) fn commit(change: &ChangeSet, by: By) -> Cmd {
         };
         cmd.arg(presence).arg(&member.member[..]);
     }
+    for used in &change.windows {
+        use_arguments(&mut cmd, used);
+    }
     for event in &change.events {
         cmd.arg(&event[..]);
     }
@@ -236,6 +357,25 @@ pub(super) fn limit(limit: &Limit, by: By) -> Cmd {
     cmd.arg(1).arg(limit.key.to_string());
     cmd.arg(rate.every).arg(rate.span);
     cmd
+}
+
+/// The call of the counter script.
+pub(super) fn window(used: &CounterUse, by: By) -> Cmd {
+    let mut cmd = call(&WINDOW_SCRIPT, WINDOW, by);
+    cmd.arg(1).arg(used.key.to_string());
+    use_arguments(&mut cmd, used);
+    cmd
+}
+
+fn use_arguments(cmd: &mut Cmd, used: &CounterUse) {
+    let order: &[u8] = match used.order {
+        CounterOrder::Window => b"a",
+        CounterOrder::Strict => b"s",
+    };
+    cmd.arg(used.counter)
+        .arg(order)
+        .arg(&used.operation.0[..])
+        .arg(used.live_for.map_or(0, life_millis));
 }
 
 fn call(script: &Script, text: &str, by: By) -> Cmd {

@@ -62,6 +62,7 @@ async fn commits_that_wait_in_vain_for_their_turn_with_the_replicas_are_applied(
                     replicas: 1,
                     within: Duration::from_millis(700),
                 },
+                windows: Vec::new(),
             };
             tokio::spawn(async move { store.commit(change).await })
         })

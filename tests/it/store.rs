@@ -48,6 +48,7 @@ fn change() -> ChangeSet {
         index: Vec::new(),
         events: Vec::new(),
         durability: Durability::Local,
+        windows: Vec::new(),
     }
 }
 

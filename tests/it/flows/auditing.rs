@@ -36,6 +36,7 @@ async fn append(world: &World, device: DeviceId, operation: u8, events: Vec<Vec<
         index: Vec::new(),
         events,
         durability: Durability::Local,
+        windows: Vec::new(),
     };
     let done = world.engine.store.commit(change).await.unwrap();
     assert!(matches!(done, Committed::Done { .. }));

@@ -389,6 +389,7 @@ async fn change_stored(world: &World, key: &Key, change: assay::store::Change) {
         index: Vec::new(),
         events: Vec::new(),
         durability: Durability::Local,
+        windows: Vec::new(),
     };
     world.engine.store.commit(change).await.unwrap();
 }

@@ -374,7 +374,9 @@ async fn increment(store: &dyn Store) {
         match store.commit(update).await.unwrap() {
             Committed::Done { .. } => return,
             Committed::Conflict => {}
-            Committed::ClaimTaken { .. } => unreachable!("no claim was made"),
+            Committed::ClaimTaken { .. } | Committed::CounterRefused { .. } => {
+                unreachable!("no claim was made and no counter used")
+            }
         }
     }
 }
