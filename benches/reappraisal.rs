@@ -257,6 +257,7 @@ async fn write(engine: &Engine, count: u32) {
             events: Vec::new(),
             durability: Durability::Local,
             limits: Vec::new(),
+            windows: Vec::new(),
         };
         engine.store.commit(change).await.unwrap();
     }

@@ -95,12 +95,17 @@ impl PublicKey {
         (BASE64URL_NOPAD.encode(x), BASE64URL_NOPAD.encode(y))
     }
 
+    /// The public JWK, with the members and in the order that its thumbprint is taken over.
+    #[must_use]
+    pub fn jwk(&self) -> String {
+        let (x, y) = self.jwk_coordinates();
+        format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#)
+    }
+
     /// The RFC 7638 thumbprint, as in `cnf.jkt` (RFC 9449, 6.1).
     #[must_use]
     pub fn thumbprint(&self) -> Thumbprint {
-        let (x, y) = self.jwk_coordinates();
-        let members = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);
-        Thumbprint(sha256(members.as_bytes()))
+        Thumbprint(sha256(self.jwk().as_bytes()))
     }
 
     /// Checks an ECDSA-SHA-256 signature in ASN.1 DER.

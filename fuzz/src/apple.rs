@@ -98,7 +98,7 @@ static PHONES: LazyLock<Vec<Genuine>> = LazyLock::new(|| {
         ..old.clone()
     };
     let genuine = |options| {
-        let mut phone = Phone::new(&authorities, options).unwrap();
+        let phone = Phone::new(&authorities, options).unwrap();
         Genuine {
             object: phone.attest(CLIENT_DATA, *NOW).unwrap(),
             key_id: phone.key_id().to_vec(),

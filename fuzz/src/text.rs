@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use assay::attestation::Checks;
-use assay::attestation::client_data::{ClientData, Expected, Purpose};
+use assay::attestation::client_data::{ClientData, Expected, Purpose, SessionKey, SessionKeyRule};
 use assay::attestation::status_list::{Status, StatusList};
 use assay::config::{Config, DEVELOPMENT, EXAMPLE};
 use assay::id::AppId;
@@ -16,24 +16,39 @@ use super::make::{CHALLENGE, files, presentable};
 
 pub(crate) fn client_data(data: &[u8]) -> bool {
     let app: AppId = "bank".parse().unwrap();
-    let mut checks = Checks::default();
-    let expected = Expected {
-        purpose: Purpose::Register,
-        challenge: CHALLENGE,
-        app: &app,
+    let check = |session_key| {
+        let expected = Expected {
+            purpose: Purpose::Register,
+            challenge: CHALLENGE,
+            app: &app,
+            session_key,
+        };
+        let mut checks = Checks::default();
+        let key = ClientData::check(ClientData::parse(data), expected, &mut checks);
+        presentable(&checks, data.len());
+        checks.all_passed().then_some(key).flatten()
     };
-    let key = ClientData::check(ClientData::parse(data), expected, &mut checks);
-    presentable(&checks, data.len());
-    if !checks.all_passed() {
+    let strict = check(SessionKeyRule::Required);
+    let Some(key) = check(SessionKeyRule::Optional) else {
+        assert_eq!(strict, None);
         return false;
-    }
+    };
     // By another reader.
     let json: Value = serde_json::from_slice(data).expect("what was read is JSON");
-    assert_eq!(json.as_object().expect("an object").len(), 4);
+    let members = json.as_object().expect("an object").len();
     assert_eq!(json["purpose"], "register");
     assert_eq!(json["app_id"], "bank");
     assert_eq!(json["challenge"], BASE64URL_NOPAD.encode(CHALLENGE));
-    assert_eq!(json["jkt"], key.expect("vouched for").to_string());
+    match key {
+        SessionKey::Named(key) => {
+            assert_eq!((members, strict), (4, Some(SessionKey::Named(key))));
+            assert_eq!(json["jkt"], key.to_string());
+        }
+        SessionKey::AppAttest => {
+            assert_eq!((members, strict), (3, None));
+            assert!(json.get("jkt").is_none());
+        }
+    }
     true
 }
 
@@ -46,6 +61,8 @@ pub(crate) fn client_data_seeds() -> Vec<Vec<u8>> {
     vec![
         good.replace("bank", "\u{202e}bank").into_bytes(),
         good.replace("register", "login").into_bytes(),
+        good.replace(&format!(r#","jkt":"{jkt}""#), "").into_bytes(),
+        good.replace(&format!("\"{jkt}\""), "null").into_bytes(),
         good.into_bytes(),
         br#"["register","a","bank","b"]"#.to_vec(),
     ]

@@ -119,6 +119,7 @@ pub(crate) fn dpop(data: &[u8]) -> bool {
                 keyring: &service.keyring,
                 iat_window: Duration::from_secs(60),
             },
+            app_attest: None,
         };
         let Ok(verified) = proof.clone().verify(&expect, *NOW) else {
             continue;

@@ -5,7 +5,7 @@
 //! sign proofs. The bytes are hashed as received and parsed afterwards, strictly.
 
 use data_encoding::BASE64URL_NOPAD;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::Checks;
 use crate::id::AppId;
@@ -57,6 +57,24 @@ impl TryFrom<String> for Purpose {
     }
 }
 
+/// Whether client data has to name a session key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionKeyRule {
+    /// It has to.
+    Required,
+    /// It may leave it out: then the App Attest key itself signs proofs, by assertions.
+    Optional,
+}
+
+/// The key that client data gives proofs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionKey {
+    /// The key of this thumbprint.
+    Named(Thumbprint),
+    /// The App Attest key itself.
+    AppAttest,
+}
+
 /// What client data has to name.
 #[derive(Debug, Clone, Copy)]
 pub struct Expected<'a> {
@@ -66,16 +84,24 @@ pub struct Expected<'a> {
     pub challenge: &'a [u8],
     /// The app.
     pub app: &'a AppId,
+    /// Whether it has to name a session key.
+    pub session_key: SessionKeyRule,
 }
 
-/// Parsed client data: a JSON object with exactly these members.
+/// Parsed client data: a JSON object with exactly these members, of which only `jkt` may be absent.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClientData {
     purpose: Purpose,
     challenge: String,
     app_id: String,
-    jkt: String,
+    #[serde(default, deserialize_with = "stated")]
+    jkt: Option<String>,
+}
+
+/// A member that is there is a text: `null` is not the same as absent.
+fn stated<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    String::deserialize(deserializer).map(Some)
 }
 
 impl ClientData {
@@ -99,7 +125,7 @@ impl ClientData {
         parsed: Option<Self>,
         expected: Expected<'_>,
         checks: &mut Checks,
-    ) -> Option<Thumbprint> {
+    ) -> Option<SessionKey> {
         const MALFORMED: Reason = Reason::EvidenceMalformed;
         let mut note = |name, passed: bool, otherwise, facts: (String, &str)| {
             let passed = if passed { Ok(()) } else { Err(otherwise) };
@@ -114,9 +140,19 @@ impl ClientData {
         let facts = (seen.to_owned(), form);
         note("client_data", parsed.is_some(), MALFORMED, facts);
         let data = parsed?;
-        let jkt = data.jkt.parse::<Thumbprint>().ok();
-        let facts = (shown(&data.jkt), "an RFC 7638 thumbprint");
-        note("client_data_jkt", jkt.is_some(), MALFORMED, facts);
+        let (key, wanted) = match (&data.jkt, expected.session_key) {
+            (Some(jkt), _) => {
+                let key = jkt.parse().ok();
+                (key.map(SessionKey::Named), "an RFC 7638 thumbprint")
+            }
+            (None, SessionKeyRule::Optional) => (
+                Some(SessionKey::AppAttest),
+                "an RFC 7638 thumbprint, or none",
+            ),
+            (None, SessionKeyRule::Required) => (None, "an RFC 7638 thumbprint"),
+        };
+        let seen = data.jkt.as_deref().map_or("absent".to_owned(), shown);
+        note("client_data_jkt", key.is_some(), MALFORMED, (seen, wanted));
         let same = data.purpose == expected.purpose;
         let facts = (data.purpose.as_str().to_owned(), expected.purpose.as_str());
         note("client_data_purpose", same, MALFORMED, facts);
@@ -129,7 +165,7 @@ impl ClientData {
         let facts = (shown(&data.app_id), expected.app.as_str());
         let mismatch = Reason::AttestationAppMismatch;
         note("client_data_app", same, mismatch, facts);
-        jkt
+        key
     }
 }
 
@@ -157,11 +193,15 @@ mod tests {
             purpose: Purpose::Register,
             challenge: b"challenge",
             app: &app,
+            session_key: SessionKeyRule::Required,
         };
         let key = ClientData::check(ClientData::parse(bytes), expected, &mut checks);
         match checks.rejection() {
             Some(rejection) => Err(rejection.reason),
-            None => Ok(key.unwrap()),
+            None => match key.unwrap() {
+                SessionKey::Named(key) => Ok(key),
+                SessionKey::AppAttest => panic!("a session key is required"),
+            },
         }
     }
 
@@ -202,10 +242,12 @@ mod tests {
                 purpose: wanted,
                 challenge: b"challenge",
                 app: &app,
+                session_key: SessionKeyRule::Required,
             };
             let mut checks = Checks::default();
             let key = ClientData::check(ClientData::parse(&bytes), expected, &mut checks);
-            assert_eq!(key, Some(Thumbprint::from_bytes([7; 32])));
+            let named = SessionKey::Named(Thumbprint::from_bytes([7; 32]));
+            assert_eq!(key, Some(named));
             let refused = checks.rejection().map(|rejection| rejection.name);
             let mismatch = (signed != wanted).then_some("client_data_purpose");
             assert_eq!(refused, mismatch, "{signed:?} as {wanted:?}");
@@ -239,5 +281,34 @@ mod tests {
         assert_eq!(padded, Err(Reason::AttestationChallengeMismatch));
         let other = outcome(&data("Y2hhbGxlbmdl", "shop", ""));
         assert_eq!(other, Err(Reason::AttestationAppMismatch));
+    }
+
+    #[test]
+    fn a_session_key_may_be_left_out_only_where_that_is_allowed_and_never_be_null() {
+        let app = "bank".parse().unwrap();
+        let whole = String::from_utf8(data("Y2hhbGxlbmdl", "bank", "")).unwrap();
+        let member = format!(r#","jkt":"{}""#, Thumbprint::from_bytes([7; 32]));
+        let with = |jkt: &str| whole.replace(&member, jkt);
+        let (required, optional) = (SessionKeyRule::Required, SessionKeyRule::Optional);
+        for (jkt, rule, wanted) in [
+            ("", required, None),
+            ("", optional, Some(SessionKey::AppAttest)),
+            (r#","jkt":null"#, optional, None),
+            (r#","jkt":"""#, optional, None),
+            (r#","jkt":"AA""#, optional, None),
+            (r#","jkt":7"#, optional, None),
+        ] {
+            let bytes = with(jkt).into_bytes();
+            let expected = Expected {
+                purpose: Purpose::Register,
+                challenge: b"challenge",
+                app: &app,
+                session_key: rule,
+            };
+            let mut checks = Checks::default();
+            let key = ClientData::check(ClientData::parse(&bytes), expected, &mut checks);
+            let passed = checks.rejection().is_none();
+            assert_eq!((key, passed), (wanted, wanted.is_some()), "{jkt} {rule:?}");
+        }
     }
 }

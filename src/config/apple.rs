@@ -11,6 +11,7 @@ use crate::attestation::apple::Environment;
 use crate::flow::ReceiptExchange;
 use crate::policy::{
     ApplePolicy, BundleVersionRule, DottedVersion, MissingRule, Platform, ReceiptRule,
+    SessionKeyRule,
 };
 
 /// Longest bundle id (App Store Connect takes 155).
@@ -116,6 +117,11 @@ fn apple_policy(reader: &mut Reader<'_>, section: &mut Section<'_, '_>) -> Optio
     let bundle_version = bundle_version(reader, section);
     let receipt = section.or(reader, "receipt", ReceiptRule::Verify, choice(&receipts));
     let monitor = monitored(reader, section, Platform::Apple);
+    let keys = [
+        ("required", SessionKeyRule::Required),
+        ("optional", SessionKeyRule::Optional),
+    ];
+    let session_key = section.or(reader, "session_key", unsaid.session_key, choice(&keys));
     Some(ApplePolicy {
         environment: None,
         platforms: platforms?,
@@ -126,6 +132,7 @@ fn apple_policy(reader: &mut Reader<'_>, section: &mut Section<'_, '_>) -> Optio
         bundle_version: bundle_version?,
         receipt: receipt?,
         monitor: monitor?,
+        session_key: session_key?,
     })
 }
 

@@ -12,8 +12,8 @@ use super::{App, Mode, android, apple, rates, risk};
 use crate::attestation::AppIdentity;
 use crate::id::AppId;
 use crate::policy::{
-    AppPolicy, Consequence, DowngradeRule, NonceRule, ProofPolicy, Reappraisal, ReuseRule,
-    ScopeRule, SessionLimitRule, TrustLevel,
+    AppPolicy, BodyRule, Consequence, CounterOrder, DowngradeRule, NonceRule, ProofPolicy,
+    Reappraisal, ReplayRule, ReuseRule, ScopeRule, SessionLimitRule, TrustLevel,
 };
 use crate::session::Standing;
 
@@ -178,11 +178,26 @@ fn proof(reader: &mut Reader<'_>, mut section: Section<'_, '_>, mode: Mode) -> O
     let window = section.or(reader, "iat_window", secs(60), span(secs(5)..=secs(600)));
     let uris = list(0..=URIS_MAX, proof_target(mode));
     let uris = section.or(reader, "accepted_uris", Vec::new(), uris);
+    let replays = [("jti", ReplayRule::Jti), ("window", ReplayRule::Window)];
+    let replay = section.or(reader, "replay", ReplayRule::Jti, choice(&replays));
+    let orders = [
+        ("window", CounterOrder::Window),
+        ("strict", CounterOrder::Strict),
+    ];
+    let counter = section.or(reader, "counter", CounterOrder::Window, choice(&orders));
+    let bodies = [
+        ("when-sent", BodyRule::WhenSent),
+        ("required", BodyRule::Required),
+    ];
+    let body = section.or(reader, "body", BodyRule::WhenSent, choice(&bodies));
     section.finish(reader);
     Some(ProofPolicy {
         nonce: nonce?,
         iat_window: window?,
         accepted_uris: uris?,
+        replay: replay?,
+        counter: counter?,
+        body: body?,
     })
 }
 

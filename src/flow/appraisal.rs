@@ -1,7 +1,7 @@
 //! What AppraiseEvidence and RegisterDevice share: evidence in, verdict with every check out.
 
 use super::{App, Engine};
-use crate::attestation::client_data::{ClientData, Expected};
+use crate::attestation::client_data::{ClientData, Expected, SessionKey};
 use crate::attestation::lists::Standing;
 use crate::attestation::{
     AttestedKey, Checks, Evidence, Examination, Facts, Given, Rejection, Trust, android, apple,
@@ -93,7 +93,10 @@ pub(super) fn appraise(
             } else {
                 assurance
             };
-            let session_key = vouched.unwrap_or_else(|| assurance.key().thumbprint());
+            let session_key = match vouched {
+                Some(SessionKey::Named(key)) => key,
+                Some(SessionKey::AppAttest) | None => assurance.key().thumbprint(),
+            };
             Accepted {
                 assurance,
                 session_key,

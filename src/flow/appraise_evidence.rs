@@ -27,6 +27,7 @@ pub fn run(engine: &Engine, request: AppraiseEvidence) -> Result<Appraisal, Fail
         purpose: Purpose::Register,
         challenge: &request.challenge,
         app: &request.app,
+        session_key: app.policy.apple.session_key,
     };
     Ok(appraise(engine, &app, request.evidence, expected, now))
 }

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use super::grant::{Grant, mint};
 use super::limits::{self, Gate};
 use super::list_sessions::{Listed, sessions_of};
+use super::once::Once;
 use super::settle::settle;
-use super::state::{Answered, Beside, Changes, Loaded, Place, State, keep_for, proof_claim};
+use super::state::{Answered, Beside, Changes, Loaded, Place, State, keep_for};
 use super::{App, Engine, Failure, enabled};
 use crate::client::ClientContext;
 use crate::id::{DeviceId, SessionId, Subject};
@@ -122,6 +123,8 @@ async fn settled(engine: &Engine, request: &IssueSession, gate: &Gate) -> Result
         // Before the commit: what cannot be answered is not opened.
         let grant = mint(&session)?;
         let bucket = device.id.bucket();
+        // Nothing of it is done before the commit is.
+        let once = Once::of(&app, &proof, bucket, now)?;
         let mut changes = Changes {
             items: vec![
                 record.put(engine, &session, Some(keep_for(&session, now)))?,
@@ -129,8 +132,9 @@ async fn settled(engine: &Engine, request: &IssueSession, gate: &Gate) -> Result
                 state.device.keep(),
                 state.fleet.keep(),
             ],
-            claims: vec![proof_claim(&proof, bucket, now)?],
             limits: limits::done(engine, &app, Action::Issue, device),
+            claims: once.claim().into_iter().collect(),
+            windows: once.counter().into_iter().collect(),
             ..Changes::default()
         };
         evict(engine, evicted, &mut changes, now)?;
@@ -167,6 +171,7 @@ fn check_proof(
         access_token: None,
         body: Body::Unknown,
         freshness: engine.freshness(app),
+        app_attest: app.identity.apple.as_ref(),
     };
     Ok(proof.verify(&expected, now)?)
 }

@@ -25,6 +25,7 @@ pub mod link_device_successor;
 pub mod list_audit_events;
 pub mod list_devices;
 pub mod list_sessions;
+mod once;
 mod page;
 pub mod reappraise_devices;
 pub mod reattest_device;

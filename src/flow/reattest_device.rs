@@ -57,6 +57,7 @@ pub async fn run(engine: &Engine, request: ReattestDevice) -> Result<Reattested,
         purpose: Purpose::Reattest,
         challenge: &request.challenge,
         app: &device.app,
+        session_key: app.policy.apple.session_key,
     };
     let appraisal = appraise(engine, &app, request.evidence, expected, now);
     let accepted = match &appraisal.verdict {
@@ -65,7 +66,15 @@ pub async fn run(engine: &Engine, request: ReattestDevice) -> Result<Reattested,
     };
     let rotation = request.rotation.as_ref();
     let vouched = rotation
-        .map(|rotation| vouched(engine, (&app, METHOD), rotation, accepted.session_key, now))
+        .map(|rotation| {
+            vouched(
+                engine,
+                (&app, &device, METHOD),
+                rotation,
+                accepted.session_key,
+                now,
+            )
+        })
         .transpose()?;
     let renewal = Renewal {
         key: *accepted.assurance.key(),

@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 
 use super::grant::{Grant, mint};
 use super::limits::{self, Counted, Gate};
+use super::once::Once;
 use super::settle::settle;
-use super::state::{
-    Answered, Beside, Changes, Done, Loaded, Place, State, check_unused, keep_for, proof_claim,
-};
+use super::state::{Changes, Done, Loaded, Place, State, keep_for};
 use super::{App, Engine, Failure};
 use crate::client::ClientContext;
 use crate::policy::Action;
@@ -18,7 +17,7 @@ use crate::secret::Secret;
 use crate::session::{
     Actor, EndReason, Event, EventKind, RefreshOutcome, Rotation, Session, rotate,
 };
-use crate::store::{Claim, Durability};
+use crate::store::Durability;
 use crate::time::Timestamp;
 use crate::token::refresh::{self, VerifiedRefresh};
 
@@ -67,11 +66,12 @@ pub async fn run(engine: &Engine, request: RefreshSession) -> Result<Refreshed, 
     let token = token.verify(&engine.keyring, proof.thumbprint(), now)?;
     let app = engine.app_by_tag(&token.claims().app)?;
     let proof = check_proof(engine, &app, proof, now)?;
-    let claim = proof_claim(&proof, token.claims().session.bucket(), now)?;
+    let once = Once::of(&app, &proof, token.claims().session.bucket(), now)?;
     let task = Task {
         app: &app,
         token: &token,
-        claim,
+        proof: &proof,
+        once,
         scopes: &request.scopes,
         gate: Gate::of(engine, Action::Refresh, &request.by, &request.client),
         tries: Gate::of_token(&app, &token),
@@ -94,7 +94,8 @@ pub async fn run(engine: &Engine, request: RefreshSession) -> Result<Refreshed, 
 struct Task<'a> {
     app: &'a App,
     token: &'a VerifiedRefresh,
-    claim: Claim,
+    proof: &'a VerifiedProof,
+    once: Once,
     scopes: &'a BTreeSet<String>,
     gate: Gate,
     tries: Gate,
@@ -116,6 +117,7 @@ fn check_proof(
         access_token: None,
         body: Body::Unknown,
         freshness: engine.freshness(app),
+        app_attest: app.identity.apple.as_ref(),
     };
     Ok(proof.verify(&expected, now)?)
 }
@@ -128,23 +130,14 @@ async fn load(engine: &Engine, task: &Task<'_>) -> Result<(State, Loaded<Session
         subject: token.subject,
     };
     let counted = task.gate.to_count().into_iter();
-    let beside = Beside {
-        session: Some(token.session),
-        claim: vec![task.claim.clone()],
-        limit: counted.chain(task.tries.to_count()).collect(),
-        ..Beside::default()
-    };
-    let Answered {
-        state,
-        session,
-        claims,
-        limits,
-        ..
-    } = engine.load_with(place, beside).await?;
-    task.tries.heard(task.gate.heard(&limits));
+    let limit = counted.chain(task.tries.to_count()).collect();
+    let answered = engine
+        .load_once(place, token.session, &task.once, limit)
+        .await?;
+    task.tries.heard(task.gate.heard(&answered.limits));
     task.gate.check()?;
-    check_unused(&claims)?;
-    Ok((state, session.ok_or(Reason::Internal)?))
+    task.once.check(&answered.claims)?;
+    Ok((answered.state, answered.session.ok_or(Reason::Internal)?))
 }
 
 async fn attempt(engine: &Engine, task: &Task<'_>) -> Result<Option<Refreshed>, Failure> {
@@ -154,6 +147,9 @@ async fn attempt(engine: &Engine, task: &Task<'_>) -> Result<Option<Refreshed>, 
     let session = record.value.as_ref().ok_or(Reason::SessionRevoked)?;
     let surroundings = state.surroundings(app.standing);
     let presented = engine.presented(token);
+    if let Some(device) = &state.device.value {
+        device.check_form(task.proof, app.policy.proof.counter)?;
+    }
     let rotation = rotate(session, presented, surroundings, &app.policy, now)?;
     let (outcome, session) = match rotation {
         Rotation::Granted { outcome, session } => (outcome, session),

@@ -76,6 +76,7 @@ pub async fn run(engine: &Engine, request: RegisterDevice) -> Result<Registered,
         purpose: client_data::Purpose::Register,
         challenge: &request.challenge,
         app: &request.app,
+        session_key: app.policy.apple.session_key,
     };
     let appraisal = appraise(engine, &app, evidence, expected, now);
     let accepted = match &appraisal.verdict {
@@ -213,6 +214,7 @@ fn changes(
             None => limits::done(engine, task.app, Action::Register, device),
             Some(_) => Vec::new(),
         },
+        windows: Vec::new(),
     };
     if let Some(loaded) = &answered.receipt {
         let brought = task.receipt.clone();

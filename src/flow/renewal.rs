@@ -7,10 +7,9 @@ use std::sync::Arc;
 use super::grant::{Grant, mint};
 use super::key_rate::KeyRate;
 use super::limits::{self, Gate};
+use super::once::Once;
 use super::settle::settle;
-use super::state::{
-    Answered, Beside, Changes, Loaded, Place, State, keep_for, proof_claim, used_challenge,
-};
+use super::state::{Answered, Beside, Changes, Loaded, Place, State, keep_for, used_challenge};
 use super::{App, Engine, Failure, index, receipt};
 use crate::attestation::apple::receipt::refresh::ReceiptRecord;
 use crate::id::DeviceId;
@@ -23,7 +22,7 @@ use crate::secret::Secret;
 use crate::session::{
     Actor, Device, Event, EventKind, RefreshOutcome, Renewal, Session, rekey, renew,
 };
-use crate::store::{Claim, Claimed, Durability, keys};
+use crate::store::{Claim, Claimed, CounterUse, Durability, Windowed, keys};
 use crate::time::Timestamp;
 use crate::token::challenge::VerifiedChallenge;
 use crate::token::refresh::{self, VerifiedRefresh};
@@ -79,7 +78,7 @@ pub(super) async fn known(engine: &Engine, id: &DeviceId) -> Result<(Device, Arc
 /// The reasons of proofs and refresh tokens; `PROOF_TARGET_MISMATCH` when it names another new key.
 pub(super) fn vouched(
     engine: &Engine,
-    (app, method): (&App, &str),
+    (app, device, method): (&App, &Device, &str),
     rotation: &KeyRotation,
     new_key: Thumbprint,
     now: Timestamp,
@@ -100,8 +99,10 @@ pub(super) fn vouched(
         access_token: None,
         body: Body::Unknown,
         freshness: engine.freshness(app),
+        app_attest: app.identity.apple.as_ref(),
     };
     let proof = proof.verify(&expected, now)?;
+    device.check_form(&proof, app.policy.proof.counter)?;
     if proof.new_key() != Some(new_key) {
         return Err(Reason::ProofTargetMismatch.into());
     }
@@ -139,20 +140,25 @@ pub(super) async fn settle_renewal(engine: &Engine, task: &Task<'_>) -> Result<R
     // Before anything is claimed: a key that is claimed stays its owner's for ever, and a device
     // somebody tried in vain to move must not own it.
     renew(task.known, task.renewal.clone(), &task.app.policy, task.now)?;
-    let claims = claims(task)?;
     let gate = match task.by {
         Some(by) => Gate::of_caller(engine, by),
         None => Gate::default(),
     };
-    settle(|| attempt(engine, task, &claims, &gate)).await
+    let signed = Signed::of(task)?;
+    let mut claims = claims(task);
+    let proof = signed.proof.as_ref().and_then(Once::claim);
+    claims.extend(proof.map(|claim| (claim, Reason::ProofReplayed)));
+    settle(|| attempt(engine, task, (&claims, &signed, &gate))).await
 }
+
+/// What is asked for beside the records: claims, each with its refusal; what is good once; and rates.
+type Asked<'a> = (&'a [(Claim, Reason)], &'a Signed, &'a Gate);
 
 /// The records as they are now, and the refresh token of the session that goes on.
 async fn load(
     engine: &Engine,
     task: &Task<'_>,
-    claims: &[(Claim, Reason)],
-    gate: &Gate,
+    (claims, signed, gate): Asked<'_>,
 ) -> Result<(Answered, Option<VerifiedRefresh>), Failure> {
     let place = Place {
         device: task.known.id,
@@ -168,25 +174,29 @@ async fn load(
         receipt: task.may_touch_receipt(),
         claim: claims.iter().map(|(claim, _)| claim.clone()).collect(),
         limit: gate.to_count().into_iter().chain(of_key).collect(),
+        window: signed.counters(),
     };
     let answered = engine.load_with(place, beside).await?;
     task.rate.heard(gate.heard(&answered.limits));
+    signed.heard(&answered.windows);
     gate.check()?;
     for (claim, (_, refusal)) in answered.claims.iter().zip(claims) {
         if let Claimed::Taken { .. } = claim {
             return Err((*refusal).into());
         }
     }
+    let before = answered.state.device.value.as_ref();
+    let again = before.is_some_and(|before| task.renewal.repeats(before));
+    signed.check(again)?;
     Ok((answered, token))
 }
 
 async fn attempt(
     engine: &Engine,
     task: &Task<'_>,
-    claims: &[(Claim, Reason)],
-    gate: &Gate,
+    asked: Asked<'_>,
 ) -> Result<Option<Renewed>, Failure> {
-    let (answered, token) = load(engine, task, claims, gate).await?;
+    let (answered, token) = load(engine, task, asked).await?;
     let (state, record) = (answered.state, answered.session);
     let before = state.device.value.as_ref();
     let before = before.ok_or(Reason::ResourceNotFound)?;
@@ -235,6 +245,7 @@ async fn attempt(
         } else {
             Vec::new()
         },
+        windows: Vec::new(),
     };
     if let Some(loaded) = &answered.receipt {
         let (devices, brought) = ((Some(before), &device), task.receipt.clone());
@@ -300,10 +311,73 @@ fn events(task: &Task<'_>, before: &Device, now: &Device, by: &Actor) -> Vec<Eve
     kinds.into_iter().map(event).collect()
 }
 
-/// Each claim with the refusal when another has it: the challenge, the keys that are new, the proof.
-fn claims(task: &Task<'_>) -> Result<Vec<(Claim, Reason)>, Failure> {
+/// What was signed for this request and is good once.
+struct Signed {
+    proof: Option<Once>,
+    /// The assertion that vouches for the new key.
+    voucher: Option<Once>,
+}
+
+impl Signed {
+    fn of(task: &Task<'_>) -> Result<Self, Failure> {
+        if task.by.is_none() {
+            return Ok(Self {
+                proof: None,
+                voucher: None,
+            });
+        }
+        let bucket = task.known.id.bucket();
+        let proof = task.vouched.as_ref().map(|vouched| {
+            let proof = &vouched.proof;
+            Once::of(task.app, proof, bucket, task.now)
+        });
+        let voucher = task.renewal.assertion_counter.map(|counter| {
+            let key = task.known.key.thumbprint();
+            Once::of_voucher(task.app, (&key, counter), task.challenge, bucket)
+        });
+        Ok(Self {
+            proof: proof.transpose()?,
+            voucher,
+        })
+    }
+
+    /// Those whose counters are to be used in the next trip. One key may have made both, in either
+    /// order: the lower counter comes first, for apps that admit nothing behind a higher one.
+    fn asked(&self) -> Vec<(CounterUse, &Once)> {
+        let both = self.proof.iter().chain(&self.voucher);
+        let mut asked: Vec<_> = both
+            .filter_map(|once| Some((once.counter()?, once)))
+            .collect();
+        asked.sort_by_key(|(used, _)| used.counter);
+        asked
+    }
+
+    fn counters(&self) -> Vec<CounterUse> {
+        self.asked().into_iter().map(|(used, _)| used).collect()
+    }
+
+    fn heard(&self, said: &[Windowed]) {
+        for ((_, once), said) in self.asked().into_iter().zip(said) {
+            once.heard(Some(*said));
+        }
+    }
+
+    /// A voucher that moved the device before may come again: its answer was lost.
+    fn check(&self, again: bool) -> Result<(), Failure> {
+        if let Some(proof) = &self.proof {
+            proof.check(&[])?;
+        }
+        match &self.voucher {
+            Some(voucher) if !again => voucher.check(&[]),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// Each claim with the refusal when another has it: the challenge, and the keys that are new.
+fn claims(task: &Task<'_>) -> Vec<(Claim, Reason)> {
     if task.by.is_none() {
-        return Ok(Vec::new());
+        return Vec::new();
     }
     let owner = task.known.id.as_bytes().to_vec();
     let challenge = used_challenge(task.challenge, owner.clone(), task.now);
@@ -319,9 +393,5 @@ fn claims(task: &Task<'_>) -> Result<Vec<(Claim, Reason)>, Failure> {
         };
         claims.push((claim, Reason::DeviceExists));
     }
-    if let Some(vouched) = &task.vouched {
-        let claim = proof_claim(&vouched.proof, task.known.id.bucket(), task.now)?;
-        claims.push((claim, Reason::ProofReplayed));
-    }
-    Ok(claims)
+    claims
 }

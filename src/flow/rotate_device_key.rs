@@ -6,7 +6,7 @@ use super::renewal::{KeyRotation, Renewed, Task, Vouched, known, settle_renewal,
 use super::{App, Engine, Failure};
 use crate::attestation::android::Chain;
 use crate::attestation::apple::assertion::{Signer, vouch};
-use crate::attestation::client_data::{Expected, Purpose};
+use crate::attestation::client_data::{Expected, Purpose, SessionKeyRule};
 use crate::id::DeviceId;
 use crate::policy::Posture;
 use crate::reason::Reason;
@@ -75,7 +75,15 @@ pub async fn run(engine: &Engine, request: RotateDeviceKey) -> Result<Renewed, F
     };
     let rotation = request.rotation.as_ref();
     let vouched = rotation
-        .map(|rotation| vouched(engine, (&app, METHOD), rotation, renewal.session_key, now))
+        .map(|rotation| {
+            vouched(
+                engine,
+                (&app, &device, METHOD),
+                rotation,
+                renewal.session_key,
+                now,
+            )
+        })
         .transpose()?;
     renewal.vouched_by = vouched.as_ref().map(Vouched::by);
     let task = Task {
@@ -105,6 +113,7 @@ fn attested(
         purpose: Purpose::BindKey,
         challenge,
         app: &device.app,
+        session_key: SessionKeyRule::Required,
     };
     let evidence = EvidenceInput::Android(chain);
     let accepted = match appraise(engine, app, evidence, expected, now).verdict {
@@ -142,6 +151,7 @@ fn asserted(
         purpose: Purpose::BindKey,
         challenge,
         app: &device.app,
+        session_key: SessionKeyRule::Required,
     };
     let (_, verdict) = vouch(assertion, client_data, &signer, expected);
     let vouched = verdict.map_err(|rejection| Failure::from(*rejection))?;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::limits::Counted;
+use super::once::Once;
 use super::{Engine, Failure};
 use crate::attestation::apple::receipt::refresh::ReceiptRecord;
 use crate::id::{Bucket, DeviceId, SessionId};
-use crate::proof::VerifiedProof;
 use crate::reason::Reason;
 use crate::secret::random;
 use crate::session::{
@@ -14,8 +14,8 @@ use crate::session::{
 };
 use crate::store::record::{Stored, seal, unseal};
 use crate::store::{
-    Admission, Change, ChangeSet, Claim, Claimed, Committed, Durability, IndexChange, Item, Key,
-    Limit, Limited, OperationId, Record, StoreError, keys,
+    Admission, Change, ChangeSet, Claim, Claimed, Committed, CounterUse, Durability, IndexChange,
+    Item, Key, Limit, Limited, OperationId, Record, StoreError, Windowed, keys,
 };
 use crate::time::Timestamp;
 use crate::token::Purpose;
@@ -92,6 +92,7 @@ pub(super) struct Changes {
     pub(super) index: Vec<IndexChange>,
     pub(super) events: Vec<Event>,
     pub(super) limits: Vec<Counted>,
+    pub(super) windows: Vec<CounterUse>,
 }
 
 /// What most flows look at, all in one bucket.
@@ -122,6 +123,7 @@ pub(super) struct Beside {
     pub(super) receipt: bool,
     pub(super) claim: Vec<Claim>,
     pub(super) limit: Vec<Limit>,
+    pub(super) window: Vec<CounterUse>,
 }
 
 /// What that trip gave.
@@ -132,6 +134,7 @@ pub(super) struct Answered {
     pub(super) receipt: Option<Loaded<ReceiptRecord>>,
     pub(super) claims: Vec<Claimed>,
     pub(super) limits: Vec<Limited>,
+    pub(super) windows: Vec<Windowed>,
 }
 
 /// Where a flow's records are.
@@ -178,6 +181,27 @@ impl Engine {
         Ok((answered.state, answered.session, answered.claims))
     }
 
+    /// One trip: device, subject, fleet and session, with what makes a proof good once, which the
+    /// caller checks, and rates.
+    pub(super) async fn load_once(
+        &self,
+        place: Place,
+        session: SessionId,
+        once: &Once,
+        limit: Vec<Limit>,
+    ) -> Result<Answered, Failure> {
+        let beside = Beside {
+            session: Some(session),
+            claim: once.claim().into_iter().collect(),
+            window: once.counter().into_iter().collect(),
+            limit,
+            ..Beside::default()
+        };
+        let answered = self.load_with(place, beside).await?;
+        once.heard(answered.windows.first().copied());
+        Ok(answered)
+    }
+
     /// One trip: device, subject and fleet, and what is asked for beside them.
     pub(super) async fn load_with(
         &self,
@@ -196,6 +220,7 @@ impl Engine {
             load,
             claim: beside.claim,
             limit: beside.limit,
+            window: beside.window,
             ..Admission::default()
         };
         let admitted = self.store.admit(ask).await?;
@@ -215,6 +240,7 @@ impl Engine {
             receipt: receipt.transpose()?,
             claims: admitted.claims,
             limits: admitted.limits,
+            windows: admitted.windows,
         })
     }
 
@@ -253,8 +279,8 @@ impl Engine {
     /// the caller is told that the store is unavailable, and finds out by asking.
     ///
     /// # Errors
-    /// [`Reason::ProofReplayed`] when a claim has another owner: the claims of commits are proofs; the
-    /// reason of a limit that is used up.
+    /// [`Reason::ProofReplayed`] when a claim has another owner or a counter refuses: those of commits
+    /// are for proofs; the reason of a limit that is used up.
     pub(super) async fn commit(
         &self,
         bucket: Bucket,
@@ -274,6 +300,7 @@ impl Engine {
             events: events.collect::<Result<_, _>>()?,
             durability,
             limits: changes.limits.iter().map(Counted::limit).collect(),
+            windows: changes.windows,
         };
         let answer = match self.store.commit(change.clone()).await {
             Err(StoreError::OutcomeUnknown(_)) => self.store.commit(change).await?,
@@ -290,7 +317,9 @@ impl Engine {
                 }))
             }
             Committed::Conflict => Ok(None),
-            Committed::ClaimTaken { .. } => Err(Reason::ProofReplayed.into()),
+            Committed::ClaimTaken { .. } | Committed::CounterRefused { .. } => {
+                Err(Reason::ProofReplayed.into())
+            }
             Committed::Limited { index, retry_after } => Err(match changes.limits.get(index) {
                 Some(counted) => counted.refusal(retry_after),
                 None => Reason::Internal.into(),
@@ -338,32 +367,5 @@ pub(super) fn used_challenge(used: &VerifiedChallenge, owner: Vec<u8>, now: Time
         key: keys::challenge(used.id()),
         owner,
         live_for: Some(used.expires_at().since(now) + CHALLENGE_SLACK),
-    }
-}
-
-/// A used proof is remembered this much longer than it could be used, for clocks that differ between
-/// our instances and the store.
-const PROOF_SLACK: Duration = Duration::from_secs(30);
-
-/// The claim that a proof is used for the first time. Its owner is this attempt alone: only a
-/// re-sent store call finds the claim its own.
-pub(super) fn proof_claim(
-    proof: &VerifiedProof,
-    bucket: Bucket,
-    now: Timestamp,
-) -> Result<Claim, Failure> {
-    Ok(Claim {
-        key: keys::proof(bucket, &proof.id()),
-        owner: random::<16>()?.to_vec(),
-        live_for: Some(proof.acceptable_until().since(now) + PROOF_SLACK),
-    })
-}
-
-/// Whether a proof's claim says that it was used before.
-pub(super) fn check_unused(claimed: &[Claimed]) -> Result<(), Failure> {
-    if claimed.iter().all(|claim| *claim == Claimed::Granted) {
-        Ok(())
-    } else {
-        Err(Reason::ProofReplayed.into())
     }
 }

@@ -1,8 +1,10 @@
 //! VerifyRequest: whether an API call may pass.
 
 use super::limits::Gate;
-use super::state::{Answered, Beside, Place, check_unused, proof_claim};
+use super::once::Once;
+use super::state::Place;
 use super::{App, Engine, Failure};
+use crate::policy::{BodyRule, ProofPolicy};
 use crate::proof::dpop::{self, UnverifiedProof};
 use crate::proof::{Body, ProofExpectation, TargetUri, VerifiedProof};
 use crate::reason::Reason;
@@ -42,8 +44,8 @@ pub struct Decision {
 /// Verifies a call. One trip to the store, none for a forged token or proof.
 ///
 /// # Errors
-/// `STATE_STORE_UNAVAILABLE`, `RATE_LIMITED_CALLER`, which says nothing about the call, and faults of
-/// ours. "No" is an answer.
+/// `STATE_STORE_UNAVAILABLE`, faults of ours, `RATE_LIMITED_CALLER`, which says nothing about the call,
+/// and `MALFORMED_REQUEST` without a digest of the body where the app requires it. "No" is an answer.
 pub async fn run(engine: &Engine, request: VerifyRequest) -> Result<Decision, Failure> {
     let as_of = engine.clock.now();
     let verdict = match check(engine, &request, as_of).await {
@@ -63,33 +65,39 @@ async fn check(
     let token = request.access_token.expose();
     let claims = access::verify(&engine.keyring, token, &engine.issuer, None, now)?;
     let app = engine.app(&claims.claims().app)?;
+    check_body(request, &app.policy.proof)?;
     let proof = check_proof(engine, &app, (request, &claims), proof, now)?;
     let session = claims.claims().session;
     let place = Place::of(engine, &claims);
-    let claim = proof_claim(&proof, session.bucket(), now)?;
+    let once = Once::of(&app, &proof, session.bucket(), now)?;
     let gate = Gate::of_caller(engine, &request.by);
-    let beside = Beside {
-        session: Some(session),
-        claim: vec![claim],
-        limit: gate.to_count(),
-        ..Beside::default()
-    };
-    let Answered {
-        state,
-        session,
-        claims: claimed,
-        limits,
-        ..
-    } = engine.load_with(place, beside).await?;
-    gate.heard(&limits);
+    let answered = engine
+        .load_once(place, session, &once, gate.to_count())
+        .await?;
+    gate.heard(&answered.limits);
     gate.check()?;
-    check_unused(&claimed)?;
-    let record = session
+    once.check(&answered.claims)?;
+    let (state, record) = (answered.state, answered.session);
+    let record = record
         .and_then(|record| record.value)
         .ok_or(Reason::SessionRevoked)?;
     let surroundings = state.surroundings(app.standing);
     admit(&claims, &record, surroundings, &request.required, now)?;
+    let device = surroundings.device.ok_or(Reason::DeviceRevoked)?;
+    device.check_form(&proof, app.policy.proof.counter)?;
     Ok(claims)
+}
+
+/// Where proofs have to cover bodies, whoever asks has to say what the body is: it is no fault of the
+/// phone that the digest is missing.
+fn check_body(request: &VerifyRequest, rules: &ProofPolicy) -> Result<(), Failure> {
+    match (rules.body, request.body_sha256) {
+        (BodyRule::Required, None) => Err(Failure::field(
+            "body_sha256",
+            "the SHA-256 of the body, of no bytes where there is none: the app requires it",
+        )),
+        (BodyRule::Required, Some(_)) | (BodyRule::WhenSent, _) => Ok(()),
+    }
 }
 
 fn check_proof(
@@ -110,6 +118,7 @@ fn check_proof(
         access_token: Some(request.access_token.expose()),
         body: request.body_sha256.map_or(Body::Unknown, Body::Bound),
         freshness: engine.freshness(app),
+        app_attest: app.identity.apple.as_ref(),
     };
     Ok(proof.verify(&expected, now)?)
 }

@@ -6,6 +6,7 @@ use super::rule::{Ledger, Rule, require};
 use super::{ApplePosture, DottedVersion, ReceiptStanding};
 use crate::attestation::Checks;
 use crate::attestation::apple::Environment;
+use crate::attestation::client_data::SessionKeyRule;
 use crate::reason::Reason;
 
 /// What an Apple device must be, beyond its app.
@@ -29,6 +30,8 @@ pub struct ApplePolicy {
     pub receipt: ReceiptRule,
     /// Rules that are looked at and do not refuse.
     pub monitor: BTreeSet<Rule>,
+    /// Whether a device has to have a session key beside its App Attest key.
+    pub session_key: SessionKeyRule,
 }
 
 impl ApplePolicy {
@@ -46,6 +49,7 @@ impl ApplePolicy {
             bundle_version: BundleVersionRule::any(),
             receipt: ReceiptRule::Ignore,
             monitor: BTreeSet::new(),
+            session_key: SessionKeyRule::Required,
         }
     }
 }

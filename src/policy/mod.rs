@@ -38,6 +38,7 @@ pub use rule::{Platform, Rule};
 // Words of a posture, for those who keep or show one.
 pub use crate::attestation::android::{SecurityLevel, VerifiedBootState};
 pub use crate::attestation::apple::Environment;
+pub use crate::attestation::client_data::SessionKeyRule;
 pub use version::{DottedVersion, NoVersion};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -120,6 +121,40 @@ pub struct ProofPolicy {
     /// URIs besides the RPC's own at which proofs for Issue and Refresh may be aimed (the mobile
     /// backend's own endpoints).
     pub accepted_uris: Vec<String>,
+    /// By what a DPoP proof is good once.
+    pub replay: ReplayRule,
+    /// In which order the counters of App Attest assertions may come in.
+    pub counter: CounterOrder,
+    /// Whether proofs have to cover the bodies of the calls they are for.
+    pub body: BodyRule,
+}
+
+/// By what a DPoP proof is good once. An App Attest assertion always is by its own counter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplayRule {
+    /// By its `jti`, remembered for as long as the proof would be accepted.
+    Jti,
+    /// By its `ctr`, which it has to have, in a window of 64 values: the store keeps the same few
+    /// bytes of a key however many proofs it makes.
+    Window,
+}
+
+/// In which order the values of a counter may come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CounterOrder {
+    /// Each once, in any order among the newest 64.
+    Window,
+    /// Only ever higher ones.
+    Strict,
+}
+
+/// Whether proofs have to cover the bodies of the calls they are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyRule {
+    /// Where the caller of VerifyRequest sends the digest of one.
+    WhenSent,
+    /// Always: a call without a digest is refused.
+    Required,
 }
 
 /// Whether proofs must carry a server nonce.

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::target::TargetUri;
 use super::{ProofRefusal, nonce};
+use crate::attestation::AppleApp;
 use crate::key::{Thumbprint, sha256};
 use crate::policy::NonceRule;
 use crate::time::Timestamp;
@@ -116,6 +117,8 @@ pub struct ProofExpectation<'a> {
     pub body: Body,
     /// How recent it has to be.
     pub freshness: Freshness<'a>,
+    /// The app whose App Attest keys may make it; `None`: no such key may.
+    pub app_attest: Option<&'a AppleApp>,
 }
 
 /// What is known of the request's body.

@@ -1,10 +1,12 @@
 //! Proofs of possession: that whoever sends a request holds the device key, now, for this request.
 //!
-//! One claim set ([`claims`]), signed as a DPoP proof ([`dpop`], RFC 9449). The checks go from cheap
+//! One claim set ([`claims`]) and one text ([`dpop`], RFC 9449), signed with ES256 or by an assertion of
+//! an App Attest key ([`assertion`]). The checks go from cheap
 //! to dear and the signature comes last, so that garbage costs little; no state is touched before a
 //! proof is authentic. That a proof is used once is the store's business, by `jti`
 //! ([`VerifiedProof::acceptable_until`] tells for how long) or by counter ([`window`]).
 
+mod assertion;
 pub mod claims;
 pub mod dpop;
 pub mod nonce;
@@ -51,6 +53,12 @@ pub enum ProofRefusal {
     /// Its signature does not verify.
     #[error("the proof's signature does not verify")]
     BadSignature,
+    /// Its assertion is not one of the app's for this text.
+    #[error("the proof's assertion is not good: {0}")]
+    BadAssertion(&'static str),
+    /// It is an assertion where no App Attest key is expected.
+    #[error("the proof is not in the form of the key it is made with")]
+    OtherForm,
 }
 
 impl ProofRefusal {
@@ -58,7 +66,9 @@ impl ProofRefusal {
     #[must_use]
     pub const fn reason(self) -> Reason {
         match self {
-            Self::Malformed(_) | Self::BadSignature => Reason::ProofInvalid,
+            Self::Malformed(_) | Self::BadSignature | Self::BadAssertion(_) | Self::OtherForm => {
+                Reason::ProofInvalid
+            }
             Self::OtherMethod | Self::OtherUri | Self::OtherToken | Self::OtherBody => {
                 Reason::ProofTargetMismatch
             }
@@ -70,6 +80,18 @@ impl ProofRefusal {
     }
 }
 
+/// In which form a proof is signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// ES256 over the text, as RFC 9449 has it.
+    Dpop,
+    /// An assertion of an App Attest key.
+    AppAttest {
+        /// How often the key has signed, this time included: what makes the proof good once.
+        counter: u32,
+    },
+}
+
 /// A proof that is authentic and for this request. Only a verifier in this module makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedProof {
@@ -78,6 +100,7 @@ pub struct VerifiedProof {
     jti: String,
     issued_at: Timestamp,
     counter: Option<u32>,
+    form: Form,
     new_key: Option<Thumbprint>,
     acceptable_until: Timestamp,
 }
@@ -120,6 +143,12 @@ impl VerifiedProof {
     #[must_use]
     pub const fn counter(&self) -> Option<u32> {
         self.counter
+    }
+
+    /// In which form it is signed. Whether its key is of that kind is for the device's record to say.
+    #[must_use]
+    pub const fn form(&self) -> Form {
+        self.form
     }
 
     /// `nkt`: the key that shall take this one's place.

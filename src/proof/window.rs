@@ -4,6 +4,8 @@
 //! 3.4.3) the newest 64 values are remembered one by one and everything older is refused. Counters
 //! never wrap: after `u32::MAX` a key has no proofs left and has to be replaced.
 
+use crate::policy::CounterOrder;
+
 /// How many values, counted from the newest, are told apart.
 pub const WINDOW_WIDTH: u32 = u64::BITS;
 
@@ -89,6 +91,17 @@ impl Window {
             highest: self.highest,
             seen: self.seen | bit,
         })
+    }
+
+    /// As [`Window::admit`] or [`Window::admit_in_order`], by policy.
+    ///
+    /// # Errors
+    /// As the two of them.
+    pub fn admit_by(&self, order: CounterOrder, counter: u32) -> Result<Self, WindowRefusal> {
+        match order {
+            CounterOrder::Window => self.admit(counter),
+            CounterOrder::Strict => self.admit_in_order(counter),
+        }
     }
 
     /// As [`Window::admit`], but only for a value above all seen, for policies that want strict order.

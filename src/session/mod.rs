@@ -12,6 +12,7 @@ mod job;
 mod liveness;
 mod notice;
 mod open;
+mod possession;
 mod reappraise;
 mod renew;
 mod risk;
@@ -90,7 +91,8 @@ pub struct Device {
     /// The session key it last moved on from, so that a move whose answer was lost can be asked for
     /// again.
     pub moved_from: Option<Thumbprint>,
-    /// The greatest counter seen in an assertion of its App Attest key; 0 before the first.
+    /// The counter of the last assertion of its App Attest key that vouched for a session key; 0 before
+    /// the first. Those of proofs are in the store's window of the key, which these go through as well.
     pub assertion_counter: u32,
     /// What a re-appraisal last found wrong with it.
     pub doubt: Option<Reason>,

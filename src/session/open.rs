@@ -60,7 +60,8 @@ pub struct Opened {
 /// to be looked up only when this answers [`Reason::SessionLimit`] without it.
 ///
 /// # Errors
-/// [`Reason::AppDisabled`], [`Reason::ProofKeyMismatch`], [`Reason::DeviceRevoked`],
+/// [`Reason::AppDisabled`], [`Reason::ProofKeyMismatch`], those of [`Device::check_form`],
+/// [`Reason::DeviceRevoked`],
 /// [`Reason::ReattestationRequired`], [`Reason::ScopeNotAllowed`], [`Reason::SessionLimit`].
 pub fn open(
     opening: Opening,
@@ -75,6 +76,7 @@ pub fn open(
     if *proof.thumbprint() != device.session_key {
         return Err(Reason::ProofKeyMismatch.into());
     }
+    device.check_form(proof, policy.proof.counter)?;
     device.check_active()?;
     check_attestation_age(device, policy, now)?;
     check_scopes(&opening.scopes, device.trust_level, policy)?;

@@ -24,6 +24,16 @@ pub struct Renewal {
     pub assertion_counter: Option<u32>,
 }
 
+impl Renewal {
+    /// Whether its voucher is the one that moved the device to the keys it has: the same request again.
+    #[must_use]
+    pub fn repeats(&self, device: &Device) -> bool {
+        let same_keys = device.key == self.key && device.session_key == self.session_key;
+        let counter = Some(device.assertion_counter);
+        same_keys && device.moved_from.is_some() && self.assertion_counter == counter
+    }
+}
+
 /// What fresh evidence said.
 #[derive(Debug, Clone)]
 pub struct Found {
@@ -85,6 +95,7 @@ pub fn renew(
     if device.key != renewal.key && renewal.found.is_none() {
         return Err(Reason::ProofKeyMismatch.into());
     }
+    let again = renewal.repeats(device);
     let same_keys = device.key == renewal.key && device.session_key == renewal.session_key;
     let moved_before = same_keys && device.moved_from.is_some();
     if let Some(voucher) = renewal.vouched_by {
@@ -97,7 +108,6 @@ pub fn renew(
     }
     let mut renewed = device.clone();
     if let Some(counter) = renewal.assertion_counter {
-        let again = moved_before && counter == device.assertion_counter;
         if counter <= device.assertion_counter && !again {
             return Err(Reason::ProofReplayed.into());
         }

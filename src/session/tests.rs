@@ -23,9 +23,9 @@ use super::{
 use crate::id::{AppId, Bucket, DeviceId, SessionId, Subject};
 use crate::key::{PublicKey, Thumbprint};
 use crate::policy::{
-    AndroidPolicy, AppPolicy, ApplePolicy, ApplePosture, Lifetimes, NonceRule, Posture,
-    ProofPolicy, Rates, Reappraisal, ReceiptStanding, ReuseRule, RiskPolicy, ScopeRule,
-    SessionLimitRule, TrustLevel,
+    AndroidPolicy, AppPolicy, ApplePolicy, ApplePosture, BodyRule, CounterOrder, Lifetimes,
+    NonceRule, Posture, ProofPolicy, Rates, Reappraisal, ReceiptStanding, ReplayRule, ReuseRule,
+    RiskPolicy, ScopeRule, SessionLimitRule, TrustLevel,
 };
 use crate::proof::dpop;
 use crate::proof::{Body, Freshness, ProofExpectation, VerifiedProof};
@@ -131,6 +131,9 @@ fn policy() -> AppPolicy {
             nonce: NonceRule::Optional,
             iat_window: Duration::from_secs(60),
             accepted_uris: Vec::new(),
+            replay: ReplayRule::Jti,
+            counter: CounterOrder::Window,
+            body: BodyRule::WhenSent,
         },
         on_refresh_reuse: ReuseRule::RevokeSession,
         devices_per_subject_max: 3,
@@ -270,6 +273,7 @@ fn proof_by(soft: &SoftKey) -> VerifiedProof {
             keyring: &KEYRING,
             iat_window: Duration::from_secs(60),
         },
+        app_attest: None,
     };
     dpop::parse(&text)
         .unwrap()

@@ -1,7 +1,8 @@
-//! A software iPhone: an App Attest key, and a session key as the Secure Enclave would hold it.
+//! A software iPhone: an App Attest key, and a session key as the Secure Enclave would hold it, or none.
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
@@ -16,6 +17,7 @@ use super::certificate::{
 };
 use super::der::{self, Der};
 use super::key::{Curve, SoftKey, sha256};
+use super::proof::Dpop;
 use super::receipt::{Receipt, ReceiptSigner};
 use crate::time::Timestamp;
 
@@ -105,7 +107,8 @@ struct ClientData<'a> {
     purpose: &'a str,
     challenge: String,
     app_id: &'a str,
-    jkt: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jkt: Option<String>,
 }
 
 /// A software iPhone with one app on it.
@@ -114,8 +117,8 @@ pub struct Phone {
     authority: Arc<Authority>,
     receipts: Arc<ReceiptSigner>,
     app_attest_key: SoftKey,
-    session_key: SoftKey,
-    counter: u32,
+    session_key: Option<SoftKey>,
+    counter: AtomicU32,
 }
 
 impl Phone {
@@ -129,9 +132,16 @@ impl Phone {
             authority: Arc::clone(&authorities.apple),
             receipts: Arc::clone(&authorities.receipts),
             app_attest_key: SoftKey::generate(Curve::P256)?,
-            session_key: SoftKey::generate(Curve::P256)?,
-            counter: 0,
+            session_key: Some(SoftKey::generate(Curve::P256)?),
+            counter: AtomicU32::new(0),
         })
+    }
+
+    /// The same phone with an app that makes no session key: its proofs are assertions.
+    #[must_use]
+    pub fn without_session_key(mut self) -> Self {
+        self.session_key = None;
+        self
     }
 
     /// The phone's options.
@@ -140,24 +150,24 @@ impl Phone {
         &self.options
     }
 
-    /// The key that signs proofs.
+    /// The key that signs proofs: the App Attest key where there is no other.
     #[must_use]
-    pub const fn session_key(&self) -> &SoftKey {
-        &self.session_key
+    pub fn session_key(&self) -> &SoftKey {
+        self.session_key.as_ref().unwrap_or(&self.app_attest_key)
     }
 
-    /// Has the phone make another session key, and gives the old one.
+    /// Has the phone make another session key, and gives the old one, if any.
     ///
     /// # Errors
     /// [`Error::Cryptography`] when the generator fails.
-    pub fn replace_session_key(&mut self) -> Result<SoftKey, Error> {
+    pub fn replace_session_key(&mut self) -> Result<Option<SoftKey>, Error> {
         let new = SoftKey::generate(Curve::P256)?;
-        Ok(std::mem::replace(&mut self.session_key, new))
+        Ok(self.session_key.replace(new))
     }
 
     /// Has the phone use a session key it had before.
     pub fn set_session_key(&mut self, key: SoftKey) {
-        self.session_key = key;
+        self.session_key = Some(key);
     }
 
     /// The App Attest key, which a real phone would never show.
@@ -194,7 +204,7 @@ impl Phone {
             purpose,
             challenge: BASE64URL_NOPAD.encode(challenge),
             app_id,
-            jkt: self.session_key.thumbprint(),
+            jkt: self.session_key.as_ref().map(SoftKey::thumbprint),
         };
         serde_json::to_vec(&client_data).map_err(|_| Error::Json)
     }
@@ -237,15 +247,32 @@ impl Phone {
     ///
     /// # Errors
     /// [`Error::CounterExhausted`] at the end of the counter.
-    pub fn assert(&mut self, client_data: &[u8]) -> Result<Vec<u8>, Error> {
-        self.counter = self.counter.checked_add(1).ok_or(Error::CounterExhausted)?;
-        let mut data = self.header(self.counter);
+    pub fn assert(&self, client_data: &[u8]) -> Result<Vec<u8>, Error> {
+        let count = |counter: u32| counter.checked_add(1);
+        let before = self
+            .counter
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, count)
+            .map_err(|_| Error::CounterExhausted)?;
+        let mut data = self.header(before.saturating_add(1));
         data.extend(self.extension_map());
         let signature = self.app_attest_key.sign_der(&nonce(&data, client_data))?;
         Ok(cbor::map(&[
             (cbor::text("signature"), cbor::bytes(&signature)),
             (cbor::text("authenticatorData"), cbor::bytes(&data)),
         ]))
+    }
+
+    /// A proof: by the session key, or where there is none an assertion in its place.
+    ///
+    /// # Errors
+    /// As [`Phone::assert`].
+    pub fn proof(&self, dpop: &Dpop<'_>) -> Result<String, Error> {
+        if let Some(key) = &self.session_key {
+            return dpop.sign(key);
+        }
+        let input = dpop.asserted_input(&self.app_attest_key)?;
+        let assertion = self.assert(input.as_bytes())?;
+        Ok(format!("{input}.{}", BASE64URL_NOPAD.encode(&assertion)))
     }
 
     /// rpIdHash, flags, counter.

@@ -148,11 +148,14 @@ impl Device {
         }
     }
 
-    /// A DPoP proof by that key.
+    /// A proof by that key, in its form.
     ///
     /// # Errors
-    /// As [`Self::session_key`].
+    /// As [`Self::session_key`]; [`Error::CounterExhausted`].
     pub fn proof(&self, dpop: &Dpop<'_>) -> Result<String, Error> {
-        dpop.sign(self.session_key()?)
+        match self {
+            Self::Android { key, .. } => dpop.sign(key.as_ref().ok_or(Error::NoKey)?),
+            Self::Apple(phone) => phone.proof(dpop),
+        }
     }
 }

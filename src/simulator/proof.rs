@@ -1,4 +1,4 @@
-//! Makes DPoP proofs (RFC 9449) with a software key.
+//! Makes proofs (RFC 9449) with a software key, or for an App Attest key to assert.
 
 use std::fmt;
 
@@ -10,6 +10,10 @@ use super::Error;
 use super::key::SoftKey;
 use crate::secret::random;
 use crate::time::Timestamp;
+
+/// `alg` of a proof that is signed as RFC 9449 has it, and of one that is an App Attest assertion.
+const ES256: &str = "ES256";
+const APP_ATTEST: &str = "assay.v1.app-attest";
 
 /// What a proof is about.
 #[derive(Clone)]
@@ -100,6 +104,20 @@ impl<'a> Dpop<'a> {
         self
     }
 
+    /// Counted, for the anti-replay window.
+    #[must_use]
+    pub const fn with_counter(mut self, ctr: u64) -> Self {
+        self.ctr = Some(ctr);
+        self
+    }
+
+    /// Covering a body.
+    #[must_use]
+    pub const fn with_body(mut self, sha256: [u8; 32]) -> Self {
+        self.body_sha256 = Some(sha256);
+        self
+    }
+
     /// Vouching for the key with this thumbprint.
     #[must_use]
     pub fn with_new_key(mut self, thumbprint: String) -> Self {
@@ -107,16 +125,28 @@ impl<'a> Dpop<'a> {
         self
     }
 
-    /// The bytes to be signed, `base64url(header).base64url(payload)`; an App Attest assertion over
-    /// them is the other form of a proof.
+    /// The bytes that an App Attest assertion is made over for the other form of a proof,
+    /// `base64url(header).base64url(payload)`.
+    ///
+    /// # Errors
+    /// [`Error::Json`] never in practice.
+    pub fn asserted_input(&self, key: &SoftKey) -> Result<String, Error> {
+        self.input(APP_ATTEST, key)
+    }
+
+    /// The bytes to be signed, `base64url(header).base64url(payload)`.
     ///
     /// # Errors
     /// [`Error::Json`] never in practice.
     pub fn signing_input(&self, key: &SoftKey) -> Result<String, Error> {
+        self.input(ES256, key)
+    }
+
+    fn input(&self, alg: &str, key: &SoftKey) -> Result<String, Error> {
         let (x, y) = key.jwk_coordinates();
         let header = Header {
             typ: "dpop+jwt",
-            alg: "ES256",
+            alg,
             jwk: Jwk {
                 kty: "EC",
                 crv: "P-256",

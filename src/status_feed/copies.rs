@@ -120,6 +120,7 @@ pub(super) async fn store(engine: &Engine, held: &Held, at: Reading) -> Result<(
         events: Vec::new(),
         durability: Durability::Local,
         limits: Vec::new(),
+        windows: Vec::new(),
     };
     // When another instance was quicker, its copy is as good.
     let committed = engine.store.commit(change).await;

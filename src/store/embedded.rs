@@ -186,7 +186,7 @@ impl Embedded {
 impl Store for Embedded {
     async fn admit(&self, ask: Admission) -> Result<Admitted, StoreError> {
         check_admission(&ask)?;
-        if ask.claim.is_empty() && ask.limit.is_empty() {
+        if ask.claim.is_empty() && ask.limit.is_empty() && ask.window.is_empty() {
             let snapshot = self.snapshot()?;
             return Ok(Admitted {
                 records: snapshot.load(&ask.load)?,

@@ -2,7 +2,7 @@
 
 use data_encoding::HEXLOWER;
 
-use super::rules::{INDEX_PREFIX, LIMIT_PREFIX, OUTBOX_NAME};
+use super::rules::{INDEX_PREFIX, LIMIT_PREFIX, OUTBOX_NAME, WINDOW_PREFIX};
 use super::{Key, OperationId};
 use crate::id::{AppId, Bucket, DeviceId, SessionId};
 use crate::key::{Thumbprint, sha256};
@@ -168,6 +168,14 @@ pub fn challenge(id: &[u8; 32]) -> Key {
 #[must_use]
 pub fn proof(bucket: Bucket, id: &[u8; 32]) -> Key {
     Key::new(bucket, format!("c:j:{}", HEXLOWER.encode(id)))
+}
+
+/// `{bN}:w:<digest>`: the counter of a key that signs proofs, in the bucket of the session or device
+/// they are for.
+#[must_use]
+pub fn proof_counter(bucket: Bucket, key: &Thumbprint) -> Key {
+    let digest = HEXLOWER.encode(&sha256(key.as_bytes()));
+    Key::new(bucket, format!("{WINDOW_PREFIX}{digest}"))
 }
 
 /// `{bN}:c:r:<id>:<version>`: who exchanges a receipt, as it was written by this operation.

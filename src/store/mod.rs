@@ -1,8 +1,9 @@
 //! The port to the state store, and what both stores promise.
 //!
 //! The store knows nothing of devices or sessions: it keeps opaque values under names, each with a
-//! version, and offers four things: load with claims and rate limits ([`Store::admit`]),
-//! compare-and-set of several records of one bucket together with claims, rate limits, members of
+//! version, and offers four things: load with claims, uses of counters and rate limits
+//! ([`Store::admit`]), compare-and-set of several records of one bucket together with claims, uses of
+//! counters, rate limits, members of
 //! indexes and outbox events ([`Store::commit`]), reading indexes ([`Store::page`]) and reading the outbox
 //! ([`Store::follow`]). All rules are decided above, in Rust, once.
 //!
@@ -11,8 +12,8 @@
 //! client library or a network may do that) is recognised as done.
 //!
 //! **Time to live** is garbage collection, never a check: records carry their own expiry. Only a
-//! claim is forgotten when its time is over, and whoever makes one asks for long enough; and a limit,
-//! when it is idle, which is the same as never counted.
+//! claim or counter is forgotten when its time is over, and whoever makes one asks for long enough; and
+//! a limit, when it is idle, which is the same as never counted.
 //!
 //! **A lost answer** ([`StoreError::OutcomeUnknown`]) means the commit may or may not have happened;
 //! the caller finds out by reading, or says so, and never assumes.
@@ -32,13 +33,15 @@ pub mod record;
 pub mod redis;
 mod rules;
 mod scripts;
+mod window;
 
 pub use rate::LIMIT_SPAN_MAX;
 pub use rules::{
     CLAIMS_MAX, EVENT_KEPT_FOR, EVENTS_MAX, FOLLOW_MAX, FOLLOWED_MAX, INDEX_CHANGES_MAX, ITEMS_MAX,
     LIMITS_MAX, LOADS_MAX, MEMBER_BYTES_MAX, NAME_BYTES_MAX, OWNER_BYTES_MAX, OWNERS_MAX,
-    PAGE_MEMBERS_MAX, RANGE_MEMBERS_MAX, RANGES_MAX, VALUE_BYTES_MAX,
+    PAGE_MEMBERS_MAX, RANGE_MEMBERS_MAX, RANGES_MAX, VALUE_BYTES_MAX, WINDOWS_MAX,
 };
+pub use window::{CounterUse, Windowed};
 
 /// Id of the operation that wrote a record: its version. Fresh random bytes for every commit.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,7 +55,8 @@ impl fmt::Debug for OperationId {
 
 /// The name of a record, claim, index or limit: `{bN}:` and a kind-prefixed name, printable ASCII
 /// without spaces. One name is for one kind of thing: names beginning with `i:` are for indexes, those
-/// beginning with `l:` for limits, and of the others each is for a record or for a claim. The name `o`
+/// beginning with `l:` for limits, those beginning with `w:` for counters, and of the others each is
+/// for a record or for a claim. The name `o`
 /// and names beginning with `m:` are the store's own.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
@@ -171,6 +175,8 @@ pub struct Admission {
     /// Rates to count against, each for itself: one that refuses, or a claim that is taken, does not
     /// take back what another has counted.
     pub limit: Vec<Limit>,
+    /// Counters to use, each for itself.
+    pub window: Vec<CounterUse>,
 }
 
 /// The answer to an [`Admission`], in its order.
@@ -184,6 +190,8 @@ pub struct Admitted {
     pub owners: Vec<Option<Vec<u8>>>,
     /// What the limits said.
     pub limits: Vec<Limited>,
+    /// What the counters said.
+    pub windows: Vec<Windowed>,
 }
 
 /// What to make of one record.
@@ -288,9 +296,9 @@ pub enum Durability {
     },
 }
 
-/// All or nothing: every item has the expected version, every claim is granted and every limit admits,
-/// or nothing happens. All keys lie in one bucket, and no record, claim, limit or member of an index is
-/// named twice.
+/// All or nothing: every item has the expected version, every claim is granted, and every counter and
+/// every limit admits, or nothing happens. All keys lie in one bucket, and no record, claim, counter,
+/// limit or member of an index is named twice.
 #[derive(Debug, Clone)]
 pub struct ChangeSet {
     /// The id of this operation: the version of everything it writes.
@@ -309,6 +317,8 @@ pub struct ChangeSet {
     pub durability: Durability,
     /// Rates counted with it: what is done is counted, once however often it is sent, and nothing else.
     pub limits: Vec<Limit>,
+    /// Counters used with it.
+    pub windows: Vec<CounterUse>,
 }
 
 /// How a commit ended.
@@ -332,6 +342,13 @@ pub enum Committed {
         index: usize,
         /// When it would admit one more.
         retry_after: Duration,
+    },
+    /// A counter does not admit its use; nothing was changed.
+    CounterRefused {
+        /// Its place in [`ChangeSet::windows`].
+        index: usize,
+        /// What it said.
+        said: Windowed,
     },
 }
 
@@ -372,13 +389,13 @@ pub enum StoreError {
 /// The state store. Implementations pass one list of behaviours (`tests/it/store.rs`).
 #[async_trait]
 pub trait Store: fmt::Debug + Send + Sync + 'static {
-    /// Loads records, makes claims, looks at claims and counts against rates, in one trip. Each of
-    /// them is atomic for itself.
+    /// Loads records, makes claims, looks at claims, counts against rates and uses counters, in one
+    /// trip. Each of them is atomic for itself.
     ///
     /// # Errors
-    /// [`StoreError::OutcomeUnknown`] when claims were asked for and the answer was lost; asking
-    /// again with the same owner is safe. Without claims it is [`StoreError::Unavailable`], with
-    /// limits as well: a count that may have been made is nothing to be found out, and counting the
+    /// [`StoreError::OutcomeUnknown`] when claims or counters were asked for and the answer was lost;
+    /// asking again with the same owner or operation is safe. Without them it is
+    /// [`StoreError::Unavailable`], with limits as well: a count that may have been made is nothing to be found out, and counting the
     /// next attempt again errs on the strict side.
     async fn admit(&self, ask: Admission) -> Result<Admitted, StoreError>;
 

@@ -6,7 +6,8 @@
 //! [`Store::ping`] tells how it is.
 //!
 //! A record is one string: its version, 16 bytes, and its value. A claim is a string: its owner. A
-//! limit is a string: the instant at which it is idle. An index is a sorted set whose scores are all 0,
+//! limit is a string: the instant at which it is idle. A counter is a string: its window and last use. An
+//! index is a sorted set whose scores are all 0,
 //! so that its members are ordered by their bytes; without members it has no key. An outbox is a
 //! stream.
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::rate::{LIMIT_SPAN_MAX, Rate};
 use super::{
-    Admission, Change, ChangeSet, Claim, Cursor, IndexChange, IndexRange, Key, Limit, OperationId,
-    OutboxRange, Record, StoreError,
+    Admission, Change, ChangeSet, Claim, CounterUse, Cursor, IndexChange, IndexRange, Key, Limit,
+    OperationId, OutboxRange, Record, StoreError,
 };
 
 /// Records one admission may load: one of every bucket, four times over.
@@ -20,6 +20,9 @@ pub const OWNERS_MAX: usize = 256;
 
 /// Rates one admission or change set may count against.
 pub const LIMITS_MAX: usize = 64;
+
+/// Counters one admission or change set may use.
+pub const WINDOWS_MAX: usize = 64;
 
 /// Records one change set may touch: a subject with all its devices and sessions, at their caps.
 pub const ITEMS_MAX: usize = 256;
@@ -78,6 +81,9 @@ pub(super) const INDEX_PREFIX: &str = "i:";
 /// Names that begin so are limits, and no other names are.
 pub(super) const LIMIT_PREFIX: &str = "l:";
 
+/// Names that begin so are counters, and no other names are.
+pub(super) const WINDOW_PREFIX: &str = "w:";
+
 /// Bytes of a version in front of a stored value.
 pub(super) const VERSION_BYTES: usize = 16;
 
@@ -134,7 +140,8 @@ pub(super) fn check_admission(ask: &Admission) -> Result<(), StoreError> {
         check_name(key, Kind::Value)?;
     }
     check_claims(&ask.claim)?;
-    check_limits(&ask.limit)
+    check_limits(&ask.limit)?;
+    check_windows(&ask.window)
 }
 
 /// Checks what is asked of indexes before anything is read. A range is never cut short silently:
@@ -182,12 +189,14 @@ pub(super) fn check_change_set(change: &ChangeSet) -> Result<(), StoreError> {
     check_claims(&change.claims)?;
     check_index(change)?;
     check_limits(&change.limits)?;
+    check_windows(&change.windows)?;
     let items = change.items.iter().map(|item| &item.key);
     let claims = change.claims.iter().map(|claim| &claim.key);
     let values = items.chain(claims).map(|key| (key, Kind::Value));
     let limits = change.limits.iter().map(|limit| (&limit.key, Kind::Limit));
+    let windows = change.windows.iter().map(|used| (&used.key, Kind::Window));
     let mut seen = BTreeSet::new();
-    for (key, kind) in values.chain(limits) {
+    for (key, kind) in values.chain(limits).chain(windows) {
         check_name(key, kind)?;
         check_bucket(key, change)?;
         if !seen.insert(key) {
@@ -211,6 +220,12 @@ fn check_claims(claims: &[Claim]) -> Result<(), StoreError> {
         at_most(claim.owner.len(), OWNER_BYTES_MAX, "an owner is too long")?;
     }
     Ok(())
+}
+
+fn check_windows(windows: &[CounterUse]) -> Result<(), StoreError> {
+    at_most(windows.len(), WINDOWS_MAX, "too many counters")?;
+    let mut names = windows.iter().map(|used| &used.key);
+    names.try_for_each(|key| check_name(key, Kind::Window))
 }
 
 fn check_index(change: &ChangeSet) -> Result<(), StoreError> {
@@ -268,6 +283,8 @@ enum Kind {
     Index,
     /// A limit.
     Limit,
+    /// A counter.
+    Window,
 }
 
 fn check_name(key: &Key, kind: Kind) -> Result<(), StoreError> {
@@ -283,6 +300,8 @@ fn check_name(key: &Key, kind: Kind) -> Result<(), StoreError> {
         Kind::Index
     } else if name.starts_with(LIMIT_PREFIX) {
         Kind::Limit
+    } else if name.starts_with(WINDOW_PREFIX) {
+        Kind::Window
     } else {
         Kind::Value
     };
@@ -316,6 +335,7 @@ pub(super) fn needs_mark(change: &ChangeSet) -> bool {
         || !change.claims.is_empty()
         || !change.index.is_empty()
         || !change.limits.is_empty()
+        || !change.windows.is_empty()
         || !change.events.is_empty();
     changes && !shows
 }
@@ -416,6 +436,7 @@ mod tests {
             events: Vec::new(),
             durability: Durability::Local,
             limits: Vec::new(),
+            windows: Vec::new(),
         }
     }
 
@@ -462,8 +483,9 @@ mod tests {
             (name("i:"), Kind::Index),
             (name("i:n:1"), Kind::Index),
             (name("l:k:1"), Kind::Limit),
+            (name("w:1"), Kind::Window),
         ] {
-            for kind in [Kind::Value, Kind::Index, Kind::Limit] {
+            for kind in [Kind::Value, Kind::Index, Kind::Limit, Kind::Window] {
                 assert_eq!(check_name(&key, kind).is_ok(), kind == is, "{key} {kind:?}");
             }
         }

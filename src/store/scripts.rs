@@ -1,5 +1,5 @@
-//! All Lua that runs in the server: two scripts and how both count a rate. They know nothing of
-//! devices or sessions.
+//! All Lua that runs in the server: three scripts, and how they count rates and use counters. They know
+//! nothing of devices or sessions.
 
 use std::sync::LazyLock;
 
@@ -7,20 +7,23 @@ use redis::{Cmd, Script};
 
 use super::rate::Rate;
 use super::rules::{EVENT_KEPT_FOR, MARK_KEPT_FOR, OUTBOX_NAME, life_millis, mark_key, needs_mark};
-use super::{Change, ChangeSet, Key, Limit, Presence};
+use super::{Change, ChangeSet, CounterUse, Key, Limit, Presence};
+use crate::policy::CounterOrder;
 
-/// How a rate is counted, as `src/store/rate.rs` explains it: the beginning of both scripts.
+/// The first line of every script: it makes the server refuse the whole script, before it starts, where
+/// it would refuse a write: on a replica, out of memory, with a broken disk.
+macro_rules! script {
+    ($($part:expr),+ $(,)?) => { concat!("#!lua", $($part),+) };
+}
+
+/// How a rate is counted, as `src/store/rate.rs` explains it, for the scripts that do.
 ///
 /// A limit is a string: the instant at which it is idle, in microseconds, decimal. The entry goes when
 /// it is idle. Every number stays below 2^53 and so is exact in Lua; a text is made of it only by
 /// `%.0f`.
-///
-/// The first line makes the server refuse the whole script, before it starts, where it would refuse a
-/// write: on a replica, out of memory, with a broken disk.
-macro_rules! counting {
-    ($script:literal) => {
-        concat!(
-            r"#!lua
+macro_rules! rates {
+    () => {
+        r"
 local function micros()
   local time = redis.call('TIME')
   return time[1] * 1000000 + time[2]
@@ -42,19 +45,83 @@ local function keep(key, ahead, now)
   local idle_at = string.format('%.0f', now + ahead)
   redis.call('SET', key, idle_at, 'PX', string.format('%.0f', math.ceil(ahead / 1000)))
 end
-",
-            $script
-        )
+"
     };
 }
 
-/// Compare-and-set of several records with claims, limits, members of indexes and events, all or
-/// nothing.
+/// How counters are used, for the scripts that do: the rule of `src/proof/window.rs` over what
+/// `src/store/window.rs` keeps. `used` only reads and gives 0 admitted, 1 replayed or 2 too old, and
+/// what is to be kept, if anything; `keep_use` writes it, for as long as it is kept already at least.
+///
+/// The 64 bits are two halves of 32, which is what `bit` works on; `% 4294967296` takes the sign off
+/// that it gives them.
+macro_rules! counters {
+    () => {
+        r"
+local function used(key, counter, order, operation)
+  local kept = redis.call('GET', key)
+  if not kept then
+    return 0, struct.pack('>I4I4I4I4', counter, 0, 1, counter) .. operation
+  end
+  if #kept ~= 32 then
+    error('a stored counter is damaged')
+  end
+  local highest, high, low, last = struct.unpack('>I4I4I4I4', kept)
+  if last == counter and string.sub(kept, 17) == operation then
+    return 0
+  end
+  if counter > highest then
+    local by = counter - highest
+    if by >= 64 then
+      high, low = 0, 0
+    elseif by >= 32 then
+      high, low = bit.lshift(low, by - 32), 0
+    else
+      high = bit.bor(bit.lshift(high, by), bit.rshift(low, 32 - by))
+      low = bit.lshift(low, by)
+    end
+    highest = counter
+    low = bit.bor(low, 1)
+  else
+    local behind = highest - counter
+    if behind > 0 and (order == 's' or behind >= 64) then
+      return 2
+    end
+    local mask = bit.lshift(1, behind % 32)
+    if bit.band(behind < 32 and low or high, mask) ~= 0 then
+      return 1
+    end
+    if behind < 32 then
+      low = bit.bor(low, mask)
+    else
+      high = bit.bor(high, mask)
+    end
+  end
+  high, low = high % 4294967296, low % 4294967296
+  return 0, struct.pack('>I4I4I4I4', highest, high, low, counter) .. operation
+end
+
+local function keep_use(key, value, millis)
+  local left = redis.call('PTTL', key)
+  local life = tonumber(millis)
+  if left == -1 or life == 0 then
+    redis.call('SET', key, value)
+  else
+    redis.call('SET', key, value, 'PX', string.format('%.0f', math.max(left, life)))
+  end
+end
+"
+    };
+}
+
+/// Compare-and-set of several records with claims, members of indexes, limits, uses of counters and
+/// events, all or nothing.
 ///
 /// KEYS, all with one hash tag, so all in one slot:
 /// - one for each item, then one for each claim,
 /// - then for each change of an index that index, a sorted set whose scores are all 0,
 /// - then one for each limit,
+/// - then for each use of a counter that counter,
 /// - the operation's mark,
 /// - the outbox, a stream.
 ///
@@ -64,17 +131,19 @@ end
 /// 3. how many claims
 /// 4. how many changes of indexes
 /// 5. how many limits
-/// 6. how many milliseconds the mark is kept, 0: this operation needs none
-/// 7. how many milliseconds events are kept
-/// 8. for each item four: the expected version (16 bytes, empty: must not exist), `k` keep / `p` put /
+/// 6. how many uses of counters
+/// 7. how many milliseconds the mark is kept, 0: this operation needs none
+/// 8. how many milliseconds events are kept
+/// 9. for each item four: the expected version (16 bytes, empty: must not exist), `k` keep / `p` put /
 ///    `d` delete, milliseconds to live (0: for ever), the value; then for each claim two: owner and
 ///    milliseconds to live (0: for ever); then for each change of an index two: `a` add / `r` remove,
 ///    and the member; then for each limit two: the interval and how long the whole burst takes, in
-///    microseconds; then the events
+///    microseconds; then for each use of a counter four: the value, `a` any order / `s` strict, the
+///    operation, milliseconds to live (0: for ever); then the events
 ///
-/// Answers 0 done (now or before), -1 conflict, the number (from 1) of the claim that is taken, or a
-/// list of two: the number of the limit that is used up, and the microseconds after which it would
-/// admit one more.
+/// Answers 0 done (now or before), -1 conflict, the number (from 1) of the claim that is taken, or a list
+/// of three: `l`, the number of the limit that is used up, and the microseconds after which it would
+/// admit one more; or `w`, the number of the counter that does not admit its use, and what it said.
 ///
 /// A record is stored as the version (the id of the operation that wrote it) followed by the value.
 ///
@@ -83,21 +152,26 @@ end
 /// `ZCARD` fails as well; an index names no other key of the script, so what it finds still holds when
 /// the members are written. Of the writes only appending an event can fail, on a key that is no
 /// stream, so events come first. A limit that refuses is written where its instant has to be pulled in.
-const COMMIT: &str = counting!(
+const COMMIT: &str = script!(
+    rates!(),
+    counters!(),
     r"
 local op = ARGV[1]
 local items = tonumber(ARGV[2])
 local claims = tonumber(ARGV[3])
 local index = tonumber(ARGV[4])
 local limits = tonumber(ARGV[5])
-local mark_millis = tonumber(ARGV[6])
+local windows = tonumber(ARGV[6])
+local mark_millis = tonumber(ARGV[7])
 local limit_keys = items + claims + index
-local mark = KEYS[limit_keys + limits + 1]
-local outbox = KEYS[limit_keys + limits + 2]
-local claims_at = 8 + 4 * items
+local window_keys = limit_keys + limits
+local mark = KEYS[window_keys + windows + 1]
+local outbox = KEYS[window_keys + windows + 2]
+local claims_at = 9 + 4 * items
 local index_at = claims_at + 2 * claims
 local limits_at = index_at + 2 * index
-local events_at = limits_at + 2 * limits
+local windows_at = limits_at + 2 * limits
+local events_at = windows_at + 4 * windows
 
 if mark_millis > 0 and redis.call('EXISTS', mark) == 1 then
   return 0
@@ -105,7 +179,7 @@ end
 
 local conflict = false
 for i = 1, items do
-  local at = 8 + 4 * (i - 1)
+  local at = 9 + 4 * (i - 1)
   local version = redis.call('GETRANGE', KEYS[i], 0, 15)
   if ARGV[at + 1] == 'p' and version == op then
     return 0
@@ -131,6 +205,17 @@ for i = 1, index do
   redis.call('ZCARD', KEYS[items + claims + i])
 end
 
+local kept = {}
+for i = 1, windows do
+  local at = windows_at + 4 * (i - 1)
+  local key = KEYS[window_keys + i]
+  local said, value = used(key, tonumber(ARGV[at]), ARGV[at + 1], ARGV[at + 2])
+  if said > 0 then
+    return {'w', i, said}
+  end
+  kept[i] = value
+end
+
 local now = limits > 0 and micros()
 local counted = {}
 for i = 1, limits do
@@ -141,7 +226,7 @@ for i = 1, limits do
     if ahead then
       keep(KEYS[limit_keys + i], ahead, now)
     end
-    return {i, wait}
+    return {'l', i, wait}
   end
   counted[i] = ahead
 end
@@ -155,13 +240,13 @@ local function set(key, value, millis)
 end
 
 if events_at <= #ARGV then
-  local oldest = micros() / 1000 - tonumber(ARGV[7])
+  local oldest = micros() / 1000 - tonumber(ARGV[8])
   for i = events_at, #ARGV do
     redis.call('XADD', outbox, 'MINID', '~', string.format('%.0f', oldest), '*', 'e', ARGV[i])
   end
 end
 for i = 1, items do
-  local at = 8 + 4 * (i - 1)
+  local at = 9 + 4 * (i - 1)
   if ARGV[at + 1] == 'p' then
     set(KEYS[i], op .. ARGV[at + 3], ARGV[at + 2])
   elseif ARGV[at + 1] == 'd' then
@@ -185,8 +270,13 @@ end
 for i = 1, limits do
   keep(KEYS[limit_keys + i], counted[i], now)
 end
+for i = 1, windows do
+  if kept[i] then
+    keep_use(KEYS[window_keys + i], kept[i], ARGV[windows_at + 4 * (i - 1) + 3])
+  end
+end
 if mark_millis > 0 then
-  set(mark, '1', ARGV[6])
+  set(mark, '1', ARGV[7])
 end
 return 0
 "
@@ -201,7 +291,8 @@ return 0
 /// 2. how many microseconds the whole burst takes
 ///
 /// Answers 0 admitted, or the microseconds after which one more would be.
-const LIMIT: &str = counting!(
+const LIMIT: &str = script!(
+    rates!(),
     r"
 local now = micros()
 local wait, ahead = count(KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), now)
@@ -212,8 +303,28 @@ return wait
 "
 );
 
+/// Uses a counter.
+///
+/// KEYS: the counter, a string of 32 bytes.
+///
+/// ARGV: the value; `a` any order / `s` strict; the operation, 16 bytes; milliseconds to live (0: for
+/// ever).
+///
+/// Answers 0 admitted, 1 replayed, 2 too old.
+const WINDOW: &str = script!(
+    counters!(),
+    r"
+local said, value = used(KEYS[1], tonumber(ARGV[1]), ARGV[2], ARGV[3])
+if value then
+  keep_use(KEYS[1], value, ARGV[4])
+end
+return said
+"
+);
+
 static COMMIT_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(COMMIT));
 static LIMIT_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(LIMIT));
+static WINDOW_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(WINDOW));
 
 /// How to name a script to the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -227,8 +338,8 @@ pub(super) enum By {
 /// The call of the commit script for a change set.
 pub(super) fn commit(change: &ChangeSet, by: By) -> Cmd {
     let mut cmd = call(&COMMIT_SCRIPT, COMMIT, by);
-    let keys = change.items.len() + change.claims.len() + change.index.len() + change.limits.len();
-    cmd.arg(keys + 2);
+    let named = change.items.len() + change.claims.len() + change.index.len();
+    cmd.arg(named + change.limits.len() + change.windows.len() + 2);
     for item in &change.items {
         cmd.arg(item.key.to_string());
     }
@@ -240,6 +351,9 @@ pub(super) fn commit(change: &ChangeSet, by: By) -> Cmd {
     }
     for limit in &change.limits {
         cmd.arg(limit.key.to_string());
+    }
+    for used in &change.windows {
+        cmd.arg(used.key.to_string());
     }
     cmd.arg(mark_key(change).to_string());
     cmd.arg(Key::new(change.bucket, OUTBOX_NAME.to_owned()).to_string());
@@ -254,6 +368,7 @@ pub(super) fn commit(change: &ChangeSet, by: By) -> Cmd {
         .arg(change.claims.len())
         .arg(change.index.len())
         .arg(change.limits.len())
+        .arg(change.windows.len())
         .arg(mark_millis)
         .arg(life_millis(EVENT_KEPT_FOR));
     for item in &change.items {
@@ -283,6 +398,9 @@ pub(super) fn commit(change: &ChangeSet, by: By) -> Cmd {
         let rate = Rate::of(limit);
         cmd.arg(rate.every).arg(rate.span);
     }
+    for used in &change.windows {
+        use_arguments(&mut cmd, used);
+    }
     for event in &change.events {
         cmd.arg(&event[..]);
     }
@@ -296,6 +414,25 @@ pub(super) fn limit(limit: &Limit, by: By) -> Cmd {
     cmd.arg(1).arg(limit.key.to_string());
     cmd.arg(rate.every).arg(rate.span);
     cmd
+}
+
+/// The call of the counter script.
+pub(super) fn window(used: &CounterUse, by: By) -> Cmd {
+    let mut cmd = call(&WINDOW_SCRIPT, WINDOW, by);
+    cmd.arg(1).arg(used.key.to_string());
+    use_arguments(&mut cmd, used);
+    cmd
+}
+
+fn use_arguments(cmd: &mut Cmd, used: &CounterUse) {
+    let order: &[u8] = match used.order {
+        CounterOrder::Window => b"a",
+        CounterOrder::Strict => b"s",
+    };
+    cmd.arg(used.counter)
+        .arg(order)
+        .arg(&used.operation.0[..])
+        .arg(used.live_for.map_or(0, life_millis));
 }
 
 fn call(script: &Script, text: &str, by: By) -> Cmd {

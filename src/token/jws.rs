@@ -22,16 +22,17 @@ pub(crate) struct NotJws;
 /// Names of the header parameters whose meaning would have to be understood (RFC 7515, 4.1.11).
 const CRITICAL: &str = "crit";
 
-/// A JWS that can be read but is not believed yet.
+/// A JWS that can be read but is not believed yet. Its signature is of the one algorithm, unless a
+/// reader takes any bytes in its place and judges them itself.
 #[derive(Clone)]
-pub(crate) struct Unverified {
+pub(crate) struct Unverified<S = [u8; SIGNATURE_BYTES]> {
     header: Map<String, Value>,
     payload: Map<String, Value>,
     signed: String,
-    signature: [u8; SIGNATURE_BYTES],
+    signature: S,
 }
 
-impl Unverified {
+impl<S: TryFrom<Vec<u8>>> Unverified<S> {
     /// Reads a text of at most `bytes_max` bytes.
     ///
     /// # Errors
@@ -54,12 +55,9 @@ impl Unverified {
             signature: decode(signature)?.try_into().map_err(|_| NotJws)?,
         })
     }
+}
 
-    /// Whether the header names this type and the one algorithm, in exactly these letters.
-    pub(crate) fn is_of_type(&self, typ: &str) -> bool {
-        self.header("typ") == Some(typ) && self.header("alg") == Some(ALGORITHM)
-    }
-
+impl<S> Unverified<S> {
     /// A header parameter that is a text.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.header.get(name).and_then(Value::as_str)
@@ -73,6 +71,23 @@ impl Unverified {
     /// The claims, not to be believed before [`Unverified::verify`].
     pub(crate) const fn payload(&self) -> &Map<String, Value> {
         &self.payload
+    }
+
+    /// What is signed: header and payload as they were sent.
+    pub(crate) const fn signed(&self) -> &str {
+        self.signed.as_str()
+    }
+
+    /// The third part.
+    pub(crate) const fn signature(&self) -> &S {
+        &self.signature
+    }
+}
+
+impl Unverified {
+    /// Whether the header names this type and the one algorithm, in exactly these letters.
+    pub(crate) fn is_of_type(&self, typ: &str) -> bool {
+        self.header("typ") == Some(typ) && self.header("alg") == Some(ALGORITHM)
     }
 
     /// Checks the signature and gives the claims.
@@ -217,7 +232,7 @@ mod tests {
     fn there_are_exactly_three_parts() {
         let part = BASE64URL_NOPAD.encode(b"{}");
         let signature = BASE64URL_NOPAD.encode(&[0; 64]);
-        let parse = |text: &str| Unverified::parse(text, 4096).map(|_| ());
+        let parse = |text: &str| <Unverified>::parse(text, 4096).map(|_| ());
         assert_eq!(parse(&format!("{part}.{part}.{signature}")), Ok(()));
         for bad in [
             format!("{part}.{signature}"),

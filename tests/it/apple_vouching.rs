@@ -2,7 +2,7 @@
 //! together.
 
 use assay::attestation::apple::assertion::{self, Signer, Vouched};
-use assay::attestation::client_data::{Expected, Purpose};
+use assay::attestation::client_data::{Expected, Purpose, SessionKeyRule};
 use assay::attestation::{Checks, Rejection};
 use assay::id::AppId;
 use assay::key::{Thumbprint, sha256};
@@ -72,6 +72,7 @@ impl Vouching {
             purpose: self.purpose,
             challenge: b"challenge",
             app: &id,
+            session_key: SessionKeyRule::Required,
         };
         let sent = self.sent.as_ref().unwrap_or(&self.signed);
         assertion::vouch(&signing.object(), sent.as_bytes(), &signer, expected)

@@ -39,11 +39,15 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("policy", &["attestation"]),
     // `TrustLevel` goes into tokens, and the rule for nonces is policy: types, no decisions.
     ("token", &["policy"]),
-    ("proof", &["policy", "token"]),
+    // An App Attest key proves by assertions.
+    ("proof", &["attestation", "policy", "token"]),
     ("session", &["policy", "token", "proof"]),
     // port
-    // The kept copy of the status list is a record, too.
-    ("store", &["attestation", "policy", "token", "session"]),
+    // The kept copy of the status list is a record, too. A counter is admitted by the proofs' window.
+    (
+        "store",
+        &["attestation", "policy", "token", "proof", "session"],
+    ),
     // shell
     (
         "flow",

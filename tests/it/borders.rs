@@ -63,6 +63,7 @@ async fn commits_that_wait_in_vain_for_their_turn_with_the_replicas_are_applied(
                     within: Duration::from_millis(700),
                 },
                 limits: Vec::new(),
+                windows: Vec::new(),
             };
             tokio::spawn(async move { store.commit(change).await })
         })

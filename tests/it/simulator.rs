@@ -463,7 +463,7 @@ fn authenticator_data_has_every_byte_in_its_place() {
 #[test]
 fn an_extension_map_follows_the_key() {
     for flagged in [true, false] {
-        let (_, mut phone) = apple_phone(Some(Extensions {
+        let (_, phone) = apple_phone(Some(Extensions {
             validation_category: 4,
             bundle_version: "1".to_owned(),
             flagged,
@@ -484,7 +484,7 @@ fn an_extension_map_follows_the_key() {
 
 #[test]
 fn assertions_count_up_and_verify_under_the_attested_key() {
-    let (_, mut phone) = apple_phone(None);
+    let (_, phone) = apple_phone(None);
     let key = PublicKey::from_sec1(phone.app_attest_key().public_point()).unwrap();
     for counter in 1..=3_u8 {
         let assertion = whole_cbor(&phone.assert(b"client data").unwrap());
@@ -923,7 +923,7 @@ mod real_devices {
     #[test]
     fn apple_objects_have_the_shape_of_real_ones() {
         let real = vectors().join("apple");
-        let (_, mut phone) = apple_phone(None);
+        let (_, phone) = apple_phone(None);
 
         let vector = json_file(&real.join("attestation/a-sit-plus-ios17.5.1-c1888c.json"));
         let theirs = decoded(&vector["attestation"]);

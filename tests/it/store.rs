@@ -49,6 +49,7 @@ fn change() -> ChangeSet {
         events: Vec::new(),
         durability: Durability::Local,
         limits: Vec::new(),
+        windows: Vec::new(),
     }
 }
 

@@ -6,7 +6,7 @@
 use super::auth_data::{self, Extensions};
 use super::examination::note_app;
 use super::object;
-use crate::attestation::client_data::{ClientData, Expected};
+use crate::attestation::client_data::{ClientData, Expected, SessionKey};
 use crate::attestation::{AppleApp, Checks, Examiner, Rejection};
 use crate::key::{PublicKey, Thumbprint, sha256};
 use crate::reason::Reason;
@@ -152,12 +152,13 @@ pub fn vouch(
         examination
             .into_verified()
             .and_then(|assertion| match (said.rejection(), session_key) {
-                (None, Some(session_key)) => Ok(Vouched {
+                (None, Some(SessionKey::Named(session_key))) => Ok(Vouched {
                     assertion,
                     session_key,
                 }),
                 (Some(rejection), _) => Err(Box::new(rejection)),
-                (None, None) => Err(Box::new(said.incomplete())),
+                // Who vouches for a key has to name it.
+                (None, Some(SessionKey::AppAttest) | None) => Err(Box::new(said.incomplete())),
             });
     checks.extend(said);
     (checks, verdict)

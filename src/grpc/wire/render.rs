@@ -159,6 +159,7 @@ pub(crate) fn device(engine: &Engine, device: &Device) -> proto::Device {
         attestation_serials: device.chain_serials.clone(),
         reattest_by_time: engine.reattest_by(device).map(timestamp),
         receipt: None,
+        key_jwk: device.key.jwk(),
     }
 }
 

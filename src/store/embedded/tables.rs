@@ -12,16 +12,17 @@ use super::super::rules::{
     EVENT_KEPT_FOR, MARK_KEPT_FOR, Place, encode_record, life_millis, mark_key, needs_mark,
     stored_version,
 };
+use super::super::window::{Outcome, WINDOW_BYTES};
 use super::super::{
-    Admission, Admitted, Change, ChangeSet, Claim, Claimed, Committed, IndexChange, Limit, Limited,
-    Presence, StoreError,
+    Admission, Admitted, Change, ChangeSet, Claim, Claimed, Committed, CounterUse, IndexChange,
+    Limit, Limited, Presence, StoreError, Windowed,
 };
 use super::snapshot::{live, load, owners};
 use super::{OpenError, open_error};
 use crate::id::Bucket;
 use crate::time::Timestamp;
 
-/// Records, claims, limits and marks by key: when they expire (milliseconds) and their bytes.
+/// Records, claims, limits, counters and marks by key: when they expire (milliseconds) and their bytes.
 pub(super) const ENTRIES: TableDefinition<'static, &'static str, (i64, &'static [u8])> =
     TableDefinition::new("entries");
 
@@ -130,11 +131,18 @@ impl<'t> Tables<'t> {
         for limit in &ask.limit {
             limits.push(self.count(limit)?);
         }
+        let mut windows = Vec::with_capacity(ask.window.len());
+        for used in &ask.window {
+            let outcome = self.used(used)?;
+            self.keep_use(used, outcome)?;
+            windows.push(outcome.said);
+        }
         Ok(Ok(Admitted {
             records,
             claims,
             owners,
             limits,
+            windows,
         }))
     }
 
@@ -172,6 +180,16 @@ impl<'t> Tables<'t> {
             }
             ended.push(claimed);
         }
+        let mut outcomes = Vec::with_capacity(change.windows.len());
+        for (index, used) in change.windows.iter().enumerate() {
+            let outcome = self.used(used)?;
+            match outcome.said {
+                Windowed::Admitted => outcomes.push(outcome),
+                said @ (Windowed::Replayed | Windowed::TooOld) => {
+                    return Ok(Ok(Committed::CounterRefused { index, said }));
+                }
+            }
+        }
         let mut counts = Vec::with_capacity(change.limits.len());
         for (index, limit) in change.limits.iter().enumerate() {
             let counted = self.counted(limit)?;
@@ -185,6 +203,9 @@ impl<'t> Tables<'t> {
             self.keep_count(limit, counted)?;
         }
         self.write(change, &ended)?;
+        for (used, outcome) in change.windows.iter().zip(outcomes) {
+            self.keep_use(used, outcome)?;
+        }
         if let Some(mark) = mark {
             self.put(&mark, b"", Some(MARK_KEPT_FOR))?;
         }
@@ -281,6 +302,30 @@ impl<'t> Tables<'t> {
         Ok(())
     }
 
+    /// How a use of a counter stands.
+    fn used(&self, used: &CounterUse) -> Result<Outcome, StorageError> {
+        let kept = self.get(&used.key.to_string())?;
+        let kept = kept.map(<[u8; WINDOW_BYTES]>::try_from).transpose();
+        let damaged = |_| StorageError::Corrupted("a stored counter is damaged".to_owned());
+        Ok(used.of(kept.map_err(damaged)?.as_ref()))
+    }
+
+    /// A counter's life only grows: what was used before has to stay known for as long as it was said.
+    fn keep_use(&mut self, used: &CounterUse, outcome: Outcome) -> Result<(), StorageError> {
+        let Some(kept) = outcome.keep else {
+            return Ok(());
+        };
+        let key = used.key.to_string();
+        let before = self.entries.get(key.as_str())?;
+        let before = before.map(|entry| entry.value().0);
+        let asked = self.expires(used.live_for);
+        self.put_until(
+            &key,
+            &kept,
+            before.map_or(asked, |before| before.max(asked)),
+        )
+    }
+
     fn place(&mut self, change: &IndexChange) -> Result<(), StorageError> {
         self.changed = true;
         let key = change.key.to_string();
@@ -302,8 +347,16 @@ impl<'t> Tables<'t> {
         bytes: &[u8],
         live_for: Option<Duration>,
     ) -> Result<(), StorageError> {
+        let expires = self.expires(live_for);
+        self.put_until(key, bytes, expires)
+    }
+
+    fn expires(&self, live_for: Option<Duration>) -> i64 {
+        live_for.map_or(NEVER, |life| expiry(self.now, life_millis(life)))
+    }
+
+    fn put_until(&mut self, key: &str, bytes: &[u8], expires: i64) -> Result<(), StorageError> {
         self.changed = true;
-        let expires = live_for.map_or(NEVER, |life| expiry(self.now, life_millis(life)));
         let old = self.entries.insert(key, (expires, bytes))?;
         let old = old.map(|entry| entry.value().0);
         if let Some(old) = old

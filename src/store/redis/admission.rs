@@ -1,4 +1,4 @@
-//! One admission: a pipeline of claims, looks at claims, counts and loads.
+//! One admission: a pipeline of claims, looks at claims, counts, uses of counters and loads.
 
 use std::collections::BTreeMap;
 
@@ -6,9 +6,9 @@ use redis::{Cmd, Pipeline, Value};
 
 use super::super::rules::life_millis;
 use super::super::scripts::{self, By};
-use super::super::{Admission, Admitted, Claim, Key, Limit, StoreError};
+use super::super::{Admission, Admitted, Claim, Key, StoreError};
 use super::Redis;
-use super::answer::{claimed, is_unknown_script, limited, loaded, optional_bytes};
+use super::answer::{claimed, is_unknown_script, limited, loaded, optional_bytes, windowed};
 use super::fault::Fault;
 use crate::id::Bucket;
 
@@ -20,7 +20,7 @@ impl Redis {
             return Ok(Admitted::default());
         }
         let sent = self.send(&commands).await;
-        if ask.claim.is_empty() {
+        if ask.claim.is_empty() && ask.window.is_empty() {
             let answers = sent.map_err(Fault::of_read)?;
             return self.without_claims(ask, &groups, answers).await;
         }
@@ -44,26 +44,31 @@ impl Redis {
         mut answers: Vec<Value>,
     ) -> Result<Admitted, StoreError> {
         let mut rest = answers.split_off(ask.owner_of.len().min(answers.len()));
-        let loads = rest.split_off(ask.limit.len().min(rest.len()));
+        let scripted = ask.limit.len() + ask.window.len();
+        let loads = rest.split_off(scripted.min(rest.len()));
         let owners = answers.into_iter().map(optional_bytes);
         let owners = owners.collect::<Result<_, _>>().map_err(Fault::of_read)?;
         let records = loaded(&ask.load, groups, loads)?;
-        self.count_unknown(&ask.limit, &mut rest)
+        self.ask_unknown(ask, &mut rest)
             .await
             .map_err(Fault::of_read)?;
+        let windows = rest.split_off(ask.limit.len().min(rest.len()));
         let limits = rest.into_iter().map(limited);
         let limits = limits.collect::<Result<_, _>>().map_err(Fault::of_read)?;
+        let windows = windows.into_iter().map(windowed);
+        let windows = windows.collect::<Result<_, _>>().map_err(Fault::of_read)?;
         Ok(Admitted {
             records,
             owners,
             limits,
+            windows,
             ..Admitted::default()
         })
     }
 
-    /// Counts by the text of the script what the server could not count by its digest.
-    async fn count_unknown(&self, limits: &[Limit], answers: &mut [Value]) -> Result<(), Fault> {
-        let answers = limits.iter().zip(answers);
+    /// Runs by their text the scripts that the server did not know by their digest.
+    async fn ask_unknown(&self, ask: &Admission, answers: &mut [Value]) -> Result<(), Fault> {
+        let answers = scripted(ask, By::Text).zip(answers);
         let unknown: Vec<_> = answers
             .filter(|(_, answer)| is_unknown_script(answer))
             .collect();
@@ -71,18 +76,27 @@ impl Redis {
             return Ok(());
         }
         let mut commands = Pipeline::with_capacity(unknown.len());
-        for (limit, _) in &unknown {
-            commands.add_command(scripts::limit(limit, By::Text));
+        let mut slots = Vec::with_capacity(unknown.len());
+        for (command, slot) in unknown {
+            commands.add_command(command);
+            slots.push(slot);
         }
         let again = self.send(&commands).await?;
-        for ((_, slot), answer) in unknown.into_iter().zip(again) {
+        for (slot, answer) in slots.into_iter().zip(again) {
             *slot = answer;
         }
         Ok(())
     }
 }
 
-/// Claims, looks at claims, limits, loads.
+/// The scripts of an admission: limits, then counters.
+fn scripted(ask: &Admission, by: By) -> impl Iterator<Item = Cmd> + '_ {
+    let limits = ask.limit.iter().map(move |limit| scripts::limit(limit, by));
+    let windows = ask.window.iter();
+    limits.chain(windows.map(move |used| scripts::window(used, by)))
+}
+
+/// Claims, looks at claims, limits, counters, loads.
 fn commands(ask: &Admission, groups: &Groups<'_>) -> Pipeline {
     let mut commands = Pipeline::new();
     for claim in &ask.claim {
@@ -91,8 +105,8 @@ fn commands(ask: &Admission, groups: &Groups<'_>) -> Pipeline {
     for key in &ask.owner_of {
         commands.cmd("GET").arg(key.to_string());
     }
-    for limit in &ask.limit {
-        commands.add_command(scripts::limit(limit, By::Digest));
+    for script in scripted(ask, By::Digest) {
+        commands.add_command(script);
     }
     for group in groups.values() {
         let mut load = redis::cmd("MGET");

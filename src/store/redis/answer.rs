@@ -9,7 +9,9 @@ use std::time::Duration;
 use redis::{ServerErrorKind, Value};
 
 use super::super::rules::{Place, decode_record};
-use super::super::{Claim, Claimed, Committed, Cursor, Key, Limited, Lineage, Record, StoreError};
+use super::super::{
+    Claim, Claimed, Committed, Cursor, Key, Limited, Lineage, Record, StoreError, Windowed,
+};
 use super::admission::Groups;
 use super::fault::Fault;
 
@@ -92,6 +94,17 @@ pub(super) fn limited(answer: Value) -> Result<Limited, Fault> {
     }
 }
 
+/// What the counter script said.
+pub(super) fn windowed(answer: Value) -> Result<Windowed, Fault> {
+    match answer {
+        Value::Int(0) => Ok(Windowed::Admitted),
+        Value::Int(1) => Ok(Windowed::Replayed),
+        Value::Int(2) => Ok(Windowed::TooOld),
+        Value::ServerError(error) => Err(Fault::reply(&error)),
+        _ => Err(odd()),
+    }
+}
+
 /// The members of a part of an index.
 pub(super) fn members(answer: Value) -> Result<Vec<Vec<u8>>, Fault> {
     let member = |member| optional_bytes(member)?.ok_or_else(odd);
@@ -103,24 +116,39 @@ pub(super) fn committed(answer: Value, replicas_acked: u32) -> Result<Committed,
     match answer {
         Value::Int(0) => Ok(Committed::Done { replicas_acked }),
         Value::Int(-1) => Ok(Committed::Conflict),
-        Value::Int(number) => usize::try_from(number)
-            .ok()
-            .and_then(|number| number.checked_sub(1))
-            .map(|index| Committed::ClaimTaken { index })
-            .ok_or_else(odd),
-        Value::Array(limited) => match limited.as_slice() {
-            [Value::Int(number), Value::Int(micros)] => Ok(Committed::Limited {
-                index: usize::try_from(*number)
-                    .ok()
-                    .and_then(|number| number.checked_sub(1))
-                    .ok_or_else(odd)?,
-                retry_after: Duration::from_micros(u64::try_from(*micros).map_err(|_| odd())?),
-            }),
+        Value::Int(number) => Ok(Committed::ClaimTaken {
+            index: place(number)?,
+        }),
+        Value::Array(parts) => match <[Value; 3]>::try_from(parts) {
+            Ok([what, Value::Int(number), said]) => {
+                let index = place(number)?;
+                match text(what)?.as_str() {
+                    "l" => match limited(said)? {
+                        Limited::Refused { retry_after } => {
+                            Ok(Committed::Limited { index, retry_after })
+                        }
+                        Limited::Admitted => Err(odd()),
+                    },
+                    "w" => Ok(Committed::CounterRefused {
+                        index,
+                        said: windowed(said)?,
+                    }),
+                    _ => Err(odd()),
+                }
+            }
             _ => Err(odd()),
         },
         Value::ServerError(error) => Err(Fault::reply(&error)),
         _ => Err(odd()),
     }
+}
+
+/// The place of what the server counts from 1.
+fn place(number: i64) -> Result<usize, Fault> {
+    let place = usize::try_from(number).ok();
+    place
+        .and_then(|number| number.checked_sub(1))
+        .ok_or_else(odd)
 }
 
 /// The entries of a stream, each an id and a list of one field and its value.

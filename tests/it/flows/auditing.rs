@@ -37,6 +37,7 @@ async fn append(world: &World, device: DeviceId, operation: u8, events: Vec<Vec<
         events,
         durability: Durability::Local,
         limits: Vec::new(),
+        windows: Vec::new(),
     };
     let done = world.engine.store.commit(change).await.unwrap();
     assert!(matches!(done, Committed::Done { .. }));

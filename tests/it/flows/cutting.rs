@@ -390,6 +390,7 @@ async fn change_stored(world: &World, key: &Key, change: assay::store::Change) {
         events: Vec::new(),
         durability: Durability::Local,
         limits: Vec::new(),
+        windows: Vec::new(),
     };
     world.engine.store.commit(change).await.unwrap();
 }

@@ -161,6 +161,7 @@ async fn devices_are_found_by_the_key_that_signed_their_attestation(world: World
             events: Vec::new(),
             durability: Durability::Local,
             limits: Vec::new(),
+            windows: Vec::new(),
         };
         world.engine.store.commit(change).await.unwrap();
         expected.push(id);

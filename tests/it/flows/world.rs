@@ -20,8 +20,9 @@ use assay::flow::{
 use assay::id::{AppId, DeviceId, SessionId, Subject};
 use assay::key_directory::generate_files;
 use assay::policy::{
-    AndroidPolicy, AppPolicy, ApplePolicy, Lifetimes, NonceRule, ProofPolicy, Rates, Reappraisal,
-    ReuseRule, RiskPolicy, ScopeRule, ServiceRates, SessionLimitRule, TrustLevel,
+    AndroidPolicy, AppPolicy, ApplePolicy, BodyRule, CounterOrder, Lifetimes, NonceRule,
+    ProofPolicy, Rates, Reappraisal, ReplayRule, ReuseRule, RiskPolicy, ScopeRule, ServiceRates,
+    SessionLimitRule, TrustLevel,
 };
 use assay::reason::Reason;
 use assay::secret::Secret;
@@ -106,6 +107,9 @@ fn policy() -> AppPolicy {
             nonce: NonceRule::Optional,
             iat_window: Duration::from_secs(60),
             accepted_uris: vec!["https://backend.example/session".to_owned()],
+            replay: ReplayRule::Jti,
+            counter: CounterOrder::Window,
+            body: BodyRule::WhenSent,
         },
         on_refresh_reuse: ReuseRule::RevokeSession,
         devices_per_subject_max: 2,

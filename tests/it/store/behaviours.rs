@@ -374,8 +374,11 @@ async fn increment(store: &dyn Store) {
         match store.commit(update).await.unwrap() {
             Committed::Done { .. } => return,
             Committed::Conflict => {}
-            Committed::ClaimTaken { .. } => unreachable!("no claim was made"),
-            Committed::Limited { .. } => unreachable!("nothing was limited"),
+            Committed::ClaimTaken { .. }
+            | Committed::CounterRefused { .. }
+            | Committed::Limited { .. } => {
+                unreachable!("no claim was made, no counter used and nothing limited")
+            }
         }
     }
 }

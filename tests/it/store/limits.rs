@@ -64,6 +64,7 @@ pub(super) async fn a_rate_is_counted_beside_claims_and_loads(store: Arc<dyn Sto
         claim: vec![claim("c:1", "me"), claim("c:2", "me")],
         owner_of: vec![key("c:1")],
         limit: vec![limit.clone()],
+        ..Admission::default()
     };
     for _ in 0..2 {
         let admitted = store.admit(ask.clone()).await.unwrap();

@@ -275,6 +275,7 @@ impl History {
                     claim: self.claims(claims),
                     owner_of: self.keys("c", &owners),
                     limit: self.limits(&limits),
+                    ..Admission::default()
                 };
                 self.admit(ask).await;
             }

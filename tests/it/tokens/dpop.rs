@@ -60,6 +60,7 @@ impl Request {
                 keyring: &self.keyring,
                 iat_window: WINDOW,
             },
+            app_attest: None,
         };
         parse(proof)?.verify(&expect, self.now)
     }
