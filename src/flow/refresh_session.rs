@@ -11,7 +11,7 @@ use crate::proof::{Body, ProofExpectation, VerifiedProof};
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::session::{
-    Actor, EndReason, Event, EventKind, RefreshOutcome, Rotation, Session, rotate,
+    Actor, EndReason, Event, EventKind, RefreshOutcome, Rotation, Session, SessionState, rotate,
 };
 use crate::store::{Claim, Durability};
 use crate::time::Timestamp;
@@ -48,7 +48,7 @@ pub struct Refreshed {
 /// # Errors
 /// `TOKEN_INVALID`, `SESSION_EXPIRED_ABSOLUTE`, `APP_DISABLED`, every reason of a proof,
 /// `PROOF_REPLAYED`, every reason a session is not live, `REATTESTATION_REQUIRED`,
-/// `REFRESH_TOKEN_REUSED`, `SCOPE_NOT_ALLOWED`, `CONFLICT`, `STATE_STORE_UNAVAILABLE`.
+/// `REFRESH_TOKEN_REUSED`, `REFRESH_TOKEN_VOID`, `SCOPE_NOT_ALLOWED`, `CONFLICT`, `STATE_STORE_UNAVAILABLE`.
 pub async fn run(engine: &Engine, request: RefreshSession) -> Result<Refreshed, Failure> {
     let now = engine.clock.now();
     let token = refresh::parse(request.refresh_token.expose())?;
@@ -102,12 +102,15 @@ async fn attempt(
     let rotation = rotate(session, presented, surroundings, &app.policy, now)?;
     let (outcome, session) = match rotation {
         Rotation::Granted { outcome, session } => (outcome, session),
-        Rotation::Reused { ended: None } => return Err(Reason::RefreshTokenReused.into()),
-        Rotation::Reused { ended: Some(ended) } => {
+        Rotation::Reused { session: None } => return Err(Reason::RefreshTokenReused.into()),
+        Rotation::Reused { session: Some(out) } => {
+            let kind = match out.state {
+                SessionState::Ended { .. } => EventKind::SessionEnded,
+                SessionState::Live => EventKind::SessionHeld,
+            };
             let why = EndReason::RefreshTokenReused.as_str();
-            let by = Actor::service();
-            let news = ended.event(EventKind::SessionEnded, why, &by, now);
-            return match commit(engine, (&state, &record), &ended, vec![news], now).await? {
+            let news = out.event(kind, why, &Actor::service(), now);
+            return match commit(engine, (&state, &record), &out, vec![news], now).await? {
                 Some(_) => Err(Reason::RefreshTokenReused.into()),
                 None => Ok(None),
             };

@@ -344,11 +344,22 @@ pub(super) fn proof_claim(
     bucket: Bucket,
     now: Timestamp,
 ) -> Result<Claim, Failure> {
-    Ok(Claim {
+    let owner = random::<16>()?.to_vec();
+    Ok(proof_claim_of(proof, bucket, owner, now))
+}
+
+/// The same for an attempt that may be made again by another call, with the same proof.
+pub(super) fn proof_claim_of(
+    proof: &VerifiedProof,
+    bucket: Bucket,
+    owner: Vec<u8>,
+    now: Timestamp,
+) -> Claim {
+    Claim {
         key: keys::proof(bucket, &proof.id()),
-        owner: random::<16>()?.to_vec(),
+        owner,
         live_for: Some(proof.acceptable_until().since(now) + PROOF_SLACK),
-    })
+    }
 }
 
 /// Whether a proof's claim says that it was used before.

@@ -11,6 +11,7 @@ mod patch;
 mod posture;
 mod reappraisal;
 mod rule;
+mod step_up;
 #[cfg(test)]
 mod tests;
 mod version;
@@ -30,6 +31,7 @@ pub use reappraisal::{
     Consequence, DowngradeRule, KeyRates, Rate, RateOutcome, Reappraisal, is_downgrade,
 };
 pub use rule::{Platform, Rule};
+pub use step_up::{StepUpPolicy, UserPresence};
 
 // Words of a posture, for those who keep or show one.
 pub use crate::attestation::android::{SecurityLevel, VerifiedBootState};
@@ -134,6 +136,8 @@ pub enum ReuseRule {
     RevokeSession,
     /// The request is refused and audited, the session lives.
     Report,
+    /// The session waits until the user has shown more (ElevateSession).
+    StepUp,
 }
 
 /// What happens when a session is wanted where there are as many as there may be.
@@ -143,6 +147,15 @@ pub enum SessionLimitRule {
     EvictOldest,
     /// The new one is refused.
     Refuse,
+}
+
+/// What happens when a device is to be registered where there are as many as there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceLimitRule {
+    /// It is refused.
+    Refuse,
+    /// The device of the app that was not used for longest is revoked, and the new one registered.
+    ReplaceOldest,
 }
 
 /// What a device of a trust level may be granted.
@@ -183,6 +196,10 @@ pub struct AppPolicy {
     pub sessions_per_device_max: usize,
     /// What happens when a session is wanted above either.
     pub on_session_limit: SessionLimitRule,
+    /// What happens when a device is to be registered above its limit.
+    pub on_device_limit: DeviceLimitRule,
+    /// What an elevation needs and gives.
+    pub step_up: StepUpPolicy,
 }
 
 impl AppPolicy {

@@ -490,6 +490,8 @@ fn app_policy() -> AppPolicy {
         sessions_per_subject_max: 1,
         sessions_per_device_max: 1,
         on_session_limit: SessionLimitRule::Refuse,
+        on_device_limit: DeviceLimitRule::Refuse,
+        step_up: StepUpPolicy::plain(),
     }
 }
 

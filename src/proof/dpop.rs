@@ -93,6 +93,7 @@ impl UnverifiedProof {
             issued_at: self.claims.issued_at,
             counter: self.claims.counter,
             new_key: self.claims.new_key,
+            session: self.claims.session,
             acceptable_until,
         })
     }

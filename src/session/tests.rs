@@ -22,8 +22,9 @@ use super::{
 use crate::id::{AppId, Bucket, DeviceId, SessionId, Subject};
 use crate::key::{PublicKey, Thumbprint};
 use crate::policy::{
-    AndroidPolicy, AppPolicy, ApplePolicy, ApplePosture, Lifetimes, NonceRule, Posture,
-    ProofPolicy, Reappraisal, ReceiptStanding, ReuseRule, ScopeRule, SessionLimitRule, TrustLevel,
+    AndroidPolicy, AppPolicy, ApplePolicy, ApplePosture, DeviceLimitRule, Lifetimes, NonceRule,
+    Posture, ProofPolicy, Reappraisal, ReceiptStanding, ReuseRule, ScopeRule, SessionLimitRule,
+    StepUpPolicy, TrustLevel,
 };
 use crate::proof::dpop;
 use crate::proof::{Body, Freshness, ProofExpectation, VerifiedProof};
@@ -135,6 +136,8 @@ fn policy() -> AppPolicy {
         sessions_per_subject_max: 3,
         sessions_per_device_max: 2,
         on_session_limit: SessionLimitRule::Refuse,
+        on_device_limit: DeviceLimitRule::Refuse,
+        step_up: StepUpPolicy::plain(),
     }
 }
 
@@ -162,6 +165,7 @@ fn device() -> Device {
             predecessor: None,
             successor: None,
         },
+        presence: None,
     }
 }
 

@@ -120,6 +120,12 @@ pub fn proof(bucket: Bucket, id: &[u8; 32]) -> Key {
     Key::new(bucket, format!("c:j:{}", HEXLOWER.encode(id)))
 }
 
+/// `{bN}:c:q:<digest>`: what a request id of a caller was used for, in the bucket of the digest.
+#[must_use]
+pub fn request(digest: &[u8; 32]) -> Key {
+    claim('q', digest)
+}
+
 /// `{bN}:c:r:<id>:<version>`: who exchanges a receipt, as it was written by this operation.
 #[must_use]
 pub fn receipt_lease(id: &DeviceId, version: OperationId) -> Key {

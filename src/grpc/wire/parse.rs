@@ -53,6 +53,7 @@ pub(crate) fn create_challenge(
         proto::ChallengePurpose::Register => Some(ChallengePurpose::Register),
         proto::ChallengePurpose::Reattest => Some(ChallengePurpose::Reattest),
         proto::ChallengePurpose::Rotate => Some(ChallengePurpose::Rotate),
+        proto::ChallengePurpose::Presence => Some(ChallengePurpose::Presence),
         proto::ChallengePurpose::Unspecified => None,
     };
     let purpose = fields.take("purpose", purpose, "one of the purposes");
@@ -80,8 +81,9 @@ pub(crate) fn register_device(
     let app = fields.app(&sent.app_id);
     let challenge = fields.challenge(sent.challenge);
     let kind = fields.evidence(sent.evidence);
-    let all = (|| Some((subject?, app?, challenge?, kind?)))();
-    let (subject, app, challenge, kind) = fields.finish(all)?;
+    let id = fields.request_id(&sent.request_id);
+    let all = (|| Some((subject?, app?, challenge?, kind?, id?)))();
+    let (subject, app, challenge, kind, request_id) = fields.finish(all)?;
     Ok(RegisterDevice {
         subject,
         app,
@@ -89,6 +91,7 @@ pub(crate) fn register_device(
         evidence: evidence(kind)?,
         validate_only: sent.validate_only,
         by,
+        request_id,
     })
 }
 
@@ -161,6 +164,7 @@ pub(crate) fn issue_session(
     let acr = fields.context_class("acr", sent.acr);
     let amr = fields.words("amr", sent.amr, METHODS_MAX);
     let auth_time = fields.timestamp("auth_time", sent.auth_time);
+    let request_id = fields.request_id(&sent.request_id);
     let request = (|| {
         let (subject, device, proof) = (subject?, device?, proof?);
         Some(IssueSession {
@@ -174,6 +178,7 @@ pub(crate) fn issue_session(
             amr,
             auth_time,
             by,
+            request_id: request_id?,
         })
     })();
     fields.finish(request)

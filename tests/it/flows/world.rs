@@ -19,8 +19,8 @@ use assay::flow::{
 use assay::id::{AppId, DeviceId, SessionId, Subject};
 use assay::key_directory::generate_files;
 use assay::policy::{
-    AndroidPolicy, AppPolicy, ApplePolicy, Lifetimes, NonceRule, ProofPolicy, Reappraisal,
-    ReuseRule, ScopeRule, SessionLimitRule, TrustLevel,
+    AndroidPolicy, AppPolicy, ApplePolicy, DeviceLimitRule, Lifetimes, NonceRule, ProofPolicy,
+    Reappraisal, ReuseRule, ScopeRule, SessionLimitRule, StepUpPolicy, TrustLevel,
 };
 use assay::reason::Reason;
 use assay::secret::Secret;
@@ -111,6 +111,8 @@ fn policy() -> AppPolicy {
         sessions_per_subject_max: 3,
         sessions_per_device_max: 2,
         on_session_limit: SessionLimitRule::Refuse,
+        on_device_limit: DeviceLimitRule::Refuse,
+        step_up: StepUpPolicy::plain(),
     }
 }
 
@@ -314,6 +316,7 @@ impl World {
             challenge,
             validate_only: false,
             by: caller(),
+            request_id: None,
         }
     }
 
@@ -352,6 +355,7 @@ impl World {
             amr: vec!["pwd".to_owned()],
             auth_time: None,
             by: caller(),
+            request_id: None,
         }
     }
 
