@@ -195,6 +195,7 @@ fn device(number: u32, key: PublicKey, now: Timestamp) -> Device {
         moved_from: None,
         assertion_counter: 0,
         doubt: None,
+        presence: None,
         lineage: Lineage {
             since: now,
             predecessor: None,

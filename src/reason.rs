@@ -103,10 +103,13 @@ reasons! {
     SessionExpiredAbsolute "SESSION_EXPIRED_ABSOLUTE" Reauthenticate "The session has reached its end.";
     SessionRevoked "SESSION_REVOKED" Reauthenticate "The session was ended.";
     RefreshTokenReused "REFRESH_TOKEN_REUSED" Reauthenticate "The refresh token was used before.";
+    AccessTokenVoid "ACCESS_TOKEN_VOID" Refresh "The session was rotated since this access token was issued.";
+    RefreshTokenVoid "REFRESH_TOKEN_VOID" Reauthenticate "The session was rotated since this refresh token was issued.";
     DeviceKeyUnknown "DEVICE_KEY_UNKNOWN" Reregister "No registered device has this key.";
     CallerUnauthenticated "CALLER_UNAUTHENTICATED" None "The caller did not show a known client certificate.";
 
     StepUpRequired "STEP_UP_REQUIRED" StepUp "The request needs a stronger or fresher authentication.";
+    UserPresenceRequired "USER_PRESENCE_REQUIRED" StepUp "It has to be shown that the user is there.";
     ReattestationRequired "REATTESTATION_REQUIRED" Reattest "The device has to attest again.";
     DeviceSuspended "DEVICE_SUSPENDED" ContactSupport "The device is suspended.";
     IllegalStateTransition "ILLEGAL_STATE_TRANSITION" None "The resource is not in a state for this.";
@@ -131,6 +134,7 @@ reasons! {
     DeviceExists "DEVICE_EXISTS" None "The device key is already registered otherwise.";
     ChallengeAlreadyUsed "CHALLENGE_ALREADY_USED" Reregister "The challenge was used before.";
     ChallengeInvalid "CHALLENGE_INVALID" Reregister "The challenge is not one of ours for this purpose, app and subject, or has expired.";
+    RequestIdReused "REQUEST_ID_REUSED" None "The request id was used for another request.";
     ResourceNotFound "RESOURCE_NOT_FOUND" None "There is no such resource.";
     Conflict "CONFLICT" Retry "Another change came in between.";
 

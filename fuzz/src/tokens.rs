@@ -7,7 +7,7 @@ use std::time::Duration;
 use assay::id::{AppId, Bucket, DeviceId, SessionId, Subject};
 use assay::key::{PublicKey, Thumbprint, sha256};
 use assay::key_directory::generate_files;
-use assay::policy::{NonceRule, TrustLevel};
+use assay::policy::{NonceRule, TrustLevel, UserPresence};
 use assay::proof::{Body, Freshness, ProofExpectation, TargetUri, dpop as proofs, nonce};
 use assay::simulator::proof::Dpop;
 use assay::simulator::{Curve, SoftKey};
@@ -247,6 +247,8 @@ fn access_claims() -> AccessClaims {
         device,
         trust_level: TrustLevel::Tee,
         platform: Platform::Android,
+        user_presence: UserPresence::None,
+        generation: 0,
     }
 }
 

@@ -62,6 +62,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         certificate_chain: vec![vec![1; 20], vec![2; 20]],
     };
     let register = RegisterDeviceRequest {
+        request_id: String::new(),
         subject: "user".to_owned(),
         app_id: "bank".to_owned(),
         challenge: vec![3; 63],

@@ -25,11 +25,18 @@ pub enum Purpose {
     Reattest,
     /// `bind-key`: in an assertion that gives a registered device another session key.
     BindKey,
+    /// `presence-key`: in an assertion that gives a registered device a presence key.
+    PresenceKey,
 }
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Self; 3] = [Self::Register, Self::Reattest, Self::BindKey];
+    pub const ALL: [Self; 4] = [
+        Self::Register,
+        Self::Reattest,
+        Self::BindKey,
+        Self::PresenceKey,
+    ];
 
     /// The word in the client data.
     #[must_use]
@@ -38,6 +45,7 @@ impl Purpose {
             Self::Register => "register",
             Self::Reattest => "reattest",
             Self::BindKey => "bind-key",
+            Self::PresenceKey => "presence-key",
         }
     }
 }

@@ -12,8 +12,9 @@ use super::{App, Mode, android, apple, rates, risk};
 use crate::attestation::AppIdentity;
 use crate::id::AppId;
 use crate::policy::{
-    AppPolicy, BodyRule, Consequence, CounterOrder, DowngradeRule, NonceRule, ProofPolicy,
-    Reappraisal, ReplayRule, ReuseRule, ScopeRule, SessionLimitRule, TrustLevel,
+    ACCESS_FOR_MAX, AppPolicy, BodyRule, Consequence, CounterOrder, DeviceLimitRule, DowngradeRule,
+    NonceRule, ProofPolicy, Reappraisal, ReplayRule, ReuseRule, ScopeRule, SessionLimitRule,
+    StepUpPolicy, TrustLevel, UserPresence,
 };
 use crate::session::Standing;
 
@@ -74,6 +75,7 @@ fn app(reader: &mut Reader<'_>, mut section: Section<'_, '_>, mode: Mode) -> Opt
     let reuse = [
         ("revoke-session", ReuseRule::RevokeSession),
         ("report", ReuseRule::Report),
+        ("step-up", ReuseRule::StepUp),
     ];
     let on_reuse = section.or(
         reader,
@@ -105,6 +107,8 @@ fn app(reader: &mut Reader<'_>, mut section: Section<'_, '_>, mode: Mode) -> Opt
     let nested = section.section(reader, "rates");
     let rates = rates::of_app(reader, nested);
     let scopes = scopes(reader, &mut section);
+    let nested = section.section(reader, "step_up");
+    let step_up = step_up(reader, nested, scopes.as_deref().unwrap_or_default());
     section.finish(reader);
 
     let ((android_app, android), (apple_app, apple, receipts)) = (android?, apple?);
@@ -137,6 +141,8 @@ fn app(reader: &mut Reader<'_>, mut section: Section<'_, '_>, mode: Mode) -> Opt
             on_session_limit: caps.at_limit,
             risk: risk?,
             rates: rates?,
+            on_device_limit: caps.devices_at_limit,
+            step_up: step_up?,
         },
     })
 }
@@ -207,6 +213,7 @@ struct Caps {
     sessions: usize,
     sessions_per_device: usize,
     at_limit: SessionLimitRule,
+    devices_at_limit: DeviceLimitRule,
 }
 
 fn caps(reader: &mut Reader<'_>, mut section: Section<'_, '_>) -> Option<Caps> {
@@ -220,6 +227,12 @@ fn caps(reader: &mut Reader<'_>, mut section: Section<'_, '_>) -> Option<Caps> {
     let at = section.at("sessions_per_device");
     let unsaid = SessionLimitRule::EvictOldest;
     let at_limit = section.or(reader, "sessions_at_limit", unsaid, choice(&rules));
+    let rules = [
+        ("refuse", DeviceLimitRule::Refuse),
+        ("replace-oldest", DeviceLimitRule::ReplaceOldest),
+    ];
+    let unsaid = DeviceLimitRule::Refuse;
+    let devices_at_limit = section.or(reader, "devices_at_limit", unsaid, choice(&rules));
     section.finish(reader);
     let (devices, sessions, per_device) = (devices?, sessions?, per_device?);
     if per_device.is_some_and(|per_device| per_device > sessions) {
@@ -233,6 +246,7 @@ fn caps(reader: &mut Reader<'_>, mut section: Section<'_, '_>) -> Option<Caps> {
         sessions,
         sessions_per_device,
         at_limit: at_limit?,
+        devices_at_limit: devices_at_limit?,
     })
 }
 
@@ -275,6 +289,45 @@ fn scope_set<'t>(
 ) -> impl Fn(&mut Reader<'_>, &Value<'t>) -> Option<BTreeSet<String>> {
     let hint = "printable ASCII without spaces, quotes and backslashes (RFC 6749, 3.3)";
     set(count, checked(is_scope, "is no scope", hint))
+}
+
+/// `[apps.NAME.step_up]`
+fn step_up(
+    reader: &mut Reader<'_>,
+    mut section: Section<'_, '_>,
+    ordinary: &[ScopeRule],
+) -> Option<StepUpPolicy> {
+    let levels = TrustLevel::ALL.map(|level| (level.as_str(), level));
+    let degrees = UserPresence::ALL.map(|degree| (degree.as_str(), degree));
+    let unsaid = StepUpPolicy::plain();
+    let lives = span(secs(10)..=ACCESS_FOR_MAX);
+    let access_for = section.or(reader, "access", unsaid.access_for, lives);
+    let presence = section.or(
+        reader,
+        "user_presence",
+        unsaid.user_presence,
+        choice(&degrees),
+    );
+    let scopes = section.or(reader, "scopes", BTreeSet::new(), scope_list());
+    let level = TrustLevel::AppAttest;
+    let level = section.or(reader, "trust_level_min", level, choice(&levels));
+    let at = section.at("scopes");
+    section.finish(reader);
+    let scopes = scopes?;
+    let granted = |scope: &&String| ordinary.iter().any(|rule| rule.scopes.contains(*scope));
+    if let Some(scope) = scopes.iter().find(granted) {
+        let message = format!("{} stands in a rule of [[scopes]]", quoted(scope));
+        let hint = "a scope that a session has needs no step-up";
+        return reader.wrong(at, message, hint);
+    }
+    Some(StepUpPolicy {
+        access_for: access_for?,
+        scopes: ScopeRule {
+            scopes,
+            trust_level_min: level?,
+        },
+        user_presence: presence?,
+    })
 }
 
 /// A `scope-token` (RFC 6749, 3.3).

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{App, Engine, Failure};
-use crate::policy::{Posture, TrustLevel};
+use crate::policy::{Posture, TrustLevel, UserPresence};
 use crate::secret::{Secret, random};
 use crate::session::{Device, Session};
 use crate::time::Timestamp;
@@ -43,32 +43,15 @@ pub(super) fn mint(
     scopes: BTreeSet<String>,
     now: Timestamp,
 ) -> Result<Grant, Failure> {
-    let lifetimes = app.policy.lifetimes(device.trust_level);
-    // An access token never outlives its session.
-    let access_expires_at = now.after(lifetimes.access_for).min(session.expires_at);
-    let claims = AccessClaims {
-        issuer: engine.issuer.clone(),
-        audience: session.audience.clone(),
-        subject: session.subject.clone(),
-        app: session.app.clone(),
-        token_id: random()?,
-        issued_at: now,
-        expires_at: access_expires_at,
-        authenticated_at: Some(session.auth_time),
-        acr: (!session.acr.is_empty()).then(|| session.acr.clone()),
+    let said = Said {
+        acr: session.acr.clone(),
         amr: session.amr.clone(),
+        auth_time: session.auth_time,
+        user_presence: UserPresence::None,
         scopes: scopes.clone(),
-        roles: session.roles.clone(),
-        key: session.session_key,
-        session: session.id,
-        device: session.device,
-        trust_level: device.trust_level,
-        platform: match device.posture {
-            Posture::Android(_) => Platform::Android,
-            Posture::Apple(_) => Platform::Apple,
-        },
+        access_for: app.policy.lifetimes(device.trust_level).access_for,
     };
-    let access_token = access::mint(&engine.keyring, &claims)?;
+    let access = mint_access(engine, (&session, device), said, now)?;
     let refresh_claims = RefreshClaims {
         session: session.id,
         device: session.device,
@@ -84,14 +67,76 @@ pub(super) fn mint(
         session.refresh_key,
     )?;
     Ok(Grant {
-        access_token,
-        access_expires_in: access_expires_at.since(now),
-        access_expires_at,
+        access_token: access.token,
+        access_expires_in: access.expires_in,
+        access_expires_at: access.expires_at,
         refresh_token,
         idle_for: session.idle_expires_at.since(now),
         scopes,
         trust_level: device.trust_level,
         reattest_by: device.reattest_by(&app.policy),
         session,
+    })
+}
+
+/// What an access token says of its user, and for how long.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) acr: String,
+    pub(super) amr: Vec<String>,
+    pub(super) auth_time: Timestamp,
+    pub(super) user_presence: UserPresence,
+    pub(super) scopes: BTreeSet<String>,
+    pub(super) access_for: Duration,
+}
+
+/// An access token and its life.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// The token.
+    pub token: Secret<String>,
+    /// Its life.
+    pub expires_in: Duration,
+    /// When it expires.
+    pub expires_at: Timestamp,
+}
+
+/// Mints an access token of a session.
+pub(super) fn mint_access(
+    engine: &Engine,
+    (session, device): (&Session, &Device),
+    said: Said,
+    now: Timestamp,
+) -> Result<Access, Failure> {
+    // An access token never outlives its session.
+    let expires_at = now.after(said.access_for).min(session.expires_at);
+    let claims = AccessClaims {
+        issuer: engine.issuer.clone(),
+        audience: session.audience.clone(),
+        subject: session.subject.clone(),
+        app: session.app.clone(),
+        token_id: random()?,
+        issued_at: now,
+        expires_at,
+        authenticated_at: Some(said.auth_time),
+        acr: (!said.acr.is_empty()).then_some(said.acr),
+        amr: said.amr,
+        scopes: said.scopes,
+        roles: session.roles.clone(),
+        key: session.session_key,
+        session: session.id,
+        device: session.device,
+        trust_level: device.trust_level,
+        platform: match device.posture {
+            Posture::Android(_) => Platform::Android,
+            Posture::Apple(_) => Platform::Apple,
+        },
+        user_presence: said.user_presence,
+        generation: session.generation,
+    };
+    Ok(Access {
+        token: access::mint(&engine.keyring, &claims)?,
+        expires_in: expires_at.since(now),
+        expires_at,
     })
 }

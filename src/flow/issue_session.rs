@@ -6,6 +6,7 @@ use super::grant::{Grant, mint};
 use super::limits::{self, Gate};
 use super::list_sessions::{Listed, sessions_of};
 use super::once::Once;
+use super::request_id::{self, Named, RequestId};
 use super::settle::settle;
 use super::state::{Answered, Beside, Changes, Loaded, Place, State, keep_for};
 use super::{App, Engine, Failure, enabled};
@@ -48,6 +49,8 @@ pub struct IssueSession {
     pub client: ClientContext,
     /// Who asks.
     pub by: Actor,
+    /// What the caller calls this request, so that it can be sent again.
+    pub request_id: Option<RequestId>,
 }
 
 /// The path a proof for this RPC is aimed at.
@@ -56,10 +59,15 @@ const METHOD: &str = "assay.v1.SessionService/IssueSession";
 /// Opens a session. Two trips to the store, and two more when the subject or device is at its limit:
 /// then the sessions that make room end in the same commit. One more to count a telling failure.
 ///
+/// The same request again under its request id gives the same session as long as it was never refreshed,
+/// whether the proof is the same or a fresh one.
+///
 /// # Errors
 /// `DEVICE_KEY_UNKNOWN` when there is no such device of this subject, `APP_DISABLED`, every reason of
-/// a proof, `DEVICE_REVOKED`, `REATTESTATION_REQUIRED`, `SCOPE_NOT_ALLOWED`, `SESSION_LIMIT`,
-/// every rate limit, `MALFORMED_REQUEST` when an access token could not hold it all, `CONFLICT`,
+/// a proof, `REQUEST_ID_REUSED`, `ILLEGAL_STATE_TRANSITION` when a session that was asked for again was
+/// refreshed since, every reason such a session is not live, `DEVICE_REVOKED`,
+/// `REATTESTATION_REQUIRED`, `SCOPE_NOT_ALLOWED`, `SESSION_LIMIT`, every rate limit,
+/// `MALFORMED_REQUEST` when an access token could not hold it all, `CONFLICT`,
 /// `STATE_STORE_UNAVAILABLE`.
 pub async fn run(engine: &Engine, request: IssueSession) -> Result<Grant, Failure> {
     let gate = Gate::of(engine, Action::Issue, &request.by, &request.client);
@@ -74,28 +82,41 @@ pub async fn run(engine: &Engine, request: IssueSession) -> Result<Grant, Failur
 async fn load(
     engine: &Engine,
     (place, id): (Place, SessionId),
-    gate: &Gate,
+    (gate, named): (&Gate, Option<&Named>),
 ) -> Result<(State, Loaded<Session>), Failure> {
     let beside = Beside {
         session: Some(id),
+        claim: named.iter().map(|named| named.claim()).collect(),
         limit: gate.to_count(),
         ..Beside::default()
     };
     let Answered {
         state,
         session,
+        claims,
         limits,
         ..
     } = engine.load_with(place, beside).await?;
     gate.heard(&limits);
     gate.check()?;
+    request_id::check(claims.first())?;
     Ok((state, session.ok_or(Reason::Internal)?))
 }
 
 async fn settled(engine: &Engine, request: &IssueSession, gate: &Gate) -> Result<Grant, Failure> {
     let now = engine.clock.now();
     let proof = dpop::parse(request.proof.expose())?;
-    let id = SessionId::new(request.device.bucket(), random()?);
+    let named = named(engine, request);
+    let bucket = request.device.bucket();
+    let id = match &named {
+        Some(named) => named.session(bucket),
+        None => SessionId::new(bucket, random()?),
+    };
+    // Another attempt with the same proof is another use of it, but for the same request.
+    let owner = match &named {
+        Some(named) => named.proof_owner(),
+        None => random()?,
+    };
     let tag = engine.keyring.subject_tag(&request.subject);
     let place = Place {
         device: request.device,
@@ -103,7 +124,7 @@ async fn settled(engine: &Engine, request: &IssueSession, gate: &Gate) -> Result
     };
     let apps = engine.apps.load_full();
     settle(|| async {
-        let (state, record) = load(engine, (place, id), gate).await?;
+        let (state, record) = load(engine, (place, id), (gate, named.as_ref())).await?;
         let device = known_device(&state, &request.subject)?;
         let app = enabled(&apps, &device.app)?;
         let proof = check_proof(engine, &app, proof.clone(), device, now)?;
@@ -111,10 +132,29 @@ async fn settled(engine: &Engine, request: &IssueSession, gate: &Gate) -> Result
             let scopes = session.scopes.clone();
             mint(engine, &app, (session.clone(), device), scopes, now)
         };
-        // Nobody else knows this id: it is our own commit, whose answer was lost.
+        // Nothing of it is done before the commit is.
+        let once = Once::of_request(&app, &proof, bucket, (owner, now))?;
+        // Nobody else knows this id: it is our own commit, whose answer was lost, or the same request
+        // was sent before.
         if let Some(session) = &record.value {
             state.surroundings(app.standing).check(session, now)?;
-            return mint(session).map(Some);
+            // Whoever refreshed it has had the first answer.
+            if session.generation > 0 {
+                return Err(Reason::IllegalStateTransition.into());
+            }
+            let grant = mint(session)?;
+            let changes = Changes {
+                items: vec![
+                    record.keep(),
+                    state.subject.keep(),
+                    state.device.keep(),
+                    state.fleet.keep(),
+                ],
+                ..Changes::default()
+            }
+            .and_once(&once);
+            let done = engine.commit(bucket, changes, Durability::Local).await?;
+            return Ok(done.map(|_| grant));
         }
         let (opened, evicted) = decide(engine, (&state, &app), (request, id), &proof, now).await?;
         let Opened {
@@ -122,9 +162,6 @@ async fn settled(engine: &Engine, request: &IssueSession, gate: &Gate) -> Result
         } = opened;
         // Before the commit: what cannot be answered is not opened.
         let grant = mint(&session)?;
-        let bucket = device.id.bucket();
-        // Nothing of it is done before the commit is.
-        let once = Once::of(&app, &proof, bucket, now)?;
         let mut changes = Changes {
             items: vec![
                 record.put(engine, &session, Some(keep_for(&session, now)))?,
@@ -133,10 +170,9 @@ async fn settled(engine: &Engine, request: &IssueSession, gate: &Gate) -> Result
                 state.fleet.keep(),
             ],
             limits: limits::done(engine, &app, Action::Issue, device),
-            claims: once.claim().into_iter().collect(),
-            windows: once.counter().into_iter().collect(),
             ..Changes::default()
-        };
+        }
+        .and_once(&once);
         evict(engine, evicted, &mut changes, now)?;
         let opened = session.event(EventKind::SessionOpened, "", &request.by, now);
         changes.events.push(opened);
@@ -144,6 +180,28 @@ async fn settled(engine: &Engine, request: &IssueSession, gate: &Gate) -> Result
         Ok(done.map(|_| grant))
     })
     .await
+}
+
+/// The request by its id: with everything but the proof, which may be a fresh one.
+fn named(engine: &Engine, request: &IssueSession) -> Option<Named> {
+    let id = request.request_id.as_ref()?;
+    let list = |words: Vec<&[u8]>| engine.keyring.request_digest(&words);
+    let scopes = list(request.scopes.iter().map(String::as_bytes).collect());
+    let roles = list(request.roles.iter().map(String::as_bytes).collect());
+    let amr = list(request.amr.iter().map(String::as_bytes).collect());
+    let audience = request.audience.as_deref().unwrap_or_default();
+    let auth_time = request.auth_time.map(|at| at.as_millis().to_be_bytes());
+    let content: [&[u8]; 8] = [
+        request.subject.expose().as_bytes(),
+        request.device.as_bytes(),
+        &scopes,
+        audience.as_bytes(),
+        &roles,
+        request.acr.as_bytes(),
+        &amr,
+        auth_time.as_ref().map_or(&[], |at| at.as_slice()),
+    ];
+    Some(Named::new(engine, (&request.by, METHOD), id, &content))
 }
 
 /// A device that does not exist and one of another subject look the same.
@@ -212,12 +270,15 @@ async fn decide(
         Err(refusal) if refusal.0 == Reason::SessionLimit => {
             let fleet = state.fleet.value.as_ref();
             let mut listed = sessions_of(engine, subject, fleet, now).await?;
-            // A disabled app may be enabled again and a suspended device resumed, and their sessions
-            // with them.
+            // A disabled app may be enabled again, a suspended device resumed and a user step up, and
+            // their sessions with them.
             listed.retain(|listed| {
                 matches!(
                     listed.standing,
-                    Ok(()) | Err(Refusal(Reason::AppDisabled | Reason::DeviceSuspended))
+                    Ok(())
+                        | Err(Refusal(
+                            Reason::AppDisabled | Reason::DeviceSuspended | Reason::StepUpRequired
+                        ))
                 )
             });
             let used = listed.iter().map(|listed| &listed.session);

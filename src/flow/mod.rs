@@ -9,7 +9,9 @@ pub mod appraise_evidence;
 pub mod batch_revoke_devices;
 mod board;
 pub mod create_challenge;
+pub mod elevate_session;
 pub mod end_session;
+pub mod enrol_presence_key;
 mod error;
 pub mod find_devices;
 pub mod get_device;
@@ -33,13 +35,16 @@ mod receipt;
 pub mod refresh_session;
 pub mod register_device;
 mod renewal;
+mod request_id;
 pub mod resume_device;
 pub mod revoke_device;
 pub mod revoke_session;
 pub mod revoke_subject;
 pub mod rotate_device_key;
+pub mod rotate_session;
 mod settle;
 mod state;
+mod step_up;
 pub mod suspend_device;
 pub mod verify_request;
 mod withdrawal;
@@ -47,13 +52,15 @@ mod withdrawal;
 pub use appraisal::{Accepted, Appraisal, EvidenceInput};
 pub use board::{Board, News};
 pub use error::{Failure, FieldViolation};
-pub use grant::Grant;
+pub use grant::{Access, Grant};
 pub use page::{Page, PageRequest};
 pub use receipt::{
     DueReceipt, HeldReceipt, RECEIPT_LEASE_FOR, due_receipts, keep_receipt, lease_receipts,
     load_receipts, receipt_jitter,
 };
 pub use renewal::{KeyRotation, Renewed};
+pub use request_id::{InvalidRequestId, RequestId};
+pub use step_up::SessionName;
 pub use withdrawal::Receipt;
 
 use std::collections::BTreeMap;

@@ -51,11 +51,25 @@ impl Once {
         bucket: Bucket,
         now: Timestamp,
     ) -> Result<Self, Failure> {
+        Self::of_request(app, proof, bucket, (random()?, now))
+    }
+
+    /// The same for a request that may be made again by another call, with the same proof: its owner is
+    /// the request.
+    ///
+    /// # Errors
+    /// As [`Once::of`].
+    pub(super) fn of_request(
+        app: &App,
+        proof: &VerifiedProof,
+        bucket: Bucket,
+        (owner, now): ([u8; 16], Timestamp),
+    ) -> Result<Self, Failure> {
         let acceptable_for = proof.acceptable_until().since(now) + PROOF_SLACK;
         let by_claim = || -> Result<By, Failure> {
             Ok(By::Claim(Claim {
                 key: keys::proof(bucket, &proof.id()),
-                owner: random::<16>()?.to_vec(),
+                owner: owner.to_vec(),
                 live_for: Some(acceptable_for),
             }))
         };
@@ -64,7 +78,7 @@ impl Once {
                 key: keys::proof_counter(bucket, proof.thumbprint()),
                 counter,
                 order,
-                operation: OperationId(random()?),
+                operation: OperationId(owner),
                 live_for: Some(live_for),
             }))
         };

@@ -15,7 +15,7 @@ use crate::proof::{Body, ProofExpectation, VerifiedProof};
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::session::{
-    Actor, EndReason, Event, EventKind, RefreshOutcome, Rotation, Session, rotate,
+    Actor, EndReason, Event, EventKind, RefreshOutcome, Rotation, Session, SessionState, rotate,
 };
 use crate::store::Durability;
 use crate::time::Timestamp;
@@ -57,7 +57,7 @@ pub struct Refreshed {
 /// # Errors
 /// `TOKEN_INVALID`, `SESSION_EXPIRED_ABSOLUTE`, `APP_DISABLED`, every reason of a proof,
 /// `PROOF_REPLAYED`, every reason a session is not live, `REATTESTATION_REQUIRED`,
-/// `REFRESH_TOKEN_REUSED`, `SCOPE_NOT_ALLOWED`, every rate limit, `CONFLICT`,
+/// `REFRESH_TOKEN_REUSED`, `REFRESH_TOKEN_VOID`, `SCOPE_NOT_ALLOWED`, every rate limit, `CONFLICT`,
 /// `STATE_STORE_UNAVAILABLE`.
 pub async fn run(engine: &Engine, request: RefreshSession) -> Result<Refreshed, Failure> {
     let now = engine.clock.now();
@@ -153,13 +153,16 @@ async fn attempt(engine: &Engine, task: &Task<'_>) -> Result<Option<Refreshed>, 
     let rotation = rotate(session, presented, surroundings, &app.policy, now)?;
     let (outcome, session) = match rotation {
         Rotation::Granted { outcome, session } => (outcome, session),
-        Rotation::Reused { ended: None } => return Err(Reason::RefreshTokenReused.into()),
-        Rotation::Reused { ended: Some(ended) } => {
+        Rotation::Reused { session: None } => return Err(Reason::RefreshTokenReused.into()),
+        Rotation::Reused { session: Some(out) } => {
+            let kind = match out.state {
+                SessionState::Ended { .. } => EventKind::SessionEnded,
+                SessionState::Live => EventKind::SessionHeld,
+            };
             let why = EndReason::RefreshTokenReused.as_str();
-            let by = Actor::service();
-            let news = ended.event(EventKind::SessionEnded, why, &by, now);
+            let news = out.event(kind, why, &Actor::service(), now);
             let beside = (vec![news], Vec::new());
-            return match commit(engine, (&state, &record), &ended, beside, now).await? {
+            return match commit(engine, (&state, &record), &out, beside, now).await? {
                 Some(_) => Err(Reason::RefreshTokenReused.into()),
                 None => Ok(None),
             };

@@ -1,23 +1,28 @@
 //! RegisterDevice: evidence for a challenge becomes a device of a subject.
 
-use std::collections::BTreeSet;
-
 use super::appraisal::{Accepted, Appraisal, EvidenceInput, appraise};
 use super::key_rate::KeyRate;
 use super::limits::{self, Gate};
+use super::request_id::{self, Named, RequestId};
 use super::settle::settle;
-use super::state::{Answered, Beside, Changes, Place, State, used_challenge};
+use super::state::{Answered, Beside, Changes, Loaded, Place, State, used_challenge};
 use super::{App, Engine, Failure, index, receipt};
 use crate::attestation::apple::receipt::refresh::ReceiptRecord;
 use crate::attestation::client_data::{self, Expected};
 use crate::client::ClientContext;
-use crate::id::{AppId, DeviceId, Subject};
-use crate::policy::Action;
+use crate::id::{AppId, Subject};
+use crate::policy::{Action, DeviceLimitRule};
 use crate::reason::Reason;
-use crate::session::{Actor, Candidate, Device, DeviceState, EventKind, Registration, register};
+use crate::session::{
+    Actor, Candidate, Device, DeviceState, EventKind, KnownDevices, Registration, RevocationReason,
+    Session, register, revoke,
+};
 use crate::store::{Claim, Claimed, Durability, keys};
 use crate::time::Timestamp;
 use crate::token::challenge::{self, ChallengeExpectation, ChallengePurpose, VerifiedChallenge};
+
+/// What request ids of this RPC are for.
+const METHOD: &str = "assay.v1.DeviceService/RegisterDevice";
 
 /// The request.
 #[derive(Debug, Clone)]
@@ -36,6 +41,8 @@ pub struct RegisterDevice {
     pub client: ClientContext,
     /// Who asks.
     pub by: Actor,
+    /// What the caller calls this request, so that it can be sent again.
+    pub request_id: Option<RequestId>,
 }
 
 /// The answer.
@@ -49,8 +56,8 @@ pub struct Registered {
     pub above_rate: Option<String>,
 }
 
-/// Registers a device. Two trips to the store, one more when the subject is at its limit, and one more
-/// to count a telling failure.
+/// Registers a device. Two trips to the store, and one or two more when the subject is at its limit: then
+/// the devices that make room are revoked in the same commit. One more to count a telling failure.
 ///
 /// The challenge, the attested key and the session key are claimed for this device while its records
 /// are loaded: each has at most one owner in the whole store, whatever bucket their subjects live in.
@@ -58,7 +65,7 @@ pub struct Registered {
 /// registration again finds its own claims. A claim is made only for evidence that verified.
 ///
 /// # Errors
-/// `APP_DISABLED`, `CHALLENGE_INVALID`, every reason of attestation and policy,
+/// `APP_DISABLED`, `CHALLENGE_INVALID`, every reason of attestation and policy, `REQUEST_ID_REUSED`,
 /// `CHALLENGE_ALREADY_USED`, `DEVICE_EXISTS`, `DEVICE_KEY_BANNED`, `DEVICE_LIMIT`,
 /// `RATE_LIMITED_ATTESTATION_KEY`, every other rate limit, `CONFLICT`,
 /// `STATE_STORE_UNAVAILABLE`.
@@ -83,10 +90,12 @@ pub async fn run(engine: &Engine, request: RegisterDevice) -> Result<Registered,
         Ok(accepted) => accepted.clone(),
         Err(rejection) => return Err((**rejection).clone().into()),
     };
+    let candidate = candidate(engine, &request, &accepted);
     let task = Task {
         app: &app,
         used: &used,
-        candidate: candidate(engine, &request, &accepted),
+        named: named(engine, &request, &candidate),
+        candidate,
         receipt: receipt::brought(&app, appraisal.facts.as_ref())?,
         rate: if request.validate_only {
             KeyRate::none()
@@ -121,6 +130,7 @@ struct Task<'a> {
     used: &'a VerifiedChallenge,
     candidate: Candidate,
     receipt: Option<ReceiptRecord>,
+    named: Option<Named>,
     rate: KeyRate,
     gate: Gate,
     /// Who asks; nobody: check everything, store nothing.
@@ -146,6 +156,19 @@ fn candidate(engine: &Engine, request: &RegisterDevice, accepted: &Accepted) -> 
     }
 }
 
+/// The request by its id: with whom it is for, the challenge, and the keys that were made for it.
+fn named(engine: &Engine, request: &RegisterDevice, candidate: &Candidate) -> Option<Named> {
+    let id = request.request_id.as_ref()?;
+    let content: [&[u8]; 5] = [
+        request.subject.expose().as_bytes(),
+        request.app.as_str().as_bytes(),
+        &request.challenge,
+        candidate.key.as_bytes(),
+        candidate.session_key.as_bytes(),
+    ];
+    Some(Named::new(engine, (&request.by, METHOD), id, &content))
+}
+
 async fn attempt(engine: &Engine, task: &Task<'_>) -> Result<Option<Device>, Failure> {
     let (candidate, now) = (&task.candidate, task.now);
     let place = Place {
@@ -157,24 +180,27 @@ async fn attempt(engine: &Engine, task: &Task<'_>) -> Result<Option<Device>, Fai
         receipt: task.receipt.is_some(),
         claim: task
             .by
-            .map_or_else(Vec::new, |_| claims(task.used, candidate, now)),
+            .map_or_else(Vec::new, |_| claims(task, candidate, now)),
         limit: counted.chain(task.rate.to_count()).collect(),
         ..Beside::default()
     };
     let answered = engine.load_with(place, beside).await?;
     task.rate.heard(task.gate.heard(&answered.limits));
     task.gate.check()?;
+    let by_id = usize::from(task.named.is_some());
+    request_id::check(answered.claims.first().filter(|_| by_id > 0))?;
     let refusals = [
         Reason::ChallengeAlreadyUsed,
         Reason::DeviceExists,
         Reason::DeviceExists,
     ];
-    for (claim, refusal) in answered.claims.iter().zip(refusals) {
+    for (claim, refusal) in answered.claims.iter().skip(by_id).zip(refusals) {
         if let Claimed::Taken { .. } = claim {
             return Err(refusal.into());
         }
     }
-    let registration = decide(engine, &answered.state, candidate, task.app, now).await?;
+    let (registration, replaced) =
+        decide(engine, &answered.state, candidate, task.app, now).await?;
     let Some(by) = task.by else {
         return Ok(Some(registration.device));
     };
@@ -182,7 +208,8 @@ async fn attempt(engine: &Engine, task: &Task<'_>) -> Result<Option<Device>, Fai
     if answered.state.device.value.is_none() {
         task.rate.check()?;
     }
-    let changes = changes(engine, task, &answered, &registration, by)?;
+    let mut changes = changes(engine, task, &answered, &registration, by)?;
+    replace(engine, replaced, &mut changes, now)?;
     let device = registration.device;
     let done = engine
         .commit(device.id.bucket(), changes, Durability::Local)
@@ -197,7 +224,9 @@ fn changes(
     registration: &Registration,
     by: &Actor,
 ) -> Result<Changes, Failure> {
-    let Registration { device, subject } = registration;
+    let Registration {
+        device, subject, ..
+    } = registration;
     let state = &answered.state;
     let before = state.device.value.as_ref();
     let mut changes = Changes {
@@ -223,20 +252,19 @@ fn changes(
     Ok(changes)
 }
 
-/// Challenge first, keys after it: the order of the refusals. The session key that an App Attest key
+/// The request id, the challenge, the keys after it: the order of the refusals. The session key that an App Attest key
 /// vouches for has one owner, too: who vouches need not hold it, and a proof by a key that two
 /// devices share would be good for both.
-fn claims(used: &VerifiedChallenge, candidate: &Candidate, now: Timestamp) -> Vec<Claim> {
+fn claims(task: &Task<'_>, candidate: &Candidate, now: Timestamp) -> Vec<Claim> {
     let owner = candidate.id.as_bytes().to_vec();
     let key = candidate.key.thumbprint();
-    let mut claims = vec![
-        used_challenge(used, owner.clone(), now),
-        Claim {
-            key: keys::key_owner(&key),
-            owner: owner.clone(),
-            live_for: None,
-        },
-    ];
+    let mut claims: Vec<Claim> = task.named.iter().map(Named::claim).collect();
+    claims.push(used_challenge(task.used, owner.clone(), now));
+    claims.push(Claim {
+        key: keys::key_owner(&key),
+        owner: owner.clone(),
+        live_for: None,
+    });
     if candidate.session_key != key {
         claims.push(Claim {
             key: keys::key_owner(&candidate.session_key),
@@ -253,9 +281,9 @@ async fn decide(
     candidate: &Candidate,
     app: &App,
     now: Timestamp,
-) -> Result<Registration, Failure> {
-    let register = |revoked: &BTreeSet<DeviceId>| {
-        let subject = (state.subject.value.as_ref(), revoked);
+) -> Result<(Registration, Vec<Loaded<Device>>), Failure> {
+    let register = |known: &KnownDevices| {
+        let subject = (state.subject.value.as_ref(), known);
         register(
             candidate.clone(),
             state.device.value.as_ref(),
@@ -264,29 +292,72 @@ async fn decide(
             now,
         )
     };
-    match register(&BTreeSet::new()) {
+    match register(&KnownDevices::default()) {
         Err(refusal) if refusal.0 == Reason::DeviceLimit => {
-            Ok(register(&revoked_devices(engine, state).await?)?)
+            let (known, mut records) = known_devices(engine, state, candidate, app).await?;
+            let registration = register(&known)?;
+            records.retain(|record| {
+                let device = record.value.as_ref();
+                device.is_some_and(|device| registration.replaced.contains(&device.id))
+            });
+            Ok((registration, records))
         }
-        decided => Ok(decided?),
+        decided => Ok((decided?, Vec::new())),
     }
 }
 
-/// Which of the subject's devices do not count against its limit.
-async fn revoked_devices(engine: &Engine, state: &State) -> Result<BTreeSet<DeviceId>, Failure> {
-    let ids = state
-        .subject
-        .value
-        .iter()
-        .flat_map(|subject| &subject.devices);
-    let devices = engine
-        .load_all::<Device>(ids.map(keys::device).collect())
-        .await?;
-    let revoked = devices
-        .into_iter()
-        .filter_map(|device| device.value)
-        .filter_map(|device| {
-            matches!(device.state, DeviceState::Revoked { .. }).then_some(device.id)
-        });
-    Ok(revoked.collect())
+/// Which of the subject's devices do not count against its limit, and where one may give way, when each
+/// was last used. One trip, or two.
+async fn known_devices(
+    engine: &Engine,
+    state: &State,
+    candidate: &Candidate,
+    app: &App,
+) -> Result<(KnownDevices, Vec<Loaded<Device>>), Failure> {
+    let mut known = KnownDevices::default();
+    let Some(subject) = &state.subject.value else {
+        return Ok((known, Vec::new()));
+    };
+    let ids = subject.devices.iter().map(keys::device).collect();
+    let records = engine.load_all::<Device>(ids).await?;
+    for device in records.iter().filter_map(|record| record.value.as_ref()) {
+        if let DeviceState::Revoked { .. } = device.state {
+            known.revoked.insert(device.id);
+        } else if device.app == candidate.app {
+            known.used.insert(device.id, device.attested_at);
+        }
+    }
+    let sessions = subject.sessions.iter();
+    let sessions = sessions.filter(|entry| known.used.contains_key(&entry.device));
+    let ids: Vec<_> = sessions.map(|entry| keys::session(&entry.id)).collect();
+    if app.policy.on_device_limit == DeviceLimitRule::ReplaceOldest && !ids.is_empty() {
+        let sessions = engine.load_all::<Session>(ids).await?;
+        for session in sessions.into_iter().filter_map(|record| record.value) {
+            if let Some(used) = known.used.get_mut(&session.device) {
+                *used = session.rotated_at.max(*used);
+            }
+        }
+    }
+    Ok((known, records))
+}
+
+/// Revokes the devices that make room.
+fn replace(
+    engine: &Engine,
+    records: Vec<Loaded<Device>>,
+    changes: &mut Changes,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let why = RevocationReason::Replaced;
+    for record in records {
+        let Some(device) = &record.value else {
+            continue;
+        };
+        let out = revoke(device, why, now);
+        changes.items.push(record.put(engine, &out, None)?);
+        let (kind, by) = (EventKind::DeviceRevoked, Actor::service());
+        let event = out.event(kind, why.as_str().to_owned(), &by, now);
+        changes.events.push(event);
+    }
+    Ok(())
 }

@@ -8,6 +8,7 @@ use crate::attestation::android::Chain;
 use crate::attestation::apple::assertion::{Signer, vouch};
 use crate::attestation::client_data::{Expected, Purpose, SessionKeyRule};
 use crate::id::DeviceId;
+use crate::key::Thumbprint;
 use crate::policy::Posture;
 use crate::reason::Reason;
 use crate::session::{Actor, Device, Found, Renewal};
@@ -135,9 +136,31 @@ fn attested(
 /// newest record when that is loaded.
 fn asserted(
     (app, device): (&App, &Device),
-    (assertion, client_data): (&[u8], &[u8]),
+    sent: (&[u8], &[u8]),
     challenge: &[u8],
 ) -> Result<Renewal, Failure> {
+    let expected = Expected {
+        purpose: Purpose::BindKey,
+        challenge,
+        app: &device.app,
+        session_key: SessionKeyRule::Required,
+    };
+    let (session_key, counter) = asserted_key((app, device), sent, expected)?;
+    Ok(Renewal {
+        key: device.key,
+        session_key,
+        vouched_by: None,
+        found: None,
+        assertion_counter: Some(counter),
+    })
+}
+
+/// The key that the registered App Attest key vouches for, and the counter of the assertion.
+pub(super) fn asserted_key(
+    (app, device): (&App, &Device),
+    (assertion, client_data): (&[u8], &[u8]),
+    expected: Expected<'_>,
+) -> Result<(Thumbprint, u32), Failure> {
     // An Android key signs whatever it is given, an assertion for a software key included.
     let (Posture::Apple(_), Some(app)) = (&device.posture, &app.identity.apple) else {
         return Err(Reason::UnsupportedPlatform.into());
@@ -147,19 +170,7 @@ fn asserted(
         app,
         counter_after: Some(0),
     };
-    let expected = Expected {
-        purpose: Purpose::BindKey,
-        challenge,
-        app: &device.app,
-        session_key: SessionKeyRule::Required,
-    };
     let (_, verdict) = vouch(assertion, client_data, &signer, expected);
     let vouched = verdict.map_err(|rejection| Failure::from(*rejection))?;
-    Ok(Renewal {
-        key: device.key,
-        session_key: vouched.session_key(),
-        vouched_by: None,
-        found: None,
-        assertion_counter: Some(vouched.assertion().counter()),
-    })
+    Ok((vouched.session_key(), vouched.assertion().counter()))
 }

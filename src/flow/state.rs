@@ -95,6 +95,15 @@ pub(super) struct Changes {
     pub(super) windows: Vec<CounterUse>,
 }
 
+impl Changes {
+    /// With what makes a proof good once.
+    pub(super) fn and_once(mut self, once: &Once) -> Self {
+        self.claims.extend(once.claim());
+        self.windows.extend(once.counter());
+        self
+    }
+}
+
 /// What most flows look at, all in one bucket.
 #[derive(Debug)]
 pub(super) struct State {

@@ -122,6 +122,10 @@ pub const TABLE: &[(&str, Access)] = {
             Roles(&[AuthServer, OnCall]),
         ),
         (
+            "/assay.v1.DeviceService/EnrolPresenceKey",
+            Roles(&[AuthServer]),
+        ),
+        (
             "/assay.v1.OperationsService/ReappraiseDevices",
             Roles(&[SecurityAdmin]),
         ),
@@ -150,6 +154,14 @@ pub const TABLE: &[(&str, Access)] = {
         (
             "/assay.v1.SessionService/RevokeSession",
             Roles(&[AuthServer, OnCall]),
+        ),
+        (
+            "/assay.v1.SessionService/ElevateSession",
+            Roles(&[AuthServer]),
+        ),
+        (
+            "/assay.v1.SessionService/RotateSession",
+            Roles(&[AuthServer]),
         ),
         (
             "/assay.v1.VerificationService/VerifyRequest",

@@ -294,6 +294,7 @@ mod tests {
             client_data: b"{}".to_vec(),
         };
         RegisterDeviceRequest {
+            request_id: String::new(),
             subject: "user".to_owned(),
             app_id: "bank".to_owned(),
             challenge: vec![3; 60],

@@ -52,10 +52,13 @@ pub const fn code(reason: Reason) -> Code {
         | R::SessionExpiredAbsolute
         | R::SessionRevoked
         | R::RefreshTokenReused
+        | R::AccessTokenVoid
+        | R::RefreshTokenVoid
         | R::DeviceKeyUnknown
         | R::CallerUnauthenticated => Code::Unauthenticated,
 
         R::StepUpRequired
+        | R::UserPresenceRequired
         | R::ReattestationRequired
         | R::DeviceSuspended
         | R::IllegalStateTransition
@@ -78,7 +81,7 @@ pub const fn code(reason: Reason) -> Code {
         | R::TrustLevelTooLow
         | R::ChallengeInvalid => Code::PermissionDenied,
 
-        R::DeviceExists | R::ChallengeAlreadyUsed => Code::AlreadyExists,
+        R::DeviceExists | R::ChallengeAlreadyUsed | R::RequestIdReused => Code::AlreadyExists,
         R::ResourceNotFound => Code::NotFound,
         R::Conflict => Code::Aborted,
         R::RateLimitedSubject

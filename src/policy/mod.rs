@@ -13,6 +13,7 @@ mod rates;
 mod reappraisal;
 mod risk;
 mod rule;
+mod step_up;
 #[cfg(test)]
 mod tests;
 mod version;
@@ -34,6 +35,7 @@ pub use reappraisal::{
 };
 pub use risk::{Consequences, Enforcement, RiskPolicy, Score, Signal};
 pub use rule::{Platform, Rule};
+pub use step_up::{StepUpPolicy, UserPresence};
 
 // Words of a posture, for those who keep or show one.
 pub use crate::attestation::android::{SecurityLevel, VerifiedBootState};
@@ -173,6 +175,8 @@ pub enum ReuseRule {
     RevokeSession,
     /// The request is refused and audited, the session lives.
     Report,
+    /// The session waits until the user has shown more (ElevateSession).
+    StepUp,
 }
 
 /// What happens when a session is wanted where there are as many as there may be.
@@ -182,6 +186,15 @@ pub enum SessionLimitRule {
     EvictOldest,
     /// The new one is refused.
     Refuse,
+}
+
+/// What happens when a device is to be registered where there are as many as there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceLimitRule {
+    /// It is refused.
+    Refuse,
+    /// The device of the app that was not used for longest is revoked, and the new one registered.
+    ReplaceOldest,
 }
 
 /// What a device of a trust level may be granted.
@@ -226,6 +239,10 @@ pub struct AppPolicy {
     pub risk: RiskPolicy,
     /// How often things may be done.
     pub rates: Rates,
+    /// What happens when a device is to be registered above its limit.
+    pub on_device_limit: DeviceLimitRule,
+    /// What an elevation needs and gives.
+    pub step_up: StepUpPolicy,
 }
 
 impl AppPolicy {

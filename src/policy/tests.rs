@@ -495,6 +495,8 @@ fn app_policy() -> AppPolicy {
         on_session_limit: SessionLimitRule::Refuse,
         risk: RiskPolicy::usual(),
         rates: Rates::none(),
+        on_device_limit: DeviceLimitRule::Refuse,
+        step_up: StepUpPolicy::plain(),
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::target::TargetUri;
 use super::{ProofRefusal, nonce};
 use crate::attestation::AppleApp;
+use crate::id::SessionId;
 use crate::key::{Thumbprint, sha256};
 use crate::policy::NonceRule;
 use crate::time::Timestamp;
@@ -24,16 +25,20 @@ const METHOD_BYTES_MAX: usize = 32;
 /// Longest `nonce` looked at, in bytes; ours are shorter.
 const NONCE_BYTES_MAX: usize = 128;
 
+/// Length of a session's id: `ses_` and 36 digits.
+const SESSION_ID_BYTES: usize = 40;
+
 /// Latest `iat`: the last second of the year 9999.
 const IAT_MAX: i64 = 253_402_300_799;
 
-/// RFC 9449, 4.2, with three private claims: `ctr` for the anti-replay window, `bsh` for the body,
-/// `nkt` for the key that the signing key vouches for.
+/// RFC 9449, 4.2, with private claims: `ctr` for the anti-replay window, `bsh` for the body, `nkt` for
+/// the key that the signing key vouches for, `sid` for the session that something is asked of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ProofClaims {
     pub(super) jti: String,
     pub(super) counter: Option<u32>,
     pub(super) new_key: Option<Thumbprint>,
+    pub(super) session: Option<SessionId>,
     pub(super) issued_at: Timestamp,
     method: String,
     uri: TargetUri,
@@ -65,6 +70,10 @@ impl ProofClaims {
             body_sha256: optional_digest(payload, "bsh")?,
             nonce: text("nonce", NONCE_BYTES_MAX)?,
             new_key: optional_digest(payload, "nkt")?.map(Thumbprint::from_bytes),
+            session: match text("sid", SESSION_ID_BYTES)? {
+                None => None,
+                Some(text) => Some(text.parse().map_err(|_| required("sid"))?),
+            },
             counter: match payload.get("ctr") {
                 None => None,
                 Some(value) => Some(

@@ -117,6 +117,7 @@ impl UnverifiedProof {
             counter: self.claims.counter,
             form,
             new_key: self.claims.new_key,
+            session: self.claims.session,
             acceptable_until,
         })
     }

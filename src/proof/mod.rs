@@ -13,6 +13,7 @@ pub mod nonce;
 pub mod target;
 pub mod window;
 
+use crate::id::SessionId;
 use crate::key::{PublicKey, Thumbprint, sha256};
 use crate::reason::Reason;
 use crate::time::Timestamp;
@@ -102,6 +103,7 @@ pub struct VerifiedProof {
     counter: Option<u32>,
     form: Form,
     new_key: Option<Thumbprint>,
+    session: Option<SessionId>,
     acceptable_until: Timestamp,
 }
 
@@ -155,6 +157,12 @@ impl VerifiedProof {
     #[must_use]
     pub const fn new_key(&self) -> Option<Thumbprint> {
         self.new_key
+    }
+
+    /// `sid`: the session it is for, where it says so.
+    #[must_use]
+    pub const fn session(&self) -> Option<SessionId> {
+        self.session
     }
 
     /// From then on the very same proof is refused on every instance, clocks of instances apart by

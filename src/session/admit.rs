@@ -28,7 +28,7 @@ pub struct Requirements {
 ///
 /// # Errors
 /// Every reason a session is not live; [`Reason::TokenInvalid`] when the token is not this session's
-/// or not for the audience; [`Reason::ScopeNotAllowed`]; [`Reason::StepUpRequired`] (RFC 9470);
+/// or not for the audience; [`Reason::AccessTokenVoid`] when the session was cut since; [`Reason::ScopeNotAllowed`]; [`Reason::StepUpRequired`] (RFC 9470);
 /// [`Reason::TrustLevelTooLow`].
 pub fn admit(
     verified: &VerifiedClaims,
@@ -47,6 +47,11 @@ pub fn admit(
         return Err(Reason::TokenInvalid.into());
     }
     surroundings.check(session, now)?;
+    // By generation and not by time: two clocks, or one within a second, could not tell which of a
+    // token and a cut was first.
+    if session.is_cut_from(claims.generation) {
+        return Err(Reason::AccessTokenVoid.into());
+    }
     if required
         .audience
         .as_ref()

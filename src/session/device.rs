@@ -1,13 +1,13 @@
 //! Registration of devices.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::renew::check_system;
 use super::subject::first_epoch;
 use super::{Device, DeviceState, Lineage, Refusal, Risk, SubjectRecord};
 use crate::id::{AppId, DeviceId, Subject};
 use crate::key::{PublicKey, Thumbprint};
-use crate::policy::{AppPolicy, Posture, TrustLevel};
+use crate::policy::{AppPolicy, DeviceLimitRule, Posture, TrustLevel};
 use crate::reason::Reason;
 use crate::time::Timestamp;
 
@@ -47,14 +47,30 @@ pub struct Registration {
     pub device: Device,
     /// The subject's record as it has to be written.
     pub subject: SubjectRecord,
+    /// Devices that have to be revoked for it, with [`super::RevocationReason::Replaced`].
+    pub replaced: Vec<DeviceId>,
+}
+
+/// Most devices that are revoked for a new one. More are over the limit only when it was lowered by as
+/// much; then there is no room until somebody revokes some.
+const REPLACED_MAX: usize = 8;
+
+/// What a look at the records of a subject's devices showed.
+#[derive(Debug, Clone, Default)]
+pub struct KnownDevices {
+    /// Those that are revoked.
+    pub revoked: BTreeSet<DeviceId>,
+    /// When each of the app's others was last used: registered, attested, or one of its sessions opened
+    /// or refreshed.
+    pub used: BTreeMap<DeviceId, Timestamp>,
 }
 
 /// Registers a device, or takes note that one registered in the same way was verified once more. That
 /// lifts what a re-appraisal held against it, as a renewal does.
 ///
-/// `revoked` are those of the subject's devices that are known to be revoked; they do not count
-/// against the limit. Which they are has to be looked up only when this answers
-/// [`Reason::DeviceLimit`].
+/// Devices that are known to be revoked do not count against the limit, and where the policy makes
+/// room, the device of the same app that was not used for longest gives way. All this has to be looked
+/// up only when this answers [`Reason::DeviceLimit`] without it.
 ///
 /// # Errors
 /// [`Reason::DeviceKeyBanned`] when this key was revoked or the device has moved on from it;
@@ -64,7 +80,7 @@ pub struct Registration {
 pub fn register(
     candidate: Candidate,
     existing: Option<&Device>,
-    (subject, revoked): (Option<&SubjectRecord>, &BTreeSet<DeviceId>),
+    (subject, known): (Option<&SubjectRecord>, &KnownDevices),
     policy: &AppPolicy,
     now: Timestamp,
 ) -> Result<Registration, Refusal> {
@@ -85,20 +101,10 @@ pub fn register(
         // Registering again is no way around what attesting again refuses.
         check_system(&device.posture, &candidate.posture, policy)?;
     }
+    let mut replaced = Vec::new();
     // The index is mended even for a known device: it must never lack one that exists.
     if !subject.devices.contains(&candidate.id) {
-        let active = subject
-            .devices
-            .iter()
-            .filter(|id| !revoked.contains(id))
-            .count();
-        if active >= policy.devices_per_subject_max.min(DEVICE_ENTRIES_MAX) {
-            return Err(Reason::DeviceLimit.into());
-        }
-        while subject.devices.len() >= DEVICE_ENTRIES_MAX {
-            let oldest = subject.devices.iter().position(|id| revoked.contains(id));
-            subject.devices.remove(oldest.ok_or(Reason::DeviceLimit)?);
-        }
+        replaced = make_room(&mut subject.devices, known, policy)?;
         subject.devices.push(candidate.id);
     }
     let device = Device {
@@ -130,6 +136,41 @@ pub fn register(
             |device| device.lineage,
         ),
         risk: existing.map_or_else(Risk::default, |device| device.risk.clone()),
+        presence: existing.and_then(|device| device.presence),
     };
-    Ok(Registration { device, subject })
+    Ok(Registration {
+        device,
+        subject,
+        replaced,
+    })
+}
+
+/// Makes room in an index for one more device, and says which have to be revoked for it.
+fn make_room(
+    index: &mut Vec<DeviceId>,
+    known: &KnownDevices,
+    policy: &AppPolicy,
+) -> Result<Vec<DeviceId>, Refusal> {
+    let mut out = known.revoked.clone();
+    let mut replaced = Vec::new();
+    let limit = policy.devices_per_subject_max.min(DEVICE_ENTRIES_MAX);
+    while index.iter().filter(|id| !out.contains(id)).count() >= limit {
+        let full = Refusal(Reason::DeviceLimit);
+        if policy.on_device_limit == DeviceLimitRule::Refuse || replaced.len() >= REPLACED_MAX {
+            return Err(full);
+        }
+        let in_use = index.iter().filter(|id| !out.contains(id));
+        // Of those that were used at the same time, the one that was registered first.
+        let found = in_use
+            .filter_map(|id| Some((*known.used.get(id)?, *id)))
+            .min_by_key(|(used, _)| *used);
+        let (_, oldest) = found.ok_or(full)?;
+        out.insert(oldest);
+        replaced.push(oldest);
+    }
+    while index.len() >= DEVICE_ENTRIES_MAX {
+        let oldest = index.iter().position(|id| out.contains(id));
+        index.remove(oldest.ok_or(Reason::DeviceLimit)?);
+    }
+    Ok(replaced)
 }

@@ -79,6 +79,10 @@ kinds! {
     SubjectRevoked "subject-revoked" "Every session of the device's subject was revoked.";
     SessionOpened "session-opened" "A session was opened.";
     SessionEnded "session-ended" "A session ended before its time.";
+    SessionElevated "session-elevated" "The user of a session showed more, and got an access token that says so.";
+    SessionRotated "session-rotated" "Every token of a session was made void, and its holder got new ones.";
+    SessionHeld "session-held" "A session may not be used until its user has shown more.";
+    PresenceKeyEnrolled "presence-key-enrolled" "A device got a key that it uses only when the user is there.";
 }
 
 impl EventKind {

@@ -31,9 +31,26 @@ impl Surroundings<'_> {
     /// Checks a session against everything that can have cut it. Any level cuts.
     ///
     /// # Errors
-    /// The reason of the widest level that cut it. [`Reason::DeviceSuspended`] comes last, because it
-    /// cuts nothing: a session that is refused with it is good again when its device is resumed.
+    /// The reason of the widest level that cut it. [`Reason::DeviceSuspended`] and
+    /// [`Reason::StepUpRequired`] come last, because they cut nothing: a session that is refused with
+    /// them is good again when its device is resumed, or its user has shown more.
     pub fn check(&self, session: &Session, now: Timestamp) -> Result<(), Refusal> {
+        self.check_but_step_up(session, now)?;
+        match session.step_up {
+            None => Ok(()),
+            Some(_) => Err(Reason::StepUpRequired.into()),
+        }
+    }
+
+    /// The same for the one call that a session waiting for a step-up is there for.
+    ///
+    /// # Errors
+    /// As [`Self::check`], but for [`Reason::StepUpRequired`].
+    pub(super) fn check_but_step_up(
+        &self,
+        session: &Session,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
         if self.app == Standing::Disabled {
             return Err(Reason::AppDisabled.into());
         }

@@ -7,6 +7,7 @@
 mod admit;
 mod device;
 mod device_state;
+mod elevate;
 mod event;
 mod job;
 mod liveness;
@@ -22,8 +23,9 @@ mod subject;
 mod tests;
 
 pub use admit::{Requirements, admit};
-pub use device::{Candidate, Registration, register};
+pub use device::{Candidate, KnownDevices, Registration, register};
 pub use device_state::{Succession, link, resume, revoke, suspend};
+pub use elevate::{Elevated, Elevation, Enrolment, Voucher, elevate, enrol};
 pub use event::{Actor, Event, EventKind};
 pub use job::{Basis, Cause, Counts, JOB_EVERY, JOB_LEASE, Job, Look, Position};
 pub use liveness::{Standing, Surroundings};
@@ -32,14 +34,14 @@ pub use open::{LastUsed, Opened, Opening, end, open};
 pub use reappraise::{Effect, Fault, Listing, Reappraised, Verdict, reappraise};
 pub use renew::{Found, Renewal, rekey, renew};
 pub use risk::{Assessed, Footprint, Risk, Tally, assess, signals_of_rotation};
-pub use rotate::{Presented, RefreshOutcome, Rotation, rotate};
+pub use rotate::{Presented, RefreshOutcome, Rotation, cut, rotate};
 pub use subject::revoke_subject;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{AppId, ConsentId, DeviceId, SessionId, Subject};
 use crate::key::{PublicKey, Thumbprint};
-use crate::policy::{Posture, TrustLevel};
+use crate::policy::{Posture, TrustLevel, UserPresence};
 use crate::reason::Reason;
 use crate::time::Timestamp;
 use crate::token::KeyTag;
@@ -100,6 +102,19 @@ pub struct Device {
     pub lineage: Lineage,
     /// What was seen of it that speaks of a thief.
     pub risk: Risk,
+    /// The key that it uses only when the user is there.
+    pub presence: Option<PresenceKey>,
+}
+
+/// A key that a device uses only when the user is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PresenceKey {
+    /// Which.
+    pub key: Thumbprint,
+    /// Who says that it needs the user.
+    pub shows: UserPresence,
+    /// When it was enrolled.
+    pub enrolled_at: Timestamp,
 }
 
 /// Where a device stands in the line of devices that took each other's place.
@@ -218,7 +233,8 @@ pub struct Session {
     /// Under which secret the current generation's token was made: a retry gives the same one again,
     /// also when another secret has come into use.
     pub refresh_key: KeyTag,
-    /// When the current generation was made.
+    /// When the current generation was made, or its holder stepped up: the grace time of the one
+    /// before begins here.
     pub rotated_at: Timestamp,
     /// When it was opened.
     pub opened_at: Timestamp,
@@ -246,7 +262,7 @@ pub struct Session {
     pub consent: Option<Consent>,
     /// Why it may not be used until the user has shown more (ElevateSession); `None`: it may.
     pub step_up: Option<StepUp>,
-    /// The last rotation that the service asked for: every token from before it is void.
+    /// The last rotation that the sign-in server asked for: every token from before it is void.
     pub cut: Option<Cut>,
     /// What was seen of it that speaks of a thief.
     pub risk: Risk,
@@ -281,12 +297,24 @@ pub enum StepUpCause {
     Risk,
 }
 
-/// What a rotation that the service asked for (RotateSession) leaves behind.
+impl StepUpCause {
+    /// The word in events.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RefreshTokenReused => "refresh-token-reused",
+            Self::Risk => "risk",
+        }
+    }
+}
+
+/// What a rotation that the sign-in server asked for (RotateSession) leaves behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cut {
-    /// Refresh tokens of lower generations are void: neither retried nor taken for reuse.
+    /// Tokens of lower generations are void: refresh tokens are neither retried nor taken for reuse,
+    /// and access tokens open no doors.
     pub generation: u32,
-    /// Access tokens issued before are void.
+    /// When.
     pub at: Timestamp,
 }
 

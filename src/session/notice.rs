@@ -36,7 +36,9 @@ impl Event {
     #[must_use]
     pub fn notice(&self) -> Option<Notice> {
         let target = match self.kind {
-            EventKind::SessionEnded => Target::Session(self.session?),
+            EventKind::SessionEnded | EventKind::SessionRotated | EventKind::SessionHeld => {
+                Target::Session(self.session?)
+            }
             EventKind::DeviceKeyRotated
             | EventKind::DeviceSuspended
             | EventKind::DeviceRevoked
@@ -48,7 +50,9 @@ impl Event {
             | EventKind::DeviceResumed
             | EventKind::DeviceDoubted
             | EventKind::DeviceCleared
-            | EventKind::SessionOpened => return None,
+            | EventKind::SessionOpened
+            | EventKind::SessionElevated
+            | EventKind::PresenceKeyEnrolled => return None,
         };
         Some(Notice {
             target,

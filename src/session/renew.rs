@@ -2,7 +2,7 @@
 //! on under that key.
 
 use super::rotate::{Presented, RefreshOutcome, Rotation, rotate};
-use super::{Device, DeviceState, Refusal, Session, Surroundings, SuspensionReason};
+use super::{Device, DeviceState, PresenceKey, Refusal, Session, Surroundings, SuspensionReason};
 use crate::key::{PublicKey, Thumbprint};
 use crate::policy::{AppPolicy, Assurance, DowngradeRule, Posture, TrustLevel, is_downgrade};
 use crate::reason::Reason;
@@ -122,6 +122,9 @@ pub fn renew(
         renewed.moved_from = Some(device.session_key);
         renewed.session_key = renewal.session_key;
     }
+    // A key that signs every proof shows nobody's presence.
+    let shows_presence = |had: &PresenceKey| had.key != renewed.session_key;
+    renewed.presence = device.presence.filter(shows_presence);
     if let Some(found) = renewal.found {
         renewed.trust_level = found.trust_level;
         renewed.posture = found.posture;

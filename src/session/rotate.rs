@@ -10,18 +10,23 @@
 //! | `g - 1` | later | reused |
 //! | less | | reused |
 //! | more | we issued it, so the store lost a rotation | go on from there |
+//! | below the cut | the sign-in server had it rotated since | void, and no reuse |
 //!
 //! The first use of `g` is the sign that it was delivered: it moves the record to `g + 1`, and from
 //! then on `g - 1` is used up.
+//!
+//! Holding the session until the user has shown more, and letting it go on, gives `g - 1` its grace
+//! time again: the honest phone may be the one whose answer was lost for longer than that.
 //!
 //! Rotation that cannot be retried logs honest phones out whenever an answer is lost (FAPI 2.0
 //! Security Profile, 5.3.2.1, forbids it); retry that is not bound to the key would let a thief in.
 
 use std::collections::BTreeSet;
 
-use super::{EndReason, Refusal, Session, Surroundings, end, open};
+use super::{Cut, EndReason, Refusal, Session, StepUp, StepUpCause, Surroundings, end, open};
 use crate::key::Thumbprint;
 use crate::policy::{AppPolicy, ReuseRule, TrustLevel};
+use crate::proof::VerifiedProof;
 use crate::reason::Reason;
 use crate::time::Timestamp;
 use crate::token::KeyTag;
@@ -47,10 +52,11 @@ pub enum Rotation {
         /// The session as it has to be.
         session: Session,
     },
-    /// Refuse with [`Reason::RefreshTokenReused`] and, where policy ends the session, write this.
+    /// Refuse with [`Reason::RefreshTokenReused`] and, where policy ends or holds the session, write
+    /// this.
     Reused {
-        /// The ended session.
-        ended: Option<Session>,
+        /// The session as it has to be.
+        session: Option<Session>,
     },
 }
 
@@ -71,7 +77,7 @@ pub struct Presented {
 ///
 /// # Errors
 /// The reason the session is not live, [`Reason::TokenInvalid`] when the session has moved on from
-/// the token's key, [`Reason::ReattestationRequired`], or [`Reason::SessionExpiredAbsolute`] where the
+/// the token's key, [`Reason::RefreshTokenVoid`] when it was cut since, [`Reason::ReattestationRequired`], or [`Reason::SessionExpiredAbsolute`] where the
 /// policy now ends it earlier. Liveness comes before everything, a retry included.
 pub fn rotate(
     session: &Session,
@@ -83,6 +89,9 @@ pub fn rotate(
     surroundings.check(session, now)?;
     if presented.key != session.session_key {
         return Err(Reason::TokenInvalid.into());
+    }
+    if session.is_cut_from(presented.generation) {
+        return Err(Reason::RefreshTokenVoid.into());
     }
     // The check has found that there is one.
     let device = surroundings.device.ok_or(Reason::DeviceRevoked)?;
@@ -123,14 +132,74 @@ pub fn rotate(
             session,
         });
     }
-    let ended = match policy.on_refresh_reuse {
+    let session = match policy.on_refresh_reuse {
         ReuseRule::RevokeSession => Some(end(session, EndReason::RefreshTokenReused, now)),
         ReuseRule::Report => None,
+        ReuseRule::StepUp => Some(hold(session, StepUpCause::RefreshTokenReused, now)),
     };
-    Ok(Rotation::Reused { ended })
+    Ok(Rotation::Reused { session })
+}
+
+/// Has a session wait until its user has shown more. One that waits goes on waiting for what it
+/// first waited for.
+fn hold(session: &Session, why: StepUpCause, now: Timestamp) -> Session {
+    let step_up = StepUp { since: now, why };
+    Session {
+        step_up: Some(session.step_up.unwrap_or(step_up)),
+        ..session.clone()
+    }
+}
+
+/// A cut moves this many generations on. A store that comes back after a failover may have lost the
+/// last rotations, so the next generations may be out there already, and must not come out again as
+/// tokens from after the cut. Nothing rotates a thousand times while replicas lag behind, and a session
+/// can be cut four million times.
+const CUT_STRIDE: u32 = 1 << 10;
+
+/// Rotates a session because something happened to the user's account: every token of it that is out
+/// there is void, and the holder of the device's key gets new ones. Each call does so anew, so after a
+/// lost answer another call gives tokens that are good.
+///
+/// # Errors
+/// The reason the session is not live, [`Reason::ProofKeyMismatch`], [`Reason::ReattestationRequired`],
+/// [`Reason::SessionExpiredAbsolute`].
+pub fn cut(
+    session: &Session,
+    (proof, refresh_key): (&VerifiedProof, KeyTag),
+    surroundings: Surroundings<'_>,
+    policy: &AppPolicy,
+    now: Timestamp,
+) -> Result<Session, Refusal> {
+    surroundings.check(session, now)?;
+    if *proof.thumbprint() != session.session_key {
+        return Err(Reason::ProofKeyMismatch.into());
+    }
+    let generation = session.generation.checked_add(CUT_STRIDE);
+    let generation = generation.ok_or(Reason::SessionExpiredAbsolute)?;
+    // As if the newest token of all had been presented.
+    let presented = Presented {
+        generation: generation.saturating_sub(1),
+        key: session.session_key,
+        refresh_key,
+    };
+    match rotate(session, presented, surroundings, policy, now)? {
+        Rotation::Granted { session, .. } => Ok(Session {
+            cut: Some(Cut {
+                generation,
+                at: now,
+            }),
+            ..session
+        }),
+        Rotation::Reused { .. } => Err(Reason::Internal.into()),
+    }
 }
 
 impl Session {
+    /// Whether tokens of this generation are void because the session was cut since.
+    pub(super) fn is_cut_from(&self, generation: u32) -> bool {
+        self.cut.is_some_and(|cut| generation < cut.generation)
+    }
+
     /// The scopes of a new access token: the wanted ones, all where none are named. What the policy
     /// has stopped granting since the session was opened is no longer among them.
     ///

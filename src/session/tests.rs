@@ -23,9 +23,9 @@ use super::{
 use crate::id::{AppId, Bucket, DeviceId, SessionId, Subject};
 use crate::key::{PublicKey, Thumbprint};
 use crate::policy::{
-    AndroidPolicy, AppPolicy, ApplePolicy, ApplePosture, BodyRule, CounterOrder, Lifetimes,
-    NonceRule, Posture, ProofPolicy, Rates, Reappraisal, ReceiptStanding, ReplayRule, ReuseRule,
-    RiskPolicy, ScopeRule, SessionLimitRule, TrustLevel,
+    AndroidPolicy, AppPolicy, ApplePolicy, ApplePosture, BodyRule, CounterOrder, DeviceLimitRule,
+    Lifetimes, NonceRule, Posture, ProofPolicy, Rates, Reappraisal, ReceiptStanding, ReplayRule,
+    ReuseRule, RiskPolicy, ScopeRule, SessionLimitRule, StepUpPolicy, TrustLevel,
 };
 use crate::proof::dpop;
 use crate::proof::{Body, Freshness, ProofExpectation, VerifiedProof};
@@ -142,6 +142,8 @@ fn policy() -> AppPolicy {
         on_session_limit: SessionLimitRule::Refuse,
         risk: RiskPolicy::usual(),
         rates: Rates::none(),
+        on_device_limit: DeviceLimitRule::Refuse,
+        step_up: StepUpPolicy::plain(),
     }
 }
 
@@ -170,6 +172,7 @@ fn device() -> Device {
             successor: None,
         },
         risk: Risk::default(),
+        presence: None,
     }
 }
 

@@ -104,6 +104,7 @@ impl Backend {
         evidence: &Evidence,
     ) -> Result<proto::Device, Refused> {
         let request = proto::RegisterDeviceRequest {
+            request_id: String::new(),
             subject: subject.to_owned(),
             app_id: self.app_id.clone(),
             challenge: challenge.to_vec(),

@@ -36,6 +36,8 @@ pub struct Dpop<'a> {
     pub ctr: Option<u64>,
     /// Thumbprint of the key that shall take this one's place (`nkt`).
     pub new_key: Option<String>,
+    /// The session it is for (`sid`).
+    pub session: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -69,6 +71,8 @@ struct Claims<'a> {
     ctr: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     nkt: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sid: Option<&'a str>,
 }
 
 impl<'a> Dpop<'a> {
@@ -87,6 +91,7 @@ impl<'a> Dpop<'a> {
             body_sha256: None,
             ctr: None,
             new_key: None,
+            session: None,
         })
     }
 
@@ -122,6 +127,13 @@ impl<'a> Dpop<'a> {
     #[must_use]
     pub fn with_new_key(mut self, thumbprint: String) -> Self {
         self.new_key = Some(thumbprint);
+        self
+    }
+
+    /// For this session.
+    #[must_use]
+    pub fn with_session(mut self, id: String) -> Self {
+        self.session = Some(id);
         self
     }
 
@@ -165,6 +177,7 @@ impl<'a> Dpop<'a> {
             bsh: self.body_sha256.map(|sha| BASE64URL_NOPAD.encode(&sha)),
             ctr: self.ctr,
             nkt: self.new_key.as_deref(),
+            sid: self.session.as_deref(),
         };
         let header = serde_json::to_vec(&header).map_err(|_| Error::Json)?;
         let claims = serde_json::to_vec(&claims).map_err(|_| Error::Json)?;

@@ -178,6 +178,12 @@ pub fn proof_counter(bucket: Bucket, key: &Thumbprint) -> Key {
     Key::new(bucket, format!("{WINDOW_PREFIX}{digest}"))
 }
 
+/// `{bN}:c:q:<digest>`: what a request id of a caller was used for, in the bucket of the digest.
+#[must_use]
+pub fn request(digest: &[u8; 32]) -> Key {
+    claim('q', digest)
+}
+
 /// `{bN}:c:r:<id>:<version>`: who exchanges a receipt, as it was written by this operation.
 #[must_use]
 pub fn receipt_lease(id: &DeviceId, version: OperationId) -> Key {

@@ -15,7 +15,7 @@ use super::keyring::{Keyring, SigningFailed};
 use super::{INSTANCE_SKEW_MAX, TokenRefusal};
 use crate::id::{AppId, DeviceId, SessionId, Subject};
 use crate::key::Thumbprint;
-use crate::policy::TrustLevel;
+use crate::policy::{TrustLevel, UserPresence};
 use crate::secret::Secret;
 use crate::time::Timestamp;
 
@@ -72,6 +72,12 @@ pub struct AccessClaims {
     pub trust_level: TrustLevel,
     /// `device.platform`.
     pub platform: Platform,
+    /// `device.user_presence`: how it was shown that the user was there when it was issued. Never what
+    /// a caller says.
+    pub user_presence: UserPresence,
+    /// `gen`: the generation of the session it was issued under, so that a cut of the session makes the
+    /// tokens from before it void, and those only. A token without one is of the first.
+    pub generation: u32,
 }
 
 /// Why no token could be minted.
@@ -190,6 +196,13 @@ struct Wire {
     sid: String,
     did: String,
     device: Device,
+    #[serde(default, skip_serializing_if = "is_first")]
+    r#gen: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_first(generation: &u32) -> bool {
+    *generation == 0
 }
 
 #[derive(Serialize, Deserialize)]
@@ -201,6 +214,35 @@ struct Confirmation {
 struct Device {
     trust_level: Level,
     platform: Platform,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    user_presence: Option<Presence>,
+}
+
+/// [`UserPresence`] in the token's words; none where there was none.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Presence {
+    Declared,
+    Proved,
+}
+
+impl Presence {
+    const fn of(presence: UserPresence) -> Option<Self> {
+        match presence {
+            UserPresence::None => None,
+            UserPresence::Declared => Some(Self::Declared),
+            UserPresence::Proved => Some(Self::Proved),
+        }
+    }
+}
+
+impl From<Presence> for UserPresence {
+    fn from(presence: Presence) -> Self {
+        match presence {
+            Presence::Declared => Self::Declared,
+            Presence::Proved => Self::Proved,
+        }
+    }
 }
 
 /// [`TrustLevel`] in the token's words.
@@ -261,7 +303,9 @@ impl From<&AccessClaims> for Wire {
             device: Device {
                 trust_level: claims.trust_level.into(),
                 platform: claims.platform,
+                user_presence: Presence::of(claims.user_presence),
             },
+            r#gen: claims.generation,
         }
     }
 }
@@ -292,6 +336,12 @@ fn read(payload: Map<String, Value>) -> Option<(AccessClaims, Option<Timestamp>)
         device: wire.did.parse().ok()?,
         trust_level: wire.device.trust_level.into(),
         platform: wire.device.platform,
+        user_presence: wire
+            .device
+            .user_presence
+            .map(Into::into)
+            .unwrap_or_default(),
+        generation: wire.r#gen,
         issuer: wire.iss,
         audience: wire.aud,
     };

@@ -27,6 +27,8 @@ pub enum ChallengePurpose {
     Reattest,
     /// Moving a device to a new key.
     Rotate,
+    /// Enrolling a presence key.
+    Presence,
 }
 
 impl ChallengePurpose {
@@ -35,6 +37,7 @@ impl ChallengePurpose {
             Self::Register => 1,
             Self::Reattest => 2,
             Self::Rotate => 3,
+            Self::Presence => 4,
         }
     }
 }

@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | `signing-*.pem` | `PRIVATE KEY` (PKCS#8, P-256) | signs access tokens | the greatest name signs, all are published and verify |
 //! | `secret-*.pem` | `ASSAY SECRET KEY` (32 bytes) | MACs of refresh tokens, challenges and nonces; seals records | the greatest name makes new ones, all are accepted |
-//! | `index.pem` | `ASSAY INDEX KEY` (32 bytes) | subject tags, buckets, device ids | never: it is where everything is found |
+//! | `index.pem` | `ASSAY INDEX KEY` (32 bytes) | subject tags, buckets, device ids, ids of requests | never: it is where everything is found |
 //!
 //! A record in the store is sealed anew only when it is written, and some never are: without the secret
 //! that sealed it, it is lost. So an old secret stays where what it sealed is still wanted.
@@ -59,6 +59,7 @@ pub struct Keyring {
     subject_index: Subkey,
     device_index: Subkey,
     network_index: Subkey,
+    request_index: Subkey,
     jwks: String,
 }
 
@@ -102,6 +103,7 @@ impl Keyring {
             subject_index: derive(b"subject index")?,
             device_index: derive(b"device index")?,
             network_index: derive(b"network index")?,
+            request_index: derive(b"request index")?,
         })
     }
 
@@ -184,6 +186,19 @@ impl Keyring {
             *to = from;
         }
         DeviceId::new(self.bucket(subject), unique)
+    }
+
+    /// A digest over these parts that nobody else can make: what a request id of a caller is known by.
+    /// Which part a byte is in counts.
+    #[must_use]
+    pub fn request_digest(&self, parts: &[&[u8]]) -> [u8; 32] {
+        let mut framed = Vec::new();
+        for part in parts {
+            let length = u64::try_from(part.len()).unwrap_or(u64::MAX);
+            framed.extend_from_slice(&length.to_be_bytes());
+            framed.extend_from_slice(part);
+        }
+        self.request_index.mac(&[&framed])
     }
 }
 

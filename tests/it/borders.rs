@@ -184,6 +184,7 @@ fn messages_do_not_print_what_is_marked() {
         format!(
             "{:?}",
             IssueSessionRequest {
+                request_id: String::new(),
                 proof: marked(),
                 ..IssueSessionRequest::default()
             }

@@ -4,9 +4,9 @@ use tonic::{Request, Response, Status};
 
 use super::{Services, actor, platform};
 use crate::flow::{
-    batch_revoke_devices, create_challenge, find_devices, get_device, link_device_successor,
-    list_devices, reattest_device, register_device, resume_device, revoke_device,
-    rotate_device_key, suspend_device,
+    batch_revoke_devices, create_challenge, enrol_presence_key, find_devices, get_device,
+    link_device_successor, list_devices, reattest_device, register_device, resume_device,
+    revoke_device, rotate_device_key, suspend_device,
 };
 use crate::grpc::proto::device_service_server::DeviceService;
 use crate::grpc::{proto, wire};
@@ -189,5 +189,19 @@ impl DeviceService for Services {
         };
         let linked = linked.await.map_err(|failure| self.refuse(&failure))?;
         Ok(Response::new(wire::linked(&self.engine, &linked)))
+    }
+
+    async fn enrol_presence_key(
+        &self,
+        request: Request<proto::EnrolPresenceKeyRequest>,
+    ) -> Result<Response<proto::EnrolPresenceKeyResponse>, Status> {
+        let by = actor(&request);
+        let enrolled = async {
+            let request = wire::enrol_presence_key(request.into_inner(), by)?;
+            enrol_presence_key::run(&self.engine, request).await
+        };
+        let enrolled = enrolled.await.map_err(|failure| self.refuse(&failure))?;
+        let next_nonce = self.engine.next_nonce();
+        Ok(self.answer(wire::enrolled(&self.engine, &enrolled, next_nonce)))
     }
 }

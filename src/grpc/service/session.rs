@@ -4,7 +4,8 @@ use tonic::{Request, Response, Status};
 
 use super::{Services, actor, refresh_outcome};
 use crate::flow::{
-    end_session, get_session, issue_session, list_sessions, refresh_session, revoke_session,
+    elevate_session, end_session, get_session, issue_session, list_sessions, refresh_session,
+    revoke_session, rotate_session,
 };
 use crate::grpc::proto::session_service_server::SessionService;
 use crate::grpc::{proto, wire};
@@ -38,6 +39,32 @@ impl SessionService for Services {
         self.metrics.refresh(refresh_outcome(&refreshed));
         let refreshed = refreshed.map_err(|failure| self.refuse(&failure))?;
         Ok(self.answer(wire::refreshed(&refreshed, self.engine.next_nonce())))
+    }
+
+    async fn elevate_session(
+        &self,
+        request: Request<proto::ElevateSessionRequest>,
+    ) -> Result<Response<proto::ElevateSessionResponse>, Status> {
+        let by = actor(&request);
+        let elevated = async {
+            let request = wire::elevate_session(request.into_inner(), by)?;
+            elevate_session::run(&self.engine, request).await
+        };
+        let elevated = elevated.await.map_err(|failure| self.refuse(&failure))?;
+        Ok(self.answer(wire::elevated(&elevated, self.engine.next_nonce())))
+    }
+
+    async fn rotate_session(
+        &self,
+        request: Request<proto::RotateSessionRequest>,
+    ) -> Result<Response<proto::RotateSessionResponse>, Status> {
+        let by = actor(&request);
+        let rotated = async {
+            let request = wire::rotate_session(request.into_inner(), by)?;
+            rotate_session::run(&self.engine, request).await
+        };
+        let rotated = rotated.await.map_err(|failure| self.refuse(&failure))?;
+        Ok(self.answer(wire::rotated_session(&rotated, self.engine.next_nonce())))
     }
 
     async fn end_session(

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::client::{Address, ClientContext};
-use crate::flow::{Failure, FieldViolation};
+use crate::flow::{Failure, FieldViolation, RequestId};
 use crate::grpc::proto;
 use crate::id::{DeviceId, SessionId, Subject};
 use crate::time::Timestamp;
@@ -196,6 +196,15 @@ impl Fields {
     pub(super) fn challenge(&mut self, bytes: Vec<u8>) -> Option<Vec<u8>> {
         let fits = (1..=CHALLENGE_BYTES_MAX).contains(&bytes.len());
         self.take("challenge", fits.then_some(bytes), "1 to 128 bytes")
+    }
+
+    /// A request id, or none; the outer `None`: something about it is wrong.
+    pub(super) fn request_id(&mut self, text: &str) -> Option<Option<RequestId>> {
+        if text.is_empty() {
+            return Some(None);
+        }
+        self.parse("request_id", text, "1 to 64 visible ASCII characters")
+            .map(Some)
     }
 
     pub(super) fn finish<T>(self, value: Option<T>) -> Result<T, Failure> {

@@ -3,6 +3,7 @@
 //! Parsing collects every wrong field of a request, so that the caller learns of all at once, and
 //! never repeats a value.
 
+mod challenge;
 mod devices;
 mod fields;
 mod parse;
@@ -11,6 +12,7 @@ mod reappraisal;
 mod render;
 mod renewal;
 mod revocation;
+mod step_up;
 mod trust;
 
 pub(super) use devices::*;
@@ -19,4 +21,5 @@ pub(super) use reappraisal::*;
 pub(super) use render::*;
 pub(super) use renewal::*;
 pub(super) use revocation::*;
+pub(super) use step_up::*;
 pub(super) use trust::trust_status;

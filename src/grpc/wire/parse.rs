@@ -53,6 +53,7 @@ pub(crate) fn create_challenge(
         proto::ChallengePurpose::Register => Some(ChallengePurpose::Register),
         proto::ChallengePurpose::Reattest => Some(ChallengePurpose::Reattest),
         proto::ChallengePurpose::Rotate => Some(ChallengePurpose::Rotate),
+        proto::ChallengePurpose::Presence => Some(ChallengePurpose::Presence),
         proto::ChallengePurpose::Unspecified => None,
     };
     let purpose = fields.take("purpose", purpose, "one of the purposes");
@@ -82,8 +83,9 @@ pub(crate) fn register_device(
     let challenge = fields.challenge(sent.challenge);
     let kind = fields.evidence(sent.evidence);
     let client = fields.client(sent.client);
-    let all = (|| Some((subject?, app?, challenge?, kind?)))();
-    let (subject, app, challenge, kind) = fields.finish(all)?;
+    let id = fields.request_id(&sent.request_id);
+    let all = (|| Some((subject?, app?, challenge?, kind?, id?)))();
+    let (subject, app, challenge, kind, request_id) = fields.finish(all)?;
     Ok(RegisterDevice {
         subject,
         app,
@@ -92,6 +94,7 @@ pub(crate) fn register_device(
         validate_only: sent.validate_only,
         client,
         by,
+        request_id,
     })
 }
 
@@ -165,6 +168,7 @@ pub(crate) fn issue_session(
     let amr = fields.words("amr", sent.amr, METHODS_MAX);
     let auth_time = fields.timestamp("auth_time", sent.auth_time);
     let client = fields.client(sent.client);
+    let request_id = fields.request_id(&sent.request_id);
     let request = (|| {
         let (subject, device, proof) = (subject?, device?, proof?);
         Some(IssueSession {
@@ -179,6 +183,7 @@ pub(crate) fn issue_session(
             auth_time,
             client,
             by,
+            request_id: request_id?,
         })
     })();
     fields.finish(request)

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 
+use super::challenge::www_authenticate;
 use super::posture::{platform, posture};
 use crate::attestation::{AttestedKey, Outcome};
 use crate::flow::create_challenge::Challenge;
@@ -14,7 +15,7 @@ use crate::flow::verify_request::Decision;
 use crate::flow::{Appraisal, Engine, Grant, Page};
 use crate::grpc::proto;
 use crate::id::{DeviceId, SessionId};
-use crate::policy::{Posture, TrustLevel};
+use crate::policy::{Posture, TrustLevel, UserPresence};
 use crate::reason::Reason;
 use crate::session::{
     Device, DeviceState, RefreshOutcome, Requirements, RevocationReason, Session, SessionState,
@@ -40,7 +41,15 @@ pub(crate) fn duration(span: Duration) -> prost_types::Duration {
     }
 }
 
-const fn trust_level(level: TrustLevel) -> proto::TrustLevel {
+pub(super) const fn user_presence(presence: UserPresence) -> proto::UserPresence {
+    match presence {
+        UserPresence::None => proto::UserPresence::Unspecified,
+        UserPresence::Declared => proto::UserPresence::Declared,
+        UserPresence::Proved => proto::UserPresence::Proved,
+    }
+}
+
+pub(super) const fn trust_level(level: TrustLevel) -> proto::TrustLevel {
     match level {
         TrustLevel::Provisional => proto::TrustLevel::Provisional,
         TrustLevel::AppAttest => proto::TrustLevel::AppAttest,
@@ -160,6 +169,16 @@ pub(crate) fn device(engine: &Engine, device: &Device) -> proto::Device {
         reattest_by_time: engine.reattest_by(device).map(timestamp),
         receipt: None,
         key_jwk: device.key.jwk(),
+        presence_key_thumbprint: device
+            .presence
+            .map_or_else(String::new, |presence| presence.key.to_string()),
+        presence_key_shows: user_presence(
+            device
+                .presence
+                .map(|presence| presence.shows)
+                .unwrap_or_default(),
+        )
+        .into(),
     }
 }
 
@@ -208,6 +227,12 @@ pub(super) fn session(session: &Session) -> proto::Session {
         expire_time: Some(timestamp(session.expires_at)),
         end_time: ended.map(|(at, _)| timestamp(at)),
         end_reason: ended.map_or("", |(_, why)| why.as_str()).to_owned(),
+        step_up_since_time: session.step_up.map(|step_up| timestamp(step_up.since)),
+        step_up_reason: session
+            .step_up
+            .map_or("", |step_up| step_up.why.as_str())
+            .to_owned(),
+        rotate_time: session.cut.map(|cut| timestamp(cut.at)),
     }
 }
 
@@ -287,54 +312,7 @@ pub(crate) fn decision(
         as_of,
         next_nonce,
         www_authenticate: String::new(),
-    }
-}
-
-/// The challenge of a refused call (RFC 6750, 3; RFC 9449, 7.1 and 8; RFC 9470, 3). The values are
-/// words of the caller's own request that were checked to need no quoting.
-fn www_authenticate(reason: Reason, required: &Requirements) -> String {
-    let error = www_error(reason);
-    let mut header = format!("DPoP error=\"{error}\", error_description=\"{reason}\"");
-    let mut add = |name: &str, value: &str| {
-        header.push_str(&format!(", {name}=\"{value}\""));
-    };
-    if reason == Reason::ScopeNotAllowed && !required.scopes.is_empty() {
-        let scopes: Vec<&str> = required.scopes.iter().map(String::as_str).collect();
-        add("scope", &scopes.join(" "));
-    }
-    if reason == Reason::StepUpRequired {
-        if !required.acr_values.is_empty() {
-            add("acr_values", &required.acr_values.join(" "));
-        }
-        if let Some(span) = required.max_age {
-            add("max_age", &span.as_secs().to_string());
-        }
-    }
-    add("algs", "ES256");
-    header
-}
-
-/// The `error` code of a refused call.
-fn www_error(reason: Reason) -> &'static str {
-    let proof = [
-        Reason::ProofInvalid,
-        Reason::ProofKeyMismatch,
-        Reason::ProofTargetMismatch,
-        Reason::ProofStale,
-        Reason::ProofReplayed,
-    ];
-    let nonce = [Reason::ProofNonceRequired, Reason::ProofNonceStale];
-    if nonce.contains(&reason) {
-        "use_dpop_nonce"
-    } else if proof.contains(&reason) {
-        "invalid_dpop_proof"
-    } else if matches!(reason, Reason::ScopeNotAllowed | Reason::TrustLevelTooLow) {
-        // A device's level is no matter of the user's authentication: no sign-in would raise it.
-        "insufficient_scope"
-    } else if matches!(reason, Reason::StepUpRequired) {
-        "insufficient_user_authentication"
-    } else {
-        "invalid_token"
+        user_presence: user_presence(claims.user_presence).into(),
     }
 }
 
@@ -360,5 +338,6 @@ pub(crate) fn introspection(verified: Option<&VerifiedClaims>) -> proto::Introsp
         cnf_jkt: claims.key.to_string(),
         acr: claims.acr.clone().unwrap_or_default(),
         auth_time: claims.authenticated_at.map_or(0, Timestamp::as_secs),
+        user_presence: user_presence(claims.user_presence).into(),
     }
 }

@@ -55,7 +55,9 @@ pub(crate) fn rotate_device_key(
     })
 }
 
-fn vouching(sent: proto::rotate_device_key_request::Voucher) -> Result<Voucher, Failure> {
+pub(super) fn vouching(
+    sent: proto::rotate_device_key_request::Voucher,
+) -> Result<Voucher, Failure> {
     use proto::rotate_device_key_request::Voucher as Sent;
     match sent {
         Sent::Android(sent) => Chain::from_der(sent.certificate_chain)

@@ -1,4 +1,5 @@
 use super::*;
+use crate::policy::UserPresence;
 use crate::session::{Requirements, admit};
 use crate::token::access::{self, AccessClaims, Platform, VerifiedClaims};
 
@@ -22,6 +23,8 @@ fn claims() -> AccessClaims {
         device: session.device,
         trust_level: TrustLevel::Tee,
         platform: Platform::Android,
+        user_presence: UserPresence::None,
+        generation: 0,
     }
 }
 

@@ -1,16 +1,16 @@
 use super::*;
 use crate::policy::DowngradeRule;
-use crate::session::{Registration, RevocationReason, register, revoke};
+use crate::session::{KnownDevices, Registration, RevocationReason, register, revoke};
 
 const ENTRIES_MAX: usize = 128;
 
 fn registered(
     existing: Option<&Device>,
     subject: Option<&SubjectRecord>,
-    revoked: &BTreeSet<DeviceId>,
+    known: &KnownDevices,
     policy: &AppPolicy,
 ) -> Result<Registration, Refusal> {
-    register(candidate(), existing, (subject, revoked), policy, now())
+    register(candidate(), existing, (subject, known), policy, now())
 }
 
 fn with_devices(ids: impl IntoIterator<Item = u8>) -> SubjectRecord {
@@ -25,8 +25,15 @@ fn begun() -> u64 {
     now().as_millis().try_into().unwrap()
 }
 
-fn none() -> BTreeSet<DeviceId> {
-    BTreeSet::new()
+fn none() -> KnownDevices {
+    KnownDevices::default()
+}
+
+fn revoked(ids: impl IntoIterator<Item = u8>) -> KnownDevices {
+    KnownDevices {
+        revoked: ids.into_iter().map(device_id).collect(),
+        ..none()
+    }
 }
 
 #[test]
@@ -34,6 +41,7 @@ fn the_first_device_of_a_subject_makes_the_subject() {
     let Registration {
         device: made,
         subject,
+        ..
     } = registered(None, None, &none(), &policy()).unwrap();
     assert_eq!(
         made,
@@ -197,8 +205,7 @@ fn devices_are_limited_and_revoked_ones_do_not_count() {
     let full = with_devices([2, 3, 4]);
     let third = registered(None, Some(&full), &none(), &policy());
     assert_eq!(third, refused(Reason::DeviceLimit));
-    let revoked = [device_id(3)].into();
-    let room = registered(None, Some(&full), &revoked, &policy()).unwrap();
+    let room = registered(None, Some(&full), &revoked([3]), &policy()).unwrap();
     let ids = [2, 3, 4, 1].map(device_id);
     assert_eq!(room.subject.devices, ids, "a revoked one stays listed");
     // A known one is not a further one.
@@ -210,7 +217,7 @@ fn devices_are_limited_and_revoked_ones_do_not_count() {
     );
     assert!(known.is_ok());
     // The revoked device of somebody else makes no room.
-    let foreign = [device_id(77)].into();
+    let foreign = revoked([77]);
     let seen = registered(None, Some(&full), &foreign, &policy());
     assert_eq!(seen, refused(Reason::DeviceLimit));
 }
@@ -220,8 +227,7 @@ fn the_index_is_bounded_and_the_oldest_revoked_entry_makes_room() {
     let ids: Vec<u8> = (10..138).collect();
     assert_eq!(ids.len(), ENTRIES_MAX);
     let full = with_devices(ids);
-    let revoked: BTreeSet<DeviceId> = (12..138).map(device_id).collect();
-    let made = registered(None, Some(&full), &revoked, &policy()).unwrap();
+    let made = registered(None, Some(&full), &revoked(12..138), &policy()).unwrap();
     let devices = made.subject.devices;
     assert_eq!(devices.len(), ENTRIES_MAX);
     assert!(

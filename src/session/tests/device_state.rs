@@ -2,7 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::session::{
-    EventKind, RevocationReason, Succession, SuspensionReason, link, resume, revoke, suspend,
+    EventKind, KnownDevices, RevocationReason, Succession, SuspensionReason, link, resume, revoke,
+    suspend,
 };
 
 fn later() -> Timestamp {
@@ -128,7 +129,7 @@ fn a_suspended_device_is_not_registered_again() {
         let seen = crate::session::register(
             candidate(),
             Some(&suspended(why)),
-            (Some(&subject()), &BTreeSet::new()),
+            (Some(&subject()), &KnownDevices::default()),
             &policy(),
             later(),
         );

@@ -48,9 +48,9 @@ fn present(session: &Session, presented: u32, at: Timestamp) -> Row {
                 Row::Healed(session.generation)
             }
         },
-        Rotation::Reused { ended } => {
+        Rotation::Reused { session } => {
             assert!(matches!(
-                ended.unwrap().state,
+                session.unwrap().state,
                 SessionState::Ended { at: when, why: EndReason::RefreshTokenReused } if when == at
             ));
             Row::Reused
@@ -200,7 +200,7 @@ fn where_policy_only_reports_a_reuse_the_session_stays_as_it_is() {
             &policy,
             now(),
         );
-        assert_eq!(seen, Ok(Rotation::Reused { ended: None }));
+        assert_eq!(seen, Ok(Rotation::Reused { session: None }));
     }
 }
 

@@ -76,6 +76,12 @@ impl Phone {
         &self.options
     }
 
+    /// The same, to be changed for keys that are made from then on. Level and provisioning are those of
+    /// the attestation key that the phone has.
+    pub const fn options_mut(&mut self) -> &mut Options {
+        &mut self.options
+    }
+
     /// Makes a key and attests it, as `KeyPairGenerator` does for a key with an attestation
     /// challenge.
     ///
@@ -189,12 +195,15 @@ impl Phone {
             (10, der::unsigned(1)),
         ];
         list.push(if self.options.user_authentication {
-            // userAuthType: password or strong biometric; no authTimeout, so every use
+            // userAuthType: password or strong biometric
             (504, der::unsigned(3))
         } else {
             // noAuthRequired
             (503, der::null())
         });
+        // authTimeout
+        let timeout = self.options.authentication_timeout;
+        list.extend(timeout.map(|seconds| (505, der::unsigned(seconds))));
         let origin = match self.options.origin {
             Origin::Generated => 0,
             Origin::Imported => 2,

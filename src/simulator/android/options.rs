@@ -115,6 +115,8 @@ pub struct Options {
     pub purposes: Vec<Purpose>,
     /// Whether every use of a key needs the user's fingerprint, face or password.
     pub user_authentication: bool,
+    /// For how many seconds one such authentication opens keys; `None`: for one use.
+    pub authentication_timeout: Option<u64>,
 }
 
 impl Options {
@@ -137,6 +139,7 @@ impl Options {
             origin: Origin::Generated,
             purposes: vec![Purpose::Sign, Purpose::Verify],
             user_authentication: false,
+            authentication_timeout: None,
         }
     }
 }

@@ -15,13 +15,14 @@ use crate::key::{PublicKey, Thumbprint};
 use crate::key_directory::generate_files;
 use crate::policy::{
     AndroidPosture, ApplePosture, Authenticators, Boot, Environment, Posture, ProvisioningKind,
-    ReceiptStanding, SecurityLevel, Signal, TrustLevel, UserAuthentication, VerifiedBootState,
+    ReceiptStanding, SecurityLevel, Signal, TrustLevel, UserAuthentication, UserPresence,
+    VerifiedBootState,
 };
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::session::{
-    Consent, Cut, DeviceState, EndReason, Footprint, Lineage, RevocationReason, Risk, SessionEntry,
-    SessionState, StepUp, StepUpCause, SuspensionReason, Tally,
+    Consent, Cut, DeviceState, EndReason, Footprint, Lineage, PresenceKey, RevocationReason, Risk,
+    SessionEntry, SessionState, StepUp, StepUpCause, SuspensionReason, Tally,
 };
 use crate::simulator::{Curve, SoftKey};
 use crate::store::{OperationId, keys};
@@ -271,14 +272,15 @@ prop_compose! {
         chain_serials in vec("[0-9a-f]{1,40}", 0..6),
         issuer_keys in vec(any::<[u8; 32]>(), 0..6),
         attestation_key in any::<Option<[u8; 32]>>(),
-        (moved_from, assertion_counter) in (option::of(thumbprint()), any::<u32>()),
+        (moved_from, assertion_counter, presence)
+            in (option::of(thumbprint()), any::<u32>(), option::of(presence())),
         doubt in option::of(prop::sample::select(Reason::ALL)),
         (lineage, risk) in (lineage(), risk()),
     ) -> Device {
         Device {
             id, app, subject, key, session_key, state, epoch, trust_level,
             registered_at, attested_at, posture, chain_serials, issuer_keys, attestation_key,
-            moved_from, assertion_counter, doubt, lineage, risk,
+    moved_from, assertion_counter, doubt, lineage, risk, presence,
         }
     }
 }
@@ -315,6 +317,15 @@ fn outcome() -> impl Strategy<Value = Outcome> {
             Outcome::NotBelieved,
         ]),
     ]
+}
+
+fn presence() -> impl Strategy<Value = PresenceKey> {
+    let shows = prop::sample::select(vec![UserPresence::Declared, UserPresence::Proved]);
+    (thumbprint(), shows, at()).prop_map(|(key, shows, enrolled_at)| PresenceKey {
+        key,
+        shows,
+        enrolled_at,
+    })
 }
 
 prop_compose! {

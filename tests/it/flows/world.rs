@@ -20,9 +20,9 @@ use assay::flow::{
 use assay::id::{AppId, DeviceId, SessionId, Subject};
 use assay::key_directory::generate_files;
 use assay::policy::{
-    AndroidPolicy, AppPolicy, ApplePolicy, BodyRule, CounterOrder, Lifetimes, NonceRule,
-    ProofPolicy, Rates, Reappraisal, ReplayRule, ReuseRule, RiskPolicy, ScopeRule, ServiceRates,
-    SessionLimitRule, TrustLevel,
+    AndroidPolicy, AppPolicy, ApplePolicy, BodyRule, CounterOrder, DeviceLimitRule, Lifetimes,
+    NonceRule, ProofPolicy, Rates, Reappraisal, ReplayRule, ReuseRule, RiskPolicy, ScopeRule,
+    ServiceRates, SessionLimitRule, StepUpPolicy, TrustLevel,
 };
 use assay::reason::Reason;
 use assay::secret::Secret;
@@ -118,6 +118,8 @@ fn policy() -> AppPolicy {
         on_session_limit: SessionLimitRule::Refuse,
         risk: RiskPolicy::usual(),
         rates: Rates::none(),
+        on_device_limit: DeviceLimitRule::Refuse,
+        step_up: StepUpPolicy::plain(),
     }
 }
 
@@ -324,6 +326,7 @@ impl World {
             validate_only: false,
             client: ClientContext::default(),
             by: caller(),
+            request_id: None,
         }
     }
 
@@ -363,6 +366,7 @@ impl World {
             auth_time: None,
             client: ClientContext::default(),
             by: caller(),
+            request_id: None,
         }
     }
 

@@ -338,6 +338,7 @@ impl Phone {
     ) -> proto::RegisterDeviceRequest {
         let challenge = self.challenge(server, subject).await;
         proto::RegisterDeviceRequest {
+            request_id: String::new(),
             subject: subject.to_owned(),
             app_id: self.app.clone(),
             evidence: Some(self.evidence(&challenge)),
@@ -394,6 +395,7 @@ impl Phone {
 
     pub(crate) fn issuance(&self, device: &proto::Device) -> proto::IssueSessionRequest {
         proto::IssueSessionRequest {
+            request_id: String::new(),
             subject: device.subject.clone(),
             device_id: device.device_id.clone(),
             proof: self.proof("IssueSession"),

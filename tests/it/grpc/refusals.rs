@@ -154,6 +154,7 @@ async fn evidence_refusals(world: &World, server: &Server, seen: &mut Seen) {
     let challenge = world.android().challenge(server, "eve@mail.test").await;
     for (kind, reason) in bad_evidence() {
         let request = proto::RegisterDeviceRequest {
+            request_id: String::new(),
             subject: "eve@mail.test".to_owned(),
             app_id: "demo".to_owned(),
             challenge: challenge.clone(),
@@ -504,6 +505,7 @@ async fn expiry_refusals(world: &World, server: &Server, seen: &mut Seen) {
     let decision = phone.decide(server, &kept.access_token).await;
     seen.no(&decision, "TOKEN_EXPIRED");
     let expired = proto::RegisterDeviceRequest {
+        request_id: String::new(),
         subject: "olga@mail.test".to_owned(),
         app_id: "lax".to_owned(),
         evidence: Some(phone.evidence(&old)),

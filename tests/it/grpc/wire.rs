@@ -319,6 +319,7 @@ async fn every_wrong_field_is_named_at_once() {
     let (_world, server) = world().await;
     let long = |n: usize| "x".repeat(n);
     let request = proto::IssueSessionRequest {
+        request_id: String::new(),
         subject: "a\u{7}b".to_owned(),
         device_id: "dev_1".to_owned(),
         proof: long(8193),
@@ -465,6 +466,7 @@ async fn huge_lists_are_refused() {
     let wrong = wrong_fields(&got.unwrap_err());
     assert_eq!(wrong, ["scopes".to_owned(), "roles".to_owned()].into());
     let request = proto::RegisterDeviceRequest {
+        request_id: String::new(),
         subject: "a".to_owned(),
         app_id: "demo".to_owned(),
         challenge: vec![1],

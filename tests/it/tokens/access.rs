@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use assay::policy::TrustLevel;
+use assay::policy::{TrustLevel, UserPresence};
 use assay::reason::Reason;
 use assay::time::Timestamp;
 use assay::token::access::{AccessClaims, MintError, Platform, TOKEN_BYTES_MAX, mint, verify};
@@ -36,6 +36,8 @@ fn claims() -> AccessClaims {
         device: format!("dev_0001{}", "cd".repeat(16)).parse().unwrap(),
         trust_level: TrustLevel::StrongBox,
         platform: Platform::Android,
+        user_presence: UserPresence::None,
+        generation: 0,
     }
 }
 

@@ -7,7 +7,7 @@ use super::risk::{self, Tally};
 use super::thumbprint;
 use crate::id::DeviceId;
 use crate::key::PublicKey;
-use crate::policy::TrustLevel;
+use crate::policy::{TrustLevel, UserPresence};
 use crate::reason::Reason;
 use crate::session as domain;
 use crate::time::Timestamp;
@@ -93,6 +93,55 @@ pub(in crate::store::record) struct Device {
     attestation_key: Option<Vec<u8>>,
     #[prost(message, repeated, tag = "30")]
     risk: Vec<Tally>,
+    #[prost(message, optional, tag = "23")]
+    presence: Option<PresenceKey>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Enumeration)]
+#[repr(i32)]
+enum Shows {
+    Unknown = 0,
+    Declared = 1,
+    Proved = 2,
+}
+
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+struct PresenceKey {
+    #[prost(bytes = "vec", tag = "1")]
+    key: Vec<u8>,
+    #[prost(enumeration = "Shows", tag = "2")]
+    shows: i32,
+    #[prost(int64, tag = "3")]
+    enrolled_at: i64,
+}
+
+impl PresenceKey {
+    /// A key that shows nothing is none.
+    fn new(key: &domain::PresenceKey) -> Option<Self> {
+        let shows = match key.shows {
+            UserPresence::None => return None,
+            UserPresence::Declared => Shows::Declared,
+            UserPresence::Proved => Shows::Proved,
+        };
+        Some(Self {
+            key: key.key.as_bytes().to_vec(),
+            shows: shows.into(),
+            enrolled_at: key.enrolled_at.as_millis(),
+        })
+    }
+
+    fn into_domain(self) -> Option<domain::PresenceKey> {
+        Some(domain::PresenceKey {
+            shows: match self.shows() {
+                Shows::Unknown => return None,
+                Shows::Declared => UserPresence::Declared,
+                Shows::Proved => UserPresence::Proved,
+            },
+            key: thumbprint(&self.key)?,
+            enrolled_at: Timestamp::from_millis(self.enrolled_at),
+        })
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -140,6 +189,7 @@ impl From<&domain::Device> for Device {
             moved_from: device.moved_from.map(|key| key.as_bytes().to_vec()),
             attestation_key: device.attestation_key.map(|key| key.to_vec()),
             risk: risk::tallies(&device.risk),
+            presence: device.presence.as_ref().and_then(PresenceKey::new),
         }
     }
 }
@@ -177,6 +227,10 @@ impl Device {
             attestation_key: match self.attestation_key {
                 None => None,
                 Some(key) => Some(key.try_into().ok()?),
+            },
+            presence: match self.presence {
+                None => None,
+                Some(key) => Some(key.into_domain()?),
             },
             assertion_counter: self.assertion_counter,
             risk: risk::into_domain(&self.risk)?,
