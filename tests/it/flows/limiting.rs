@@ -124,6 +124,7 @@ async fn the_devices_of_a_subject_share_its_rate(world: World) {
     let other = world.registered(Kind::Android, "user-2").await;
     issue(&world, &other, &client).await.unwrap();
     // Another app has rates of its own.
+    world.change_policy(SHOP, |policy| policy.devices_per_subject_max = 10);
     let mut phone = world.phone(Kind::Android, "user-1");
     let challenge = world.challenge(SHOP, Some(&phone.subject));
     let registration = world.registration_for(&mut phone, SHOP, challenge);
@@ -204,7 +205,7 @@ async fn a_retry_is_no_refresh(world: World) {
         used = std::mem::replace(&mut token, rotated.grant.refresh_token);
     }
     let refused = limited(refresh(&world, &phone, &token, &client).await);
-    assert_eq!(refused, Reason::RateLimitedDevice);
+    assert_eq!(refused, Reason::RateLimitedSubject);
     // The token that was refused is as good as before, and the answer before it is given again.
     let again = refresh(&world, &phone, &used, &client).await.unwrap();
     assert_eq!(again.outcome, RefreshOutcome::Retry);
