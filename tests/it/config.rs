@@ -635,17 +635,17 @@ const WRONG: &[(&str, &str, &str)] = &[
     (
         "[apps.bank.android]",
         "[rates]\ncaller = \"5\"\n[apps.bank.android]",
-        "13:10: not a rate [write how many in how long, as in \"20/1d\" or \"1000/1h\"]",
+        "12:10: not a rate [write how many in how long, as in \"20/1d\" or \"1000/1h\"]",
     ),
     (
         "[apps.bank.android]",
         "[rates]\nfailure_cost = 17\n[apps.bank.android]",
-        "13:16: has to be from 0 to 16",
+        "12:16: has to be from 0 to 16",
     ),
     (
         "[apps.bank.android]",
         "[apps.bank.rates]\ndoubt_divisor = 0\n[apps.bank.android]",
-        "13:17: has to be from 1 to 100",
+        "12:17: has to be from 1 to 100",
     ),
     (
         "package =",

@@ -124,7 +124,10 @@ async fn the_devices_of_a_subject_share_its_rate(world: World) {
     let other = world.registered(Kind::Android, "user-2").await;
     issue(&world, &other, &client).await.unwrap();
     // Another app has rates of its own.
-    world.change_policy(SHOP, |policy| policy.devices_per_subject_max = 10);
+    world.change_policy(SHOP, |policy| {
+        policy.devices_per_subject_max = 10;
+        policy.sessions_per_subject_max = 10;
+    });
     let mut phone = world.phone(Kind::Android, "user-1");
     let challenge = world.challenge(SHOP, Some(&phone.subject));
     let registration = world.registration_for(&mut phone, SHOP, challenge);
