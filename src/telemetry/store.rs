@@ -57,7 +57,7 @@ impl<S: Store> Store for Observed<S> {
         let answer = self.inner.commit(change).await;
         let conflict = matches!(
             answer,
-            Ok(Committed::Conflict | Committed::ClaimTaken { .. } | Committed::Limited { .. })
+            Ok(Committed::Conflict | Committed::ClaimTaken { .. })
         );
         self.note(StoreOperation::Commit, began, &answer, conflict);
         answer

@@ -10,9 +10,10 @@ use assay::config::{
     Transport, read_secret,
 };
 use assay::policy::{
-    AndroidPolicy, ApplePolicy, AttestKeyRule, Authenticators, Consequence, DowngradeRule,
-    Enforcement, Environment, KeyRates, Rate, RateOutcome, Reappraisal, ReceiptRule, RiskPolicy,
-    Rule, Signal, StaleListRule, TrustLevel, UserAuthenticationRule,
+    ActionRates, AndroidPolicy, ApplePolicy, AttestKeyRule, Authenticators, Consequence,
+    DowngradeRule, Enforcement, Environment, KeyRates, Rate, RateOutcome, Rates, Reappraisal,
+    ReceiptRule, RiskPolicy, Rule, ServiceRates, Signal, StaleListRule, TrustLevel,
+    UserAuthenticationRule,
 };
 use clap::Parser;
 use proptest::prelude::*;
@@ -71,6 +72,72 @@ fn a_good_configuration_becomes_what_it_says() {
     assert_eq!(lifetimes.access_for, Duration::from_secs(300));
     assert_eq!(lifetimes.idle_for, Duration::from_secs(30 * 86_400));
     assert_eq!(lifetimes.reattest_after, None);
+}
+
+#[test]
+fn rates_are_what_is_written_and_nothing_else_is_limited() {
+    let hourly = |count| {
+        Some(Rate {
+            count,
+            per: Duration::from_secs(3600),
+        })
+    };
+    let id = "bank".parse().unwrap();
+    let unsaid = parse(GOOD).unwrap();
+    assert_eq!(
+        unsaid.rates,
+        ServiceRates {
+            failure_cost: 4,
+            ..ServiceRates::default()
+        }
+    );
+    let none = Rates {
+        doubt_divisor: 4,
+        ..Rates::none()
+    };
+    assert_eq!(unsaid.apps[&id].policy.rates, none);
+    let rates = r#"[rates]
+caller = "1/1h"
+register_per_ip = "2/1h"
+issue_per_ip = "3/1h"
+refresh_per_ip = "4/1h"
+failure_cost = 0
+[apps.bank.rates]
+register_per_subject = "5/1h"
+issue_per_subject = "6/1h"
+issue_per_device = "7/1h"
+refresh_per_subject = "8/1h"
+refresh_per_device = "9/1h"
+refresh_retry = "10/1h"
+doubt_divisor = 2
+"#;
+    let config = parse(&format!("{GOOD}{rates}")).unwrap();
+    let expected = ServiceRates {
+        caller: hourly(1),
+        register: hourly(2),
+        issue: hourly(3),
+        refresh: hourly(4),
+        failure_cost: 0,
+    };
+    assert_eq!(config.rates, expected);
+    assert_eq!(config.differs_in(&unsaid), ["rates"]);
+    let expected = Rates {
+        register: ActionRates {
+            subject: hourly(5),
+            device: None,
+        },
+        issue: ActionRates {
+            subject: hourly(6),
+            device: hourly(7),
+        },
+        refresh: ActionRates {
+            subject: hourly(8),
+            device: hourly(9),
+        },
+        refresh_retry: hourly(10),
+        doubt_divisor: 2,
+    };
+    assert_eq!(config.apps[&id].policy.rates, expected);
 }
 
 #[test]
@@ -596,6 +663,21 @@ const WRONG: &[(&str, &str, &str)] = &[
         "package =",
         "attestation_key_rate.remote = \"20\"\npackage =",
         "12:31: not a rate [write how many in how long, as in \"20/1d\" or \"1000/1h\"]",
+    ),
+    (
+        "[apps.bank.android]",
+        "[rates]\ncaller = \"5\"\n[apps.bank.android]",
+        "12:10: not a rate [write how many in how long, as in \"20/1d\" or \"1000/1h\"]",
+    ),
+    (
+        "[apps.bank.android]",
+        "[rates]\nfailure_cost = 17\n[apps.bank.android]",
+        "12:16: has to be from 0 to 16",
+    ),
+    (
+        "[apps.bank.android]",
+        "[apps.bank.rates]\ndoubt_divisor = 0\n[apps.bank.android]",
+        "12:17: has to be from 1 to 100",
     ),
     (
         "package =",

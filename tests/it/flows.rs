@@ -8,6 +8,7 @@ mod faults;
 mod finding;
 mod issuing;
 mod key_rates;
+mod limiting;
 mod linking;
 mod model;
 mod phone;

@@ -276,7 +276,7 @@ impl Phone {
         self
     }
 
-    fn hide(&self, word: &str) {
+    pub(crate) fn hide(&self, word: &str) {
         self.secrets.lock().unwrap().push(word.to_owned());
     }
 

@@ -37,7 +37,8 @@ const CODES: &[(Code, &str)] = &[
     (Code::Aborted, "CONFLICT"),
     (
         Code::ResourceExhausted,
-        "SESSION_LIMIT DEVICE_LIMIT RATE_LIMITED_ATTESTATION_KEY",
+        "SESSION_LIMIT DEVICE_LIMIT RATE_LIMITED_ATTESTATION_KEY RATE_LIMITED_SUBJECT \
+         RATE_LIMITED_DEVICE RATE_LIMITED_IP RATE_LIMITED_CALLER",
     ),
     (
         Code::Unavailable,
@@ -57,6 +58,10 @@ const ACTIONS: &[(&str, &[&str])] = &[
             "TRUST_LIST_STALE",
             "OVERLOADED",
             "RATE_LIMITED_ATTESTATION_KEY",
+            "RATE_LIMITED_SUBJECT",
+            "RATE_LIMITED_DEVICE",
+            "RATE_LIMITED_IP",
+            "RATE_LIMITED_CALLER",
             "INTERNAL",
         ],
     ),
@@ -152,7 +157,7 @@ pub(crate) fn assert_refused(status: &Status, reason: &str) {
     assert_eq!(retry.is_some(), action(reason) == "RETRY", "{reason}");
     if let Some(wait) = retry.and_then(|info| info.retry_delay) {
         // A rate knows when the next one may come in; the app's is one a day.
-        let rated = reason == "RATE_LIMITED_ATTESTATION_KEY";
+        let rated = reason.starts_with("RATE_LIMITED_");
         let most = if rated { 86_400 } else { 60 };
         assert!(wait > Duration::ZERO && wait <= Duration::from_secs(most));
     }

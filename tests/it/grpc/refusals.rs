@@ -66,6 +66,7 @@ async fn every_refusal_reachable_from_outside_has_its_promised_form() {
     session_refusals(&world, &server, &mut seen).await;
     expiry_refusals(&world, &server, &mut seen).await;
     decision_refusals(&world, &server, &mut seen).await;
+    rate_refusals(&world, &mut seen).await;
     overload(&world, &mut seen).await;
     seen.0.insert("MALFORMED_REQUEST".to_owned()); // with the wire
     seen.0.insert("UNKNOWN_FIELD".to_owned());
@@ -544,6 +545,66 @@ async fn expiry_refusals(world: &World, server: &Server, seen: &mut Seen) {
     let got = phone.refresh(server, &kept.refresh_token).await;
     seen.refused(world, "SESSION_EXPIRED_ABSOLUTE", got);
     drop(idle);
+}
+
+/// What a refusal says is limited.
+#[track_caller]
+fn quota<T: std::fmt::Debug>(got: &Result<T, Status>) -> String {
+    let quota = got.as_ref().unwrap_err().get_details_quota_failure();
+    let mut violations = quota.unwrap().violations;
+    assert_eq!(violations.len(), 1);
+    let violation = violations.remove(0);
+    assert!(!violation.description.is_empty());
+    violation.subject
+}
+
+async fn rate_refusals(world: &World, seen: &mut Seen) {
+    let rates = "[rates]\nrefresh_per_ip = \"2/1h\"\n\
+                 [apps.demo.rates]\nissue_per_device = \"1/1h\"\nrefresh_per_subject = \"1/1h\"\n";
+    let server = world.start_from(&(world.config(MEMORY) + rates)).await;
+    let mut phone = world.android();
+    let device = phone.join(&server, "rita@mail.test").await;
+    let grant = phone.issue(&server, &device).await.unwrap();
+    let got = phone.issue(&server, &device).await;
+    assert_eq!(quota(&got), "requests of the device");
+    seen.refused(world, "RATE_LIMITED_DEVICE", got);
+    let (_, grant) = phone.refresh(&server, &grant.refresh_token).await.unwrap();
+    let got = phone.refresh(&server, &grant.refresh_token).await;
+    assert_eq!(quota(&got), "requests of the subject");
+    seen.refused(world, "RATE_LIMITED_SUBJECT", got);
+    for (host, reason, limited) in [
+        (1, "RATE_LIMITED_SUBJECT", "requests of the subject"),
+        (2, "RATE_LIMITED_SUBJECT", "requests of the subject"),
+        (3, "RATE_LIMITED_IP", "requests from the network"),
+    ] {
+        let ip = format!("2001:db8:77:1::{host}");
+        phone.hide(&ip);
+        let mut request = phone.refreshment(&grant.refresh_token);
+        request.client = Some(proto::ClientContext {
+            ip,
+            locale: "en-GB".to_owned(),
+        });
+        let got = server.sessions().refresh_session(request).await;
+        assert_eq!(quota(&got), limited);
+        seen.refused(world, reason, got);
+    }
+    server.stop().await;
+
+    let server = world
+        .start_from(&(world.config(MEMORY) + "[rates]\ncaller = \"3/1h\"\n"))
+        .await;
+    let mut phone = world.android();
+    let device = phone.join(&server, "rita@mail.test").await;
+    let grant = phone.issue(&server, &device).await.unwrap();
+    assert!(phone.decide(&server, &grant.access_token).await.allow);
+    // An error and no decision: it says nothing about the call.
+    let call = proto::IntrospectTokenRequest {
+        token: grant.access_token,
+    };
+    let got = server.verification().introspect_token(call).await;
+    assert_eq!(quota(&got), "requests of the calling service");
+    seen.refused(world, "RATE_LIMITED_CALLER", got);
+    server.stop().await;
 }
 
 async fn decision_refusals(world: &World, server: &Server, seen: &mut Seen) {

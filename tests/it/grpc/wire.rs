@@ -332,10 +332,14 @@ async fn every_wrong_field_is_named_at_once() {
             seconds: -1,
             nanos: 0,
         }),
-        client: None,
+        client: Some(proto::ClientContext {
+            ip: "localhost".to_owned(),
+            locale: "en_GB".to_owned(),
+        }),
     };
     let status = server.sessions().issue_session(request).await.unwrap_err();
-    let all = "subject device_id proof scopes audience roles acr amr auth_time";
+    let all = "subject device_id proof scopes audience roles acr amr auth_time client.ip \
+               client.locale";
     assert_eq!(
         wrong_fields(&status),
         all.split(' ').map(str::to_owned).collect()
@@ -381,6 +385,49 @@ async fn every_wrong_field_is_named_at_once() {
         wrong_fields(&status),
         all.split(' ').map(str::to_owned).collect()
     );
+}
+
+#[tokio::test]
+async fn the_address_and_language_of_a_phone_have_their_form() {
+    let (_world, server) = world().await;
+    let send = async |ip: &str, locale: &str| {
+        let request = proto::CreateChallengeRequest {
+            app_id: "demo".to_owned(),
+            purpose: proto::ChallengePurpose::Register.into(),
+            subject: String::new(),
+            client: Some(proto::ClientContext {
+                ip: ip.to_owned(),
+                locale: locale.to_owned(),
+            }),
+        };
+        server.devices().create_challenge(request).await
+    };
+    for good in ["", "192.0.2.1", "2001:db8::1", "::1", "::ffff:192.0.2.1"] {
+        assert!(send(good, "de-CH").await.is_ok(), "{good}");
+    }
+    let long = "1".repeat(5000);
+    for bad in [
+        "0.0.0.0",
+        "::",
+        "::ffff:0.0.0.0",
+        "192.0.2.01",
+        "192.0.2.1:80",
+        "192.0.2.0/24",
+        "192.0.2",
+        "[2001:db8::1]",
+        "fe80::1%eth0",
+        " 192.0.2.1",
+        "0x7f.1",
+        "unknown",
+        &long,
+    ] {
+        let status = send(bad, "").await.unwrap_err();
+        assert_eq!(wrong_fields(&status), ["client.ip".to_owned()].into());
+    }
+    for bad in ["e", "en_GB", "en-", "*", &long] {
+        let status = send("", bad).await.unwrap_err();
+        assert_eq!(wrong_fields(&status), ["client.locale".to_owned()].into());
+    }
 }
 
 #[tokio::test]

@@ -99,6 +99,11 @@ over_every_store! {
     another_rate_under_the_name_holds_at_once
     concurrent_counts_never_admit_more_than_the_burst
     rates_beyond_the_limits_are_refused
+    a_commit_is_counted_with_what_it_does
+    a_commit_that_does_nothing_counts_nothing
+    a_commit_sent_twice_counts_once
+    concurrent_commits_never_count_more_than_the_burst
+    limits_of_a_commit_are_bounded
     a_name_is_for_one_kind_of_thing
     it_says_that_it_is_well
     no_replica_is_claimed_to_have_acknowledged

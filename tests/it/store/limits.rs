@@ -162,3 +162,120 @@ pub(super) async fn rates_beyond_the_limits_are_refused(store: Arc<dyn Store>) {
     }
     assert_eq!(owner(&*store, "c:1").await, None);
 }
+
+pub(super) async fn a_commit_is_counted_with_what_it_does(store: Arc<dyn Store>) {
+    let limit = limit("l:1", HOUR, 2);
+    for name in ["s:1", "s:2"] {
+        let commit = change().put(name, None, b"new").limit(&limit);
+        assert_eq!(store.commit(commit).await, Ok(DONE));
+    }
+    let above = change()
+        .put("s:3", None, b"new")
+        .claim(claim("c:1", "me"))
+        .add("i:1", b"member")
+        .event(b"event")
+        .limit(&limit);
+    for _ in 0..2 {
+        let Ok(Committed::Limited { index, retry_after }) = store.commit(above.clone()).await
+        else {
+            panic!("it is above the rate");
+        };
+        assert_eq!(index, 0);
+        assert!(!retry_after.is_zero() && retry_after <= HOUR);
+    }
+    assert_eq!(value(&*store, "s:3").await, None);
+    assert_eq!(owner(&*store, "c:1").await, None);
+    assert!(members(&*store, "i:1").await.is_empty());
+    assert!(events(&*store).await.is_empty());
+    // It is the same count as that of admissions.
+    assert!(is_refused(count(&*store, &limit).await, &limit));
+}
+
+pub(super) async fn a_commit_that_does_nothing_counts_nothing(store: Arc<dyn Store>) {
+    let (one, used_up) = (limit("l:1", HOUR, 1), limit("l:2", HOUR, 1));
+    assert_eq!(count(&*store, &used_up).await, Limited::Admitted);
+    let version = create(&*store, "s:1", b"old").await;
+    assert_eq!(make(&*store, claim("c:1", "you")).await, Claimed::Granted);
+    let stale = change().put("s:1", None, b"new").limit(&one);
+    assert_eq!(store.commit(stale).await, Ok(Committed::Conflict));
+    let taken = change()
+        .put("s:1", Some(version), b"new")
+        .claim(claim("c:1", "me"))
+        .limit(&one);
+    let ended = store.commit(taken).await;
+    assert_eq!(ended, Ok(Committed::ClaimTaken { index: 0 }));
+    // One limit that refuses takes the others with it.
+    let limited = change()
+        .put("s:1", Some(version), b"new")
+        .limit(&one)
+        .limit(&used_up);
+    let ended = store.commit(limited).await;
+    assert!(
+        matches!(ended, Ok(Committed::Limited { index: 1, .. })),
+        "{ended:?}"
+    );
+    let good = change().put("s:1", Some(version), b"new").limit(&one);
+    assert_eq!(store.commit(good).await, Ok(DONE));
+}
+
+pub(super) async fn a_commit_sent_twice_counts_once(store: Arc<dyn Store>) {
+    let limit = limit("l:1", HOUR, 3);
+    let created = change().put("s:1", None, b"1").limit(&limit);
+    let version = created.operation;
+    let written = change().put("s:1", Some(version), b"2").limit(&limit);
+    let told = change().event(b"event").limit(&limit);
+    for commit in [created, written, told] {
+        for _ in 0..3 {
+            assert_eq!(store.commit(commit.clone()).await, Ok(DONE));
+        }
+    }
+    assert!(is_refused(count(&*store, &limit).await, &limit));
+}
+
+pub(super) async fn concurrent_commits_never_count_more_than_the_burst(store: Arc<dyn Store>) {
+    const BURST: usize = 20;
+    let limit = limit("l:1", HOUR, u32::try_from(BURST).unwrap());
+    let mut tasks = Vec::new();
+    for task in 0..8 {
+        let (store, limit) = (Arc::clone(&store), limit.clone());
+        tasks.push(tokio::spawn(async move {
+            let mut done = 0;
+            for number in 0..5 {
+                let name = format!("s:{task}:{number}");
+                let commit = change().put(&name, None, b"new").limit(&limit);
+                done += usize::from(store.commit(commit).await == Ok(DONE));
+            }
+            done
+        }));
+    }
+    let mut done = 0;
+    for task in tasks {
+        done += task.await.unwrap();
+    }
+    assert_eq!(done, BURST);
+}
+
+pub(super) async fn limits_of_a_commit_are_bounded(store: Arc<dyn Store>) {
+    let good = limit("l:1", HOUR, 1);
+    let elsewhere = Limit {
+        key: Key::new(bucket(2), "l:1".to_owned()),
+        ..good.clone()
+    };
+    let many = (0..=LIMITS_MAX).map(|number| limit(&format!("l:{number}"), HOUR, 1));
+    for bad in [
+        vec![good.clone(), good.clone()],
+        vec![elsewhere],
+        vec![limit("s:1", HOUR, 1)],
+        vec![limit("l:1", HOUR, 0)],
+        many.collect(),
+    ] {
+        let mut commit = change().put("s:1", None, b"new");
+        commit.limits = bad;
+        assert!(
+            is_invalid(&store.commit(commit.clone()).await),
+            "{commit:?}"
+        );
+    }
+    assert_eq!(value(&*store, "s:1").await, None);
+    assert_eq!(count(&*store, &good).await, Limited::Admitted);
+}
