@@ -3,17 +3,17 @@
 use std::collections::BTreeSet;
 
 use super::grant::{Grant, mint};
-use super::list_sessions::{Listed, sessions_of};
+use super::list_sessions::{Listed, may_come_back, sessions_of};
 use super::settle::settle;
 use super::state::{Changes, Place, State, keep_for, proof_claim};
 use super::{App, Engine, Failure, enabled};
-use crate::id::{DeviceId, SessionId, Subject};
+use crate::id::{ConsentId, DeviceId, SessionId, Subject};
 use crate::proof::dpop::{self, UnverifiedProof};
 use crate::proof::{Body, ProofExpectation, VerifiedProof};
 use crate::reason::Reason;
 use crate::secret::{Secret, random};
 use crate::session::{
-    Actor, Device, EndReason, EventKind, LastUsed, Opened, Opening, Refusal, Session, end, open,
+    Actor, Device, EndReason, EventKind, LastUsed, Opened, Opening, Session, end, open,
 };
 use crate::store::Durability;
 use crate::time::Timestamp;
@@ -40,6 +40,8 @@ pub struct IssueSession {
     pub amr: Vec<String>,
     /// When the user was authenticated; `None`: now.
     pub auth_time: Option<Timestamp>,
+    /// The consent it is opened under.
+    pub consent: Option<ConsentId>,
     /// Who asks.
     pub by: Actor,
 }
@@ -148,6 +150,7 @@ async fn decide(
         .value
         .as_ref()
         .ok_or(Reason::DeviceKeyUnknown)?;
+    let fleet = state.fleet.value.as_ref();
     let open = |used: Option<&LastUsed>| {
         let opening = Opening {
             id,
@@ -158,6 +161,8 @@ async fn decide(
             acr: request.acr.clone(),
             amr: request.amr.clone(),
             auth_time: request.auth_time.unwrap_or(now).min(now),
+            consent: request.consent.clone(),
+            cut_until: fleet.and_then(|fleet| fleet.cut_until(&device.app)),
         };
         open(
             opening,
@@ -169,16 +174,8 @@ async fn decide(
     };
     match open(None) {
         Err(refusal) if refusal.0 == Reason::SessionLimit => {
-            let fleet = state.fleet.value.as_ref();
             let mut listed = sessions_of(engine, subject, fleet, now).await?;
-            // A disabled app may be enabled again and a suspended device resumed, and their sessions
-            // with them.
-            listed.retain(|listed| {
-                matches!(
-                    listed.standing,
-                    Ok(()) | Err(Refusal(Reason::AppDisabled | Reason::DeviceSuspended))
-                )
-            });
+            listed.retain(|listed| may_come_back(&listed.standing));
             let used = listed.iter().map(|listed| &listed.session);
             let used = used.map(|session| (session.id, session.rotated_at));
             let opened = open(Some(&used.collect()))?;

@@ -161,6 +161,7 @@ async fn load(
         receipt: task.may_touch_receipt(),
         claim: claims.iter().map(|(claim, _)| claim.clone()).collect(),
         limit: task.by.map_or_else(Vec::new, |_| task.rate.to_count()),
+        ..Beside::default()
     };
     let answered = engine.load_with(place, beside).await?;
     task.rate.heard(&answered.limits);

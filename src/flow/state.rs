@@ -119,6 +119,8 @@ pub(super) struct Beside {
     /// Whether the device's receipt is loaded as well.
     pub(super) receipt: bool,
     pub(super) claim: Vec<Claim>,
+    /// Claims that are only looked at.
+    pub(super) owner_of: Vec<Key>,
     pub(super) limit: Vec<Limit>,
 }
 
@@ -129,6 +131,7 @@ pub(super) struct Answered {
     pub(super) session: Option<Loaded<Session>>,
     pub(super) receipt: Option<Loaded<ReceiptRecord>>,
     pub(super) claims: Vec<Claimed>,
+    pub(super) owners: Vec<Option<Vec<u8>>>,
     pub(super) limits: Vec<Limited>,
 }
 
@@ -193,8 +196,8 @@ impl Engine {
         let ask = Admission {
             load,
             claim: beside.claim,
+            owner_of: beside.owner_of,
             limit: beside.limit,
-            ..Admission::default()
         };
         let admitted = self.store.admit(ask).await?;
         let mut records = admitted.records.into_iter();
@@ -212,6 +215,7 @@ impl Engine {
             session,
             receipt: receipt.transpose()?,
             claims: admitted.claims,
+            owners: admitted.owners,
             limits: admitted.limits,
         })
     }

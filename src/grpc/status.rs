@@ -67,6 +67,7 @@ pub const fn code(reason: Reason) -> Code {
         | R::AppDisabled
         | R::ScopeNotAllowed
         | R::CallerNotAllowed
+        | R::TwoPersonRequired
         | R::AttestationChainUntrusted
         | R::AttestationCertRevoked
         | R::AttestationAppMismatch
@@ -81,7 +82,9 @@ pub const fn code(reason: Reason) -> Code {
         R::DeviceExists | R::ChallengeAlreadyUsed => Code::AlreadyExists,
         R::ResourceNotFound => Code::NotFound,
         R::Conflict => Code::Aborted,
-        R::RateLimitedAttestationKey | R::SessionLimit | R::DeviceLimit => Code::ResourceExhausted,
+        R::RateLimitedAttestationKey | R::SessionLimit | R::DeviceLimit | R::ConsentLimit => {
+            Code::ResourceExhausted
+        }
         R::StateStoreUnavailable | R::RevocationNotDurable | R::TrustListStale | R::Overloaded => {
             Code::Unavailable
         }
@@ -196,6 +199,8 @@ const fn quota_subject(reason: Reason) -> &'static str {
         "devices of the subject"
     } else if matches!(reason, Reason::RateLimitedAttestationKey) {
         "devices under one attestation key"
+    } else if matches!(reason, Reason::ConsentLimit) {
+        "revoked consents of the subject"
     } else {
         "sessions of the subject or device"
     }

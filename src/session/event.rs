@@ -13,6 +13,12 @@ use crate::time::Timestamp;
 pub struct Actor(Arc<str>);
 
 impl Actor {
+    /// Two callers: the one who proposed it and the one who confirmed it.
+    #[must_use]
+    pub fn both(proposer: &str, confirmer: &Self) -> Self {
+        Self(format!("{proposer} {confirmer}").into())
+    }
+
     /// What the service does without being asked.
     #[must_use]
     pub fn service() -> Self {
@@ -79,6 +85,9 @@ kinds! {
     SubjectRevoked "subject-revoked" "Every session of the device's subject was revoked.";
     SessionOpened "session-opened" "A session was opened.";
     SessionEnded "session-ended" "A session ended before its time.";
+    ConsentRevoked "consent-revoked" "Every session that was opened under a consent of the device's subject was revoked.";
+    NotBeforeSet "not-before-set" "Every session that was opened before an instant was revoked, of an app or of all.";
+    SubjectErased "subject-erased" "All that was kept of the device's subject was erased.";
 }
 
 impl EventKind {
@@ -117,6 +126,8 @@ impl Device {
     /// Something that happened to this device.
     #[must_use]
     pub fn event(&self, kind: EventKind, why: String, by: &Actor, at: Timestamp) -> Event {
+        // What takes it out: whoever has to do it again after the store lost it sees whether it is done.
+        let takes_out = matches!(kind, EventKind::DeviceRevoked | EventKind::DeviceSuspended);
         Event {
             at,
             kind,
@@ -124,7 +135,7 @@ impl Device {
             device: Some(self.id),
             session: None,
             consent: None,
-            epoch: None,
+            epoch: takes_out.then_some(self.epoch),
             why,
             by: by.clone(),
         }

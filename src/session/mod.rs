@@ -8,6 +8,7 @@ mod admit;
 mod device;
 mod device_state;
 mod event;
+mod fleet;
 mod job;
 mod liveness;
 mod notice;
@@ -23,6 +24,7 @@ pub use admit::{Requirements, admit};
 pub use device::{Candidate, Registration, register};
 pub use device_state::{Succession, link, resume, revoke, suspend};
 pub use event::{Actor, Event, EventKind};
+pub use fleet::Reach;
 pub use job::{Basis, Cause, Counts, JOB_EVERY, JOB_LEASE, Job, Look, Position};
 pub use liveness::{Standing, Surroundings};
 pub use notice::{Notice, Target};
@@ -30,7 +32,7 @@ pub use open::{LastUsed, Opened, Opening, end, open};
 pub use reappraise::{Effect, Fault, Listing, Reappraised, Verdict, reappraise};
 pub use renew::{Found, Renewal, rekey, renew};
 pub use rotate::{Presented, RefreshOutcome, Rotation, rotate};
-pub use subject::revoke_subject;
+pub use subject::{REVOKED_CONSENTS_MAX, revoke_consent, revoke_subject};
 
 use std::collections::{BTreeMap, BTreeSet};
 

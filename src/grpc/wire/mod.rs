@@ -11,6 +11,8 @@ mod reappraisal;
 mod render;
 mod renewal;
 mod revocation;
+mod revocations;
+mod subjects;
 mod trust;
 
 pub(super) use devices::*;
@@ -19,4 +21,6 @@ pub(super) use reappraisal::*;
 pub(super) use render::*;
 pub(super) use renewal::*;
 pub(super) use revocation::*;
+pub(super) use revocations::*;
+pub(super) use subjects::*;
 pub(super) use trust::trust_status;

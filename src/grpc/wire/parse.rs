@@ -161,6 +161,10 @@ pub(crate) fn issue_session(
     let acr = fields.context_class("acr", sent.acr);
     let amr = fields.words("amr", sent.amr, METHODS_MAX);
     let auth_time = fields.timestamp("auth_time", sent.auth_time);
+    let consent = match sent.consent_id.as_str() {
+        "" => Some(None),
+        id => fields.consent(id).map(Some),
+    };
     let request = (|| {
         let (subject, device, proof) = (subject?, device?, proof?);
         Some(IssueSession {
@@ -173,6 +177,7 @@ pub(crate) fn issue_session(
             acr,
             amr,
             auth_time,
+            consent: consent?,
             by,
         })
     })();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 
 use super::posture::{platform, posture};
+use crate::attestation::apple::receipt::refresh::ReceiptRecord;
 use crate::attestation::{AttestedKey, Outcome};
 use crate::flow::create_challenge::Challenge;
 use crate::flow::get_device::Known;
@@ -161,12 +162,16 @@ pub(crate) fn device(engine: &Engine, device: &Device) -> proto::Device {
     }
 }
 
-pub(crate) fn known(engine: &Engine, known: &Known) -> proto::GetDeviceResponse {
-    let receipt = known.receipt.as_ref().map(|receipt| proto::ReceiptSummary {
+pub(super) fn receipt_summary(receipt: &ReceiptRecord) -> proto::ReceiptSummary {
+    proto::ReceiptSummary {
         risk_metric: receipt.risk_metric,
         create_time: Some(timestamp(receipt.created_at)),
         refresh_time: receipt.due_at().map(timestamp),
-    });
+    }
+}
+
+pub(crate) fn known(engine: &Engine, known: &Known) -> proto::GetDeviceResponse {
+    let receipt = known.receipt.as_ref().map(receipt_summary);
     proto::GetDeviceResponse {
         device: Some(proto::Device {
             receipt,
@@ -188,6 +193,7 @@ pub(crate) fn registered(
 }
 
 pub(super) fn session(session: &Session) -> proto::Session {
+    let consent = session.consent.as_ref();
     let ended = match session.state {
         SessionState::Live => None,
         SessionState::Ended { at, why } => Some((at, why)),
@@ -206,6 +212,7 @@ pub(super) fn session(session: &Session) -> proto::Session {
         expire_time: Some(timestamp(session.expires_at)),
         end_time: ended.map(|(at, _)| timestamp(at)),
         end_reason: ended.map_or("", |(_, why)| why.as_str()).to_owned(),
+        consent_id: consent.map_or("", |consent| consent.id.as_str()).to_owned(),
     }
 }
 

@@ -351,6 +351,7 @@ impl World {
             acr: "urn:acr:2".to_owned(),
             amr: vec!["pwd".to_owned()],
             auth_time: None,
+            consent: None,
             by: caller(),
         }
     }
