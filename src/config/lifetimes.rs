@@ -6,9 +6,7 @@ use std::time::Duration;
 use super::reader::{Reader, Section};
 use super::sections::secs;
 use super::value::{days, show_span, span};
-use crate::policy::{
-    ACCESS_FOR_MAX, Lifetimes, SESSION_FOR_MAX, SessionLifetimes, TrustLevel,
-};
+use crate::policy::{ACCESS_FOR_MAX, Lifetimes, SESSION_FOR_MAX, SessionLifetimes, TrustLevel};
 
 /// What holds where nothing else is said.
 const UNSAID: SessionLifetimes = SessionLifetimes {

@@ -6,9 +6,7 @@ use super::list_sessions::{may_come_back, sessions_of};
 use super::{Engine, Failure, get_session};
 use crate::id::{BUCKETS, Bucket, ConsentId, DeviceId, SessionId, Subject};
 use crate::reason::Reason;
-use crate::session::{
-    Device, DeviceState, Fleet, Reach, Session, SubjectRecord, Surroundings,
-};
+use crate::session::{Device, DeviceState, Fleet, Reach, Session, SubjectRecord, Surroundings};
 use crate::store::{IndexRange, LOADS_MAX, keys};
 use crate::time::Timestamp;
 

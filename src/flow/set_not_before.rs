@@ -88,11 +88,7 @@ pub async fn run(engine: &Engine, request: SetNotBefore) -> Result<NotBefore, Fa
     }
 }
 
-fn propose(
-    engine: &Engine,
-    request: &SetNotBefore,
-    now: Timestamp,
-) -> Result<NotBefore, Failure> {
+fn propose(engine: &Engine, request: &SetNotBefore, now: Timestamp) -> Result<NotBefore, Failure> {
     let not_before = request.not_before.unwrap_or(now);
     // It would cut what is opened after the answer.
     if not_before > now.after(INSTANCE_SKEW_MAX) {
@@ -126,7 +122,10 @@ fn confirmed(
     })?;
     let other = |at: Timestamp| at != proposal.not_before();
     if request.not_before.is_some_and(other) {
-        return Err(Failure::field("not_before", "what was proposed, or not set"));
+        return Err(Failure::field(
+            "not_before",
+            "what was proposed, or not set",
+        ));
     }
     if proposal.proposer() == request.by.as_str() {
         return Err(Reason::TwoPersonRequired.into());

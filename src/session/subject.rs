@@ -58,9 +58,7 @@ pub fn revoke_consent(
     consent: &ConsentId,
     now: Timestamp,
 ) -> Result<SubjectRecord, Refusal> {
-    let mut subject = subject
-        .cloned()
-        .unwrap_or_else(|| SubjectRecord::new(now));
+    let mut subject = subject.cloned().unwrap_or_else(|| SubjectRecord::new(now));
     let epoch = next_epoch(subject.consent_epoch(consent), now);
     subject.consents.remove(consent);
     subject.consents.retain(|_, epoch| still_cuts(*epoch, now));

@@ -66,9 +66,7 @@ pub(crate) fn set_not_before(
 }
 
 /// The answer; or why not, and in how many buckets it holds.
-pub(crate) fn not_before(
-    answer: NotBefore,
-) -> Result<proto::SetNotBeforeResponse, (Failure, u16)> {
+pub(crate) fn not_before(answer: NotBefore) -> Result<proto::SetNotBeforeResponse, (Failure, u16)> {
     let mut message = proto::SetNotBeforeResponse {
         buckets: BUCKETS.into(),
         ..proto::SetNotBeforeResponse::default()
@@ -97,9 +95,7 @@ pub(crate) fn not_before(
     Ok(message)
 }
 
-pub(crate) fn preview_revocation(
-    sent: &proto::PreviewRevocationRequest,
-) -> Result<Scope, Failure> {
+pub(crate) fn preview_revocation(sent: &proto::PreviewRevocationRequest) -> Result<Scope, Failure> {
     use proto::preview_revocation_request::Target;
     let mut fields = Fields::default();
     let not_before = fields.timestamp("not_before", sent.not_before);

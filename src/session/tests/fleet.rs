@@ -59,9 +59,11 @@ fn a_cut_of_one_takes_nothing_back_from_another() {
 
 #[test]
 fn what_no_session_can_be_old_enough_for_leaves_and_nothing_earlier() {
-    let old = Fleet::default()
-        .cut(&Reach::App(shop()), now(), now())
-        .cut(&Reach::Everything, now(), now());
+    let old = Fleet::default().cut(&Reach::App(shop()), now(), now()).cut(
+        &Reach::Everything,
+        now(),
+        now(),
+    );
     let last = now().after(INSTANCE_SKEW_MAX).after(SESSION_FOR_MAX);
     let at = |at| old.cut(&Reach::App(app()), at, at);
     assert_eq!(at(last).apps.len(), 2);

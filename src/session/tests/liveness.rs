@@ -26,13 +26,17 @@ const SPOILS: [Spoil; 15] = [
             subject.epoch += 1;
         }
     }),
-    ("consent revoked", Reason::SessionRevoked, |world, session| {
-        let id: ConsentId = "loan".parse().unwrap();
-        if let Some(subject) = &mut world.subject {
-            subject.consents.insert(id.clone(), 1);
-        }
-        session.consent = Some(Consent { id, epoch: 0 });
-    }),
+    (
+        "consent revoked",
+        Reason::SessionRevoked,
+        |world, session| {
+            let id: ConsentId = "loan".parse().unwrap();
+            if let Some(subject) = &mut world.subject {
+                subject.consents.insert(id.clone(), 1);
+            }
+            session.consent = Some(Consent { id, epoch: 0 });
+        },
+    ),
     ("device missing", Reason::DeviceRevoked, |world, _| {
         world.device = None
     }),

@@ -1,8 +1,6 @@
 use super::*;
 use crate::id::ConsentId;
-use crate::session::{
-    Consent, EndReason, LastUsed, Opened, Opening, SessionEntry, end, open,
-};
+use crate::session::{Consent, EndReason, LastUsed, Opened, Opening, SessionEntry, end, open};
 use crate::token::KeyTag;
 
 fn opening() -> Opening {
@@ -362,7 +360,9 @@ fn a_session_notes_its_consent_with_the_epoch_it_has() {
     let id: ConsentId = "loan".parse().unwrap();
     for epoch in [None, Some(7)] {
         let mut subject = subject();
-        subject.consents.extend(epoch.map(|epoch| (id.clone(), epoch)));
+        subject
+            .consents
+            .extend(epoch.map(|epoch| (id.clone(), epoch)));
         let opening = Opening {
             consent: Some(id.clone()),
             ..opening()

@@ -138,7 +138,9 @@ const FLEET: &[State] = &[
     ("fleet cut before", false, |world, _| {
         fleet(world, now().before(MILLISECOND));
     }),
-    ("fleet cut at the opening", true, |world, _| fleet(world, now())),
+    ("fleet cut at the opening", true, |world, _| {
+        fleet(world, now())
+    }),
     ("fleet cut after", true, |world, _| {
         fleet(world, now().after(MILLISECOND));
     }),
