@@ -121,6 +121,7 @@ reasons! {
     AppDisabled "APP_DISABLED" ContactSupport "The app is not configured or not enabled.";
     ScopeNotAllowed "SCOPE_NOT_ALLOWED" None "A scope is not allowed here.";
     CallerNotAllowed "CALLER_NOT_ALLOWED" None "The caller's role may not call this.";
+    TwoPersonRequired "TWO_PERSON_REQUIRED" None "Another caller than the one who proposed this has to confirm it.";
     AttestationChainUntrusted "ATTESTATION_CHAIN_UNTRUSTED" Reregister "The certificate chain does not lead to a trusted root by genuine steps.";
     AttestationCertRevoked "ATTESTATION_CERT_REVOKED" ContactSupport "A certificate of the chain is on the revocation status list.";
     AttestationAppMismatch "ATTESTATION_APP_MISMATCH" ContactSupport "The evidence is for another app.";
@@ -145,6 +146,7 @@ reasons! {
     RateLimitedAttestationKey "RATE_LIMITED_ATTESTATION_KEY" Retry "More devices than usual register under one attestation key.";
     SessionLimit "SESSION_LIMIT" None "The subject or device has as many sessions as it may.";
     DeviceLimit "DEVICE_LIMIT" None "The subject has as many devices as it may.";
+    ConsentLimit "CONSENT_LIMIT" None "The subject has as many revoked consents as can be kept.";
 
     StateStoreUnavailable "STATE_STORE_UNAVAILABLE" Retry "The state store cannot be reached.";
     RevocationNotDurable "REVOCATION_NOT_DURABLE" Retry "The revocation is applied but not yet on as many replicas as wanted.";

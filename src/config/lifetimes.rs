@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::reader::{Reader, Section};
 use super::sections::secs;
 use super::value::{days, show_span, span};
-use crate::policy::{ACCESS_FOR_MAX, Lifetimes, SessionLifetimes, TrustLevel};
+use crate::policy::{ACCESS_FOR_MAX, Lifetimes, SESSION_FOR_MAX, SessionLifetimes, TrustLevel};
 
 /// What holds where nothing else is said.
 const UNSAID: SessionLifetimes = SessionLifetimes {
@@ -74,7 +74,7 @@ fn of_sessions(
 ) -> Spans {
     let access = span(secs(30)..=ACCESS_FOR_MAX);
     let access = section.or(reader, "access", unsaid.access_for, access);
-    let long = || span(secs(300)..=days(400));
+    let long = || span(secs(300)..=SESSION_FOR_MAX);
     let idle = section.or(reader, "idle", unsaid.idle_for, long());
     let absolute = section.or(reader, "absolute", unsaid.absolute_for, long());
     [access, idle, absolute]

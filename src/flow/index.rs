@@ -26,6 +26,16 @@ pub(super) fn changes(before: Option<&Device>, now: &Device) -> Vec<IndexChange>
         .collect()
 }
 
+/// The index changes that go with the removal of a device.
+pub(super) fn leaving(device: &Device) -> Vec<IndexChange> {
+    let left = places(device).into_iter().map(|key| IndexChange {
+        key,
+        member: device.id.as_bytes().to_vec(),
+        presence: Presence::Absent,
+    });
+    left.collect()
+}
+
 /// The indexes a device is in: all devices, those with each certificate above the leaf (the leaf of
 /// every Android device has serial number 1), those of the attestation key.
 fn places(device: &Device) -> Vec<Key> {

@@ -4,21 +4,21 @@ use std::collections::BTreeSet;
 
 use super::grant::{Grant, mint};
 use super::limits::{self, Gate};
-use super::list_sessions::{Listed, sessions_of};
+use super::list_sessions::{Listed, may_come_back, sessions_of};
 use super::once::Once;
 use super::request_id::{self, Named, RequestId};
 use super::settle::settle;
 use super::state::{Answered, Beside, Changes, Loaded, Place, State, keep_for};
 use super::{App, Engine, Failure, enabled};
 use crate::client::ClientContext;
-use crate::id::{DeviceId, SessionId, Subject};
+use crate::id::{ConsentId, DeviceId, SessionId, Subject};
 use crate::policy::Action;
 use crate::proof::dpop::{self, UnverifiedProof};
 use crate::proof::{Body, ProofExpectation, VerifiedProof};
 use crate::reason::Reason;
 use crate::secret::{Secret, random};
 use crate::session::{
-    Actor, Device, EndReason, EventKind, LastUsed, Opened, Opening, Refusal, Session, end, open,
+    Actor, Device, EndReason, EventKind, LastUsed, Opened, Opening, Session, end, open,
 };
 use crate::store::Durability;
 use crate::time::Timestamp;
@@ -47,6 +47,8 @@ pub struct IssueSession {
     pub auth_time: Option<Timestamp>,
     /// Where the phone is.
     pub client: ClientContext,
+    /// The consent it is opened under.
+    pub consent: Option<ConsentId>,
     /// Who asks.
     pub by: Actor,
     /// What the caller calls this request, so that it can be sent again.
@@ -191,7 +193,8 @@ fn named(engine: &Engine, request: &IssueSession) -> Option<Named> {
     let amr = list(request.amr.iter().map(String::as_bytes).collect());
     let audience = request.audience.as_deref().unwrap_or_default();
     let auth_time = request.auth_time.map(|at| at.as_millis().to_be_bytes());
-    let content: [&[u8]; 8] = [
+    let consent = request.consent.as_ref().map_or("", ConsentId::as_str);
+    let content: [&[u8]; 9] = [
         request.subject.expose().as_bytes(),
         request.device.as_bytes(),
         &scopes,
@@ -200,6 +203,7 @@ fn named(engine: &Engine, request: &IssueSession) -> Option<Named> {
         request.acr.as_bytes(),
         &amr,
         auth_time.as_ref().map_or(&[], |at| at.as_slice()),
+        consent.as_bytes(),
     ];
     Some(Named::new(engine, (&request.by, METHOD), id, &content))
 }
@@ -247,6 +251,7 @@ async fn decide(
         .value
         .as_ref()
         .ok_or(Reason::DeviceKeyUnknown)?;
+    let fleet = state.fleet.value.as_ref();
     let open = |used: Option<&LastUsed>| {
         let opening = Opening {
             id,
@@ -257,6 +262,8 @@ async fn decide(
             acr: request.acr.clone(),
             amr: request.amr.clone(),
             auth_time: request.auth_time.unwrap_or(now).min(now),
+            consent: request.consent.clone(),
+            cut_until: fleet.and_then(|fleet| fleet.cut_until(&device.app)),
         };
         open(
             opening,
@@ -268,19 +275,8 @@ async fn decide(
     };
     match open(None) {
         Err(refusal) if refusal.0 == Reason::SessionLimit => {
-            let fleet = state.fleet.value.as_ref();
             let mut listed = sessions_of(engine, subject, fleet, now).await?;
-            // A disabled app may be enabled again, a suspended device resumed and a user step up, and
-            // their sessions with them.
-            listed.retain(|listed| {
-                matches!(
-                    listed.standing,
-                    Ok(())
-                        | Err(Refusal(
-                            Reason::AppDisabled | Reason::DeviceSuspended | Reason::StepUpRequired
-                        ))
-                )
-            });
+            listed.retain(|listed| may_come_back(&listed.standing));
             let used = listed.iter().map(|listed| &listed.session);
             let used = used.map(|session| (session.id, session.rotated_at));
             let opened = open(Some(&used.collect()))?;

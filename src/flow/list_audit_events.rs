@@ -1,8 +1,10 @@
 //! ListAuditEvents: what happened to a device, oldest first.
 
+use std::collections::BTreeSet;
+
 use super::{Engine, Failure, Page, PageRequest};
-use crate::id::DeviceId;
-use crate::session::Event;
+use crate::id::{AppId, Bucket, DeviceId};
+use crate::session::{Device, Event};
 use crate::store::record::unseal;
 use crate::store::{Cursor, FOLLOW_MAX, OperationId, OutboxRange, Record, keys};
 
@@ -29,14 +31,61 @@ pub struct AuditEvents {
     pub unreadable: u32,
 }
 
-/// A page of what happened to a device. One trip to the store for every thousand events in the
-/// bucket, at most four.
+/// A page of what happened to a device, and to every device of its app at once. One trip to the store for
+/// every thousand events in the bucket, at most four; one more when something happened to all devices of
+/// an app.
 ///
 /// # Errors
 /// `STATE_STORE_UNAVAILABLE`
 pub async fn run(engine: &Engine, request: ListAuditEvents) -> Result<AuditEvents, Failure> {
-    let bucket = request.device.bucket();
-    let mut at = request.page.after.unwrap_or_default();
+    let mut whose = Whose {
+        devices: [request.device].into(),
+        apps: None,
+    };
+    search(engine, request.device.bucket(), &mut whose, request.page).await
+}
+
+/// Whose events are looked for.
+#[derive(Debug)]
+pub(super) struct Whose {
+    /// These devices'.
+    pub(super) devices: BTreeSet<DeviceId>,
+    /// And what happened to all devices of these apps; looked up when something has.
+    pub(super) apps: Option<BTreeSet<AppId>>,
+}
+
+impl Whose {
+    async fn concerns(&mut self, engine: &Engine, event: &Event) -> Result<bool, Failure> {
+        if let Some(device) = event.device {
+            return Ok(self.devices.contains(&device));
+        }
+        let apps = match self.apps.take() {
+            Some(apps) => apps,
+            None => self.look_up(engine).await?,
+        };
+        let about = |app: &AppId| event.app.as_ref().is_none_or(|about| about == app);
+        let concerns = apps.iter().any(about);
+        self.apps = Some(apps);
+        Ok(concerns)
+    }
+
+    /// The apps of the devices; one that nobody knows, or that cannot be read, has none.
+    async fn look_up(&self, engine: &Engine) -> Result<BTreeSet<AppId>, Failure> {
+        let names = self.devices.iter().map(keys::device).collect();
+        let loaded = engine.load_each::<Device>(names).await?;
+        let known = loaded.into_iter().filter_map(|device| device.ok()?.value);
+        Ok(known.map(|device| device.app).collect())
+    }
+}
+
+/// A page of the events of a bucket that are somebody's.
+pub(super) async fn search(
+    engine: &Engine,
+    bucket: Bucket,
+    whose: &mut Whose,
+    page: PageRequest<Cursor>,
+) -> Result<AuditEvents, Failure> {
+    let mut at = page.after.unwrap_or_default();
     let mut seen = AuditEvents {
         page: Page {
             entries: Vec::new(),
@@ -57,9 +106,9 @@ pub async fn run(engine: &Engine, request: ListAuditEvents) -> Result<AuditEvent
             .unwrap_or_default();
         let last = part.len() < FOLLOW_MAX;
         for (cursor, sealed) in part {
-            match open(engine, &request.device, sealed) {
-                Some(event) if event.device == Some(request.device) => {
-                    if seen.page.entries.len() >= request.page.size {
+            match open(engine, bucket, sealed) {
+                Some(event) if whose.concerns(engine, &event).await? => {
+                    if seen.page.entries.len() >= page.size {
                         seen.page.next = Some(at);
                         return Ok(seen);
                     }
@@ -79,11 +128,11 @@ pub async fn run(engine: &Engine, request: ListAuditEvents) -> Result<AuditEvent
 }
 
 /// An event as it was appended; `None` when it cannot be read.
-fn open(engine: &Engine, device: &DeviceId, sealed: Vec<u8>) -> Option<Event> {
+fn open(engine: &Engine, bucket: Bucket, sealed: Vec<u8>) -> Option<Event> {
     let record = Record {
         // An event has no version: nothing ever replaces it.
         version: OperationId([0; 16]),
         value: sealed,
     };
-    unseal(&engine.keyring, &keys::outbox(device.bucket()), &record).ok()
+    unseal(&engine.keyring, &keys::outbox(bucket), &record).ok()
 }

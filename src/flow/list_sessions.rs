@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::state::Loaded;
 use super::{Engine, Failure, Page, PageRequest};
 use crate::id::{Bucket, DeviceId, SessionId, Subject};
+use crate::reason::Reason;
 use crate::session::{Device, Fleet, Refusal, Session, SubjectRecord, Surroundings};
 use crate::store::keys;
 use crate::time::Timestamp;
@@ -54,6 +55,18 @@ pub(super) struct Listed {
     pub(super) session: Session,
     /// Whether it may be used.
     pub(super) standing: Result<(), Refusal>,
+}
+
+/// Whether a session may be used, now or later: a disabled app may be enabled again, a suspended device
+/// resumed and a user step up, and their sessions with them.
+pub(super) const fn may_come_back(standing: &Result<(), Refusal>) -> bool {
+    matches!(
+        standing,
+        Ok(())
+            | Err(Refusal(
+                Reason::AppDisabled | Reason::DeviceSuspended | Reason::StepUpRequired
+            ))
+    )
 }
 
 /// The sessions of an index that there still are, in its order.

@@ -128,6 +128,11 @@ fn moved(
     left.into_iter().chain(stays).collect()
 }
 
+/// The changes of the index that go with the removal of a receipt.
+pub(super) fn leaving(device: &Device, record: &ReceiptRecord) -> Vec<IndexChange> {
+    moved((device.id, &device.app), Some(record), None)
+}
+
 /// A device whose receipt is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DueReceipt {

@@ -181,6 +181,7 @@ async fn attempt(engine: &Engine, task: &Task<'_>) -> Result<Option<Device>, Fai
         claim: task
             .by
             .map_or_else(Vec::new, |_| claims(task, candidate, now)),
+        owner_of: vec![keys::erased_device(&candidate.id)],
         limit: counted.chain(task.rate.to_count()).collect(),
         ..Beside::default()
     };
@@ -198,6 +199,10 @@ async fn attempt(engine: &Engine, task: &Task<'_>) -> Result<Option<Device>, Fai
         if let Claimed::Taken { .. } = claim {
             return Err(refusal.into());
         }
+    }
+    // Whether its key was revoked is not known any more.
+    if answered.owners.iter().any(Option::is_some) {
+        return Err(Reason::DeviceKeyBanned.into());
     }
     let (registration, replaced) =
         decide(engine, &answered.state, candidate, task.app, now).await?;

@@ -175,6 +175,7 @@ async fn load(
         claim: claims.iter().map(|(claim, _)| claim.clone()).collect(),
         limit: gate.to_count().into_iter().chain(of_key).collect(),
         window: signed.counters(),
+        ..Beside::default()
     };
     let answered = engine.load_with(place, beside).await?;
     task.rate.heard(gate.heard(&answered.limits));

@@ -5,9 +5,10 @@ use std::time::Duration;
 use super::settle::insist;
 use super::state::Changes;
 use super::{Engine, Failure, Receipt};
-use crate::id::{Bucket, Subject};
+use crate::id::{Bucket, ConsentId, Subject};
 use crate::session::{
-    Actor, Device, DeviceState, Event, EventKind, RevocationReason, SubjectRecord, revoke_subject,
+    Actor, Device, DeviceState, Event, EventKind, Refusal, RevocationReason, SubjectRecord,
+    revoke_subject,
 };
 use crate::store::keys;
 use crate::time::Timestamp;
@@ -36,21 +37,51 @@ pub struct RevokeSubject {
 /// `REVOCATION_NOT_DURABLE`: applied, but on fewer replicas than configured; `CONFLICT`,
 /// `STATE_STORE_UNAVAILABLE`.
 pub async fn run(engine: &Engine, request: RevokeSubject) -> Result<Receipt, Failure> {
+    let order = Order {
+        subject: &request.subject,
+        consent: None,
+        why: request.why,
+        validate_only: request.validate_only,
+        by: &request.by,
+    };
+    cut(engine, &order, |subject, now| {
+        Ok(revoke_subject(subject, now))
+    })
+    .await
+}
+
+/// What is to be cut of a subject, by whom and why.
+#[derive(Debug)]
+pub(super) struct Order<'a> {
+    pub(super) subject: &'a Subject,
+    /// Only what was opened under this consent; `None`: everything.
+    pub(super) consent: Option<&'a ConsentId>,
+    pub(super) why: RevocationReason,
+    pub(super) validate_only: bool,
+    pub(super) by: &'a Actor,
+}
+
+/// Cuts sessions of a subject as `decide` says, by one write of its record. Again it cuts again.
+pub(super) async fn cut(
+    engine: &Engine,
+    order: &Order<'_>,
+    decide: impl Fn(Option<&SubjectRecord>, Timestamp) -> Result<SubjectRecord, Refusal>,
+) -> Result<Receipt, Failure> {
     let now = engine.clock.now();
-    let tag = engine.keyring.subject_tag(&request.subject);
+    let tag = engine.keyring.subject_tag(order.subject);
     let (devices, done) = insist(|| async {
         let loaded = engine
             .load_one::<SubjectRecord>(keys::subject(&tag))
             .await?;
-        let subject = revoke_subject(loaded.value.as_ref(), now);
+        let subject = decide(loaded.value.as_ref(), now)?;
         let devices = devices_of(engine, &subject).await?;
-        if request.validate_only {
+        if order.validate_only {
             return Ok(Some((devices, None)));
         }
         let kept_for = subject.devices.is_empty().then_some(NOBODY_KEPT_FOR);
         let changes = Changes {
             items: vec![loaded.put(engine, &subject, kept_for)?],
-            events: news(&devices, &request, now),
+            events: news(&devices, order, &subject, now),
             ..Changes::default()
         };
         let bucket = Bucket::of_digest(&tag);
@@ -91,12 +122,22 @@ async fn devices_of(
 
 /// One event for each device that may have had sessions: it names no subject, and stands where what
 /// happened to the device is looked up.
-fn news(devices: &[Option<Device>], request: &RevokeSubject, now: Timestamp) -> Vec<Event> {
+fn news(
+    devices: &[Option<Device>],
+    order: &Order<'_>,
+    cut: &SubjectRecord,
+    now: Timestamp,
+) -> Vec<Event> {
+    let (kind, epoch) = match order.consent {
+        None => (EventKind::SubjectRevoked, cut.epoch),
+        Some(consent) => (EventKind::ConsentRevoked, cut.consent_epoch(consent)),
+    };
     let out = |device: &&Device| matches!(device.state, DeviceState::Revoked { .. });
     let known = devices.iter().flatten();
-    let told = known.filter(|device| !out(device)).map(|device| {
-        let why = request.why.as_str().to_owned();
-        device.event(EventKind::SubjectRevoked, why, &request.by, now)
+    let told = known.filter(|device| !out(device)).map(|device| Event {
+        consent: order.consent.cloned(),
+        epoch: Some(epoch),
+        ..device.event(kind, order.why.as_str().to_owned(), order.by, now)
     });
     told.collect()
 }

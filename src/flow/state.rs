@@ -131,6 +131,8 @@ pub(super) struct Beside {
     /// Whether the device's receipt is loaded as well.
     pub(super) receipt: bool,
     pub(super) claim: Vec<Claim>,
+    /// Claims that are only looked at.
+    pub(super) owner_of: Vec<Key>,
     pub(super) limit: Vec<Limit>,
     pub(super) window: Vec<CounterUse>,
 }
@@ -142,6 +144,7 @@ pub(super) struct Answered {
     pub(super) session: Option<Loaded<Session>>,
     pub(super) receipt: Option<Loaded<ReceiptRecord>>,
     pub(super) claims: Vec<Claimed>,
+    pub(super) owners: Vec<Option<Vec<u8>>>,
     pub(super) limits: Vec<Limited>,
     pub(super) windows: Vec<Windowed>,
 }
@@ -228,9 +231,9 @@ impl Engine {
         let ask = Admission {
             load,
             claim: beside.claim,
+            owner_of: beside.owner_of,
             limit: beside.limit,
             window: beside.window,
-            ..Admission::default()
         };
         let admitted = self.store.admit(ask).await?;
         let mut records = admitted.records.into_iter();
@@ -248,6 +251,7 @@ impl Engine {
             session,
             receipt: receipt.transpose()?,
             claims: admitted.claims,
+            owners: admitted.owners,
             limits: admitted.limits,
             windows: admitted.windows,
         })

@@ -138,6 +138,26 @@ pub const TABLE: &[(&str, Access)] = {
             Roles(&[AuthServer, OnCall]),
         ),
         (
+            "/assay.v1.RevocationService/RevokeConsent",
+            Roles(&[AuthServer, OnCall]),
+        ),
+        (
+            "/assay.v1.RevocationService/SetNotBefore",
+            Roles(&[SecurityAdmin]),
+        ),
+        (
+            "/assay.v1.RevocationService/PreviewRevocation",
+            Roles(&[OnCall, SecurityAdmin]),
+        ),
+        (
+            "/assay.v1.OperationsService/ExportSubject",
+            Roles(&[SecurityAdmin]),
+        ),
+        (
+            "/assay.v1.OperationsService/EraseSubject",
+            Roles(&[SecurityAdmin]),
+        ),
+        (
             "/assay.v1.SessionService/IssueSession",
             Roles(&[AuthServer]),
         ),

@@ -70,6 +70,7 @@ pub const fn code(reason: Reason) -> Code {
         | R::AppDisabled
         | R::ScopeNotAllowed
         | R::CallerNotAllowed
+        | R::TwoPersonRequired
         | R::AttestationChainUntrusted
         | R::AttestationCertRevoked
         | R::AttestationAppMismatch
@@ -90,7 +91,8 @@ pub const fn code(reason: Reason) -> Code {
         | R::RateLimitedCaller
         | R::RateLimitedAttestationKey
         | R::SessionLimit
-        | R::DeviceLimit => Code::ResourceExhausted,
+        | R::DeviceLimit
+        | R::ConsentLimit => Code::ResourceExhausted,
         R::StateStoreUnavailable | R::RevocationNotDurable | R::TrustListStale | R::Overloaded => {
             Code::Unavailable
         }
@@ -213,6 +215,8 @@ const fn quota_subject(reason: Reason) -> &'static str {
         "requests from the network"
     } else if matches!(reason, Reason::RateLimitedCaller) {
         "requests of the calling service"
+    } else if matches!(reason, Reason::ConsentLimit) {
+        "revoked consents of the subject"
     } else {
         "sessions of the subject or device"
     }

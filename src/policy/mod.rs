@@ -50,6 +50,9 @@ use std::time::Duration;
 /// back before it expires.
 pub const ACCESS_FOR_MAX: Duration = Duration::from_secs(60 * 60);
 
+/// The longest life a session may be given.
+pub const SESSION_FOR_MAX: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+
 /// How far a device is trusted; ordered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TrustLevel {

@@ -13,6 +13,12 @@ use crate::time::Timestamp;
 pub struct Actor(Arc<str>);
 
 impl Actor {
+    /// Two callers: the one who proposed it and the one who confirmed it.
+    #[must_use]
+    pub fn both(proposer: &str, confirmer: &Self) -> Self {
+        Self(format!("{proposer} {confirmer}").into())
+    }
+
     /// What the service does without being asked.
     #[must_use]
     pub fn service() -> Self {
@@ -83,6 +89,9 @@ kinds! {
     SessionRotated "session-rotated" "Every token of a session was made void, and its holder got new ones.";
     SessionHeld "session-held" "A session may not be used until its user has shown more.";
     PresenceKeyEnrolled "presence-key-enrolled" "A device got a key that it uses only when the user is there.";
+    ConsentRevoked "consent-revoked" "Every session that was opened under a consent of the device's subject was revoked.";
+    NotBeforeSet "not-before-set" "Every session that was opened before an instant was revoked, of an app or of all.";
+    SubjectErased "subject-erased" "All that was kept of the device's subject was erased.";
 }
 
 impl EventKind {
@@ -121,6 +130,8 @@ impl Device {
     /// Something that happened to this device.
     #[must_use]
     pub fn event(&self, kind: EventKind, why: String, by: &Actor, at: Timestamp) -> Event {
+        // What takes it out: whoever has to do it again after the store lost it sees whether it is done.
+        let takes_out = matches!(kind, EventKind::DeviceRevoked | EventKind::DeviceSuspended);
         Event {
             at,
             kind,
@@ -128,7 +139,7 @@ impl Device {
             device: Some(self.id),
             session: None,
             consent: None,
-            epoch: None,
+            epoch: takes_out.then_some(self.epoch),
             why,
             by: by.clone(),
         }

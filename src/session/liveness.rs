@@ -57,9 +57,12 @@ impl Surroundings<'_> {
         if self.fleet.is_some_and(|fleet| fleet.cuts(session)) {
             return Err(Reason::SessionRevoked.into());
         }
-        match self.subject {
-            Some(subject) if subject.epoch == session.subject_epoch => {}
+        let subject = match self.subject {
+            Some(subject) if subject.epoch == session.subject_epoch => subject,
             _ => return Err(Reason::SubjectRevoked.into()),
+        };
+        if subject.has_revoked_the_consent_of(session) {
+            return Err(Reason::SessionRevoked.into());
         }
         let device = self.device.ok_or(Reason::DeviceRevoked)?;
         if let DeviceState::Revoked { .. } = device.state {
@@ -85,8 +88,8 @@ impl Fleet {
     /// Whether a session was opened before one of the instants that concern it. A session opened in
     /// the very millisecond of the cut is cut.
     fn cuts(&self, session: &Session) -> bool {
-        let cut = |at: Timestamp| session.opened_at <= at;
-        self.not_before.is_some_and(cut) || self.apps.get(&session.app).copied().is_some_and(cut)
+        let cut = self.cut_until(&session.app);
+        cut.is_some_and(|cut| session.opened_at <= cut)
     }
 }
 

@@ -9,6 +9,7 @@ mod device;
 mod device_state;
 mod elevate;
 mod event;
+mod fleet;
 mod job;
 mod liveness;
 mod notice;
@@ -27,6 +28,7 @@ pub use device::{Candidate, KnownDevices, Registration, register};
 pub use device_state::{Succession, link, resume, revoke, suspend};
 pub use elevate::{Elevated, Elevation, Enrolment, Voucher, elevate, enrol};
 pub use event::{Actor, Event, EventKind};
+pub use fleet::Reach;
 pub use job::{Basis, Cause, Counts, JOB_EVERY, JOB_LEASE, Job, Look, Position};
 pub use liveness::{Standing, Surroundings};
 pub use notice::{Notice, Target};
@@ -35,7 +37,7 @@ pub use reappraise::{Effect, Fault, Listing, Reappraised, Verdict, reappraise};
 pub use renew::{Found, Renewal, rekey, renew};
 pub use risk::{Assessed, Footprint, Risk, Tally, assess, signals_of_rotation};
 pub use rotate::{Presented, RefreshOutcome, Rotation, cut, rotate};
-pub use subject::revoke_subject;
+pub use subject::{REVOKED_CONSENTS_MAX, revoke_consent, revoke_subject};
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -43,7 +43,10 @@ impl Event {
             | EventKind::DeviceSuspended
             | EventKind::DeviceRevoked
             | EventKind::DeviceDegraded
-            | EventKind::SubjectRevoked => Target::Device(self.device?),
+            | EventKind::SubjectRevoked
+            | EventKind::ConsentRevoked
+            | EventKind::SubjectErased => Target::Device(self.device?),
+            EventKind::NotBeforeSet => self.app.clone().map_or(Target::Everything, Target::App),
             EventKind::DeviceRegistered
             | EventKind::DeviceReattested
             | EventKind::DeviceLinked

@@ -1,12 +1,13 @@
 //! Opening and ending sessions.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::{
     Device, EndReason, Footprint, Refusal, Risk, Session, SessionEntry, SessionState, Standing,
     SubjectRecord,
 };
-use crate::id::{DeviceId, SessionId};
+use crate::id::{ConsentId, DeviceId, SessionId};
 use crate::policy::{AppPolicy, SessionLimitRule, TrustLevel};
 use crate::proof::VerifiedProof;
 use crate::reason::Reason;
@@ -32,6 +33,13 @@ pub struct Opening {
     pub amr: Vec<String>,
     /// When the user was authenticated.
     pub auth_time: Timestamp,
+    /// The consent it is opened under.
+    pub consent: Option<ConsentId>,
+    /// Sessions of the app opened until this instant are cut ([`Fleet::cut_until`]): this one is opened
+    /// after it.
+    ///
+    /// [`Fleet::cut_until`]: super::Fleet::cut_until
+    pub cut_until: Option<Timestamp>,
 }
 
 /// When each of a subject's sessions was last used: opened or refreshed.
@@ -40,6 +48,9 @@ pub type LastUsed = BTreeMap<SessionId, Timestamp>;
 /// Most sessions that end for a new one: what one commit has room for. More are over the limit only
 /// when it was lowered by as much; then each new session takes the next of them.
 const EVICTED_MAX: usize = 100;
+
+/// The least by which instants differ.
+const CLOCK_STEP: Duration = Duration::from_millis(1);
 
 /// A session that may be opened, and what has to be written with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,7 +116,7 @@ pub fn open(
         generation: 0,
         refresh_key: opening.refresh_key,
         rotated_at: now,
-        opened_at: now,
+        opened_at: behind(opening.cut_until, now),
         idle_expires_at: now.after(lifetimes.idle_for).min(expires_at),
         expires_at,
         device_epoch: device.epoch,
@@ -116,7 +127,7 @@ pub fn open(
         acr: opening.acr,
         amr: opening.amr,
         auth_time: opening.auth_time,
-        consent: None,
+        consent: opening.consent.map(|id| subject.consent(id)),
         step_up: None,
         cut: None,
         risk: Risk::default(),
@@ -127,6 +138,11 @@ pub fn open(
         subject,
         evicted,
     })
+}
+
+/// When a session is opened that is opened after a cut, whatever the clocks say.
+fn behind(cut_until: Option<Timestamp>, now: Timestamp) -> Timestamp {
+    cut_until.map_or(now, |cut| now.max(cut.after(CLOCK_STEP)))
 }
 
 /// Takes out of an index what has to go for one more session on this device.

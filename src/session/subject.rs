@@ -7,8 +7,18 @@
 
 use std::collections::BTreeMap;
 
-use super::SubjectRecord;
+use std::time::Duration;
+
+use super::{Consent, Refusal, Session, SubjectRecord};
+use crate::id::ConsentId;
+use crate::policy::SESSION_FOR_MAX;
+use crate::reason::Reason;
 use crate::time::Timestamp;
+use crate::token::INSTANCE_SKEW_MAX;
+
+/// Most revoked consents that are kept of a subject: it bounds the record, which is loaded with every
+/// request. Each is kept for as long as a session opened before it can live.
+pub const REVOKED_CONSENTS_MAX: usize = 256;
 
 impl SubjectRecord {
     /// The record of a subject nobody has seen.
@@ -35,6 +45,60 @@ pub fn revoke_subject(subject: Option<&SubjectRecord>, now: Timestamp) -> Subjec
             consents: subject.consents.clone(),
         },
     )
+}
+
+/// Cuts every session of a subject that was opened under a consent. What was revoked so long ago that
+/// no session from before it can live any more leaves the record.
+///
+/// # Errors
+/// [`Reason::ConsentLimit`] when as many consents as can be kept were revoked and each may still have
+/// sessions to keep out.
+pub fn revoke_consent(
+    subject: Option<&SubjectRecord>,
+    consent: &ConsentId,
+    now: Timestamp,
+) -> Result<SubjectRecord, Refusal> {
+    let mut subject = subject.cloned().unwrap_or_else(|| SubjectRecord::new(now));
+    let epoch = next_epoch(subject.consent_epoch(consent), now);
+    subject.consents.remove(consent);
+    subject.consents.retain(|_, epoch| still_cuts(*epoch, now));
+    if subject.consents.len() >= REVOKED_CONSENTS_MAX {
+        return Err(Reason::ConsentLimit.into());
+    }
+    subject.consents.insert(consent.clone(), epoch);
+    Ok(subject)
+}
+
+/// Whether a session that was opened before a consent came to this epoch may still be within its time.
+/// An epoch is at least the time it was moved at; the session may be of an instance whose clock was
+/// ahead.
+fn still_cuts(epoch: u64, now: Timestamp) -> bool {
+    let at = Timestamp::from_millis(i64::try_from(epoch).unwrap_or(i64::MAX));
+    const LONGEST: Duration = SESSION_FOR_MAX.saturating_add(INSTANCE_SKEW_MAX);
+    at.after(LONGEST) >= now
+}
+
+impl SubjectRecord {
+    /// The epoch of a consent: 0 until it is revoked, and again when nothing is left that its
+    /// revocation could keep out.
+    #[must_use]
+    pub fn consent_epoch(&self, consent: &ConsentId) -> u64 {
+        self.consents.get(consent).copied().unwrap_or(0)
+    }
+
+    /// A consent as a session is opened under it now.
+    #[must_use]
+    pub(super) fn consent(&self, id: ConsentId) -> Consent {
+        let epoch = self.consent_epoch(&id);
+        Consent { id, epoch }
+    }
+
+    /// Whether the consent of a session was revoked since it was opened. An earlier epoch than the
+    /// session's cuts nothing, so what has left the record lets no session die that was opened since.
+    pub(super) fn has_revoked_the_consent_of(&self, session: &Session) -> bool {
+        let consent = session.consent.as_ref();
+        consent.is_some_and(|consent| self.consent_epoch(&consent.id) > consent.epoch)
+    }
 }
 
 /// The epoch of a new record.

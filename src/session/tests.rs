@@ -1,8 +1,10 @@
 //! The rules of sessions, as tables. Here: what the tables are made of.
 
 mod admit;
+mod consent;
 mod device;
 mod device_state;
+mod fleet;
 mod job;
 mod liveness;
 mod open;
@@ -11,6 +13,7 @@ mod renew;
 mod risk;
 mod rotate;
 mod subject;
+mod truth;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;

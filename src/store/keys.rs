@@ -158,6 +158,13 @@ pub fn key_owner(key: &Thumbprint) -> Key {
     claim('k', &sha256(key.as_bytes()))
 }
 
+/// `{bN}:c:e:<id>`: a device that was erased with its subject: its key does not come back.
+#[must_use]
+pub fn erased_device(id: &DeviceId) -> Key {
+    let device = HEXLOWER.encode(id.as_bytes());
+    Key::new(id.bucket(), format!("c:e:{device}"))
+}
+
 /// `{bN}:c:h:<digest>`: a challenge that was used, in the bucket of the challenge.
 #[must_use]
 pub fn challenge(id: &[u8; 32]) -> Key {

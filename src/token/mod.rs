@@ -5,12 +5,14 @@
 //! | access token | [`access::mint`] | `cnf.jkt`, signed | never |
 //! | refresh token | [`refresh::mint`] | the MAC covers the thumbprint | never: derived again |
 //! | challenge | [`challenge::mint`] | the attestation made for it | never |
+//! | confirm token | [`confirm::mint`] | nothing: it is for callers | never |
 //!
 //! Everything here is pure: the time and random bytes are arguments. Nothing is believed before its
 //! MAC or signature verifies, and a verified value is a type that only its verifier can make.
 
 pub mod access;
 pub mod challenge;
+pub mod confirm;
 pub mod device_check;
 pub(crate) mod jws;
 mod key_file;

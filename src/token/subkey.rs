@@ -25,6 +25,8 @@ pub enum Purpose {
     Challenge,
     /// MAC of proof nonces.
     Nonce,
+    /// MAC of what one caller proposes and another confirms.
+    Confirm,
     /// AES-256-GCM key of the records in the store.
     Seal,
 }
@@ -35,6 +37,7 @@ impl Purpose {
             Self::RefreshToken => b"refresh token",
             Self::Challenge => b"challenge",
             Self::Nonce => b"nonce",
+            Self::Confirm => b"confirm",
             Self::Seal => b"seal",
         }
     }
@@ -173,6 +176,7 @@ pub(super) struct Derived {
     refresh_token: Subkey,
     challenge: Subkey,
     nonce: Subkey,
+    confirm: Subkey,
     seal: Subkey,
 }
 
@@ -185,6 +189,7 @@ impl Derived {
             refresh_token: subkey(Purpose::RefreshToken)?,
             challenge: subkey(Purpose::Challenge)?,
             nonce: subkey(Purpose::Nonce)?,
+            confirm: subkey(Purpose::Confirm)?,
             seal: subkey(Purpose::Seal)?,
         })
     }
@@ -194,6 +199,7 @@ impl Derived {
             Purpose::RefreshToken => &self.refresh_token,
             Purpose::Challenge => &self.challenge,
             Purpose::Nonce => &self.nonce,
+            Purpose::Confirm => &self.confirm,
             Purpose::Seal => &self.seal,
         }
     }

@@ -42,10 +42,15 @@ fn the_page_says_of_every_kind_what_its_reason_holds_and_who_does_it() {
         "a word for revocations",
         "a reason code",
         "a word for ends or revocations",
+        "the instant (RFC 3339)",
     ];
     for row in rows(4) {
         assert!(reasons.contains(&row[2].as_str()), "{row:?}");
-        let actors = ["the caller", "the caller, or `service`"];
+        let actors = [
+            "the caller",
+            "the caller, or `service`",
+            "the caller who proposed it and the one who confirmed it",
+        ];
         assert!(actors.contains(&row[3].as_str()), "{row:?}");
     }
 }

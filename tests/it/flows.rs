@@ -3,15 +3,19 @@
 
 mod auditing;
 mod batches;
+mod consents;
 mod cutting;
+mod erasing;
 mod faults;
 mod finding;
+mod fleetwide;
 mod issuing;
 mod key_rates;
 mod limiting;
 mod linking;
 mod model;
 mod phone;
+mod previewing;
 mod races;
 mod reappraising;
 mod receipt_refresh;

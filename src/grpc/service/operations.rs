@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Services, actor};
 use crate::flow::reappraise_devices::{Finding, Run, STEP_PAUSE};
-use crate::flow::{Failure, list_audit_events};
+use crate::flow::{Failure, erase_subject, export_subject, list_audit_events};
 use crate::grpc::proto::operations_service_server::OperationsService;
 use crate::grpc::{proto, status, wire};
 use crate::reason::Reason;
@@ -55,6 +55,29 @@ impl OperationsService for Services {
         };
         let found = found.await.map_err(|failure| self.refuse(&failure))?;
         Ok(Response::new(wire::audit_events(&found)))
+    }
+
+    async fn export_subject(
+        &self,
+        request: Request<proto::ExportSubjectRequest>,
+    ) -> Result<Response<proto::ExportSubjectResponse>, Status> {
+        let export = async {
+            export_subject::run(&self.engine, wire::export_subject(request.get_ref())?).await
+        };
+        let export = export.await.map_err(|failure| self.refuse(&failure))?;
+        Ok(Response::new(wire::exported(&self.engine, &export)))
+    }
+
+    async fn erase_subject(
+        &self,
+        request: Request<proto::EraseSubjectRequest>,
+    ) -> Result<Response<proto::EraseSubjectResponse>, Status> {
+        let by = actor(&request);
+        let erased = async {
+            erase_subject::run(&self.engine, wire::erase_subject(request.get_ref(), by)?).await
+        };
+        let erased = erased.await.map_err(|failure| self.refuse(&failure))?;
+        Ok(Response::new(wire::erased(&erased)))
     }
 }
 

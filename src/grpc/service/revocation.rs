@@ -3,9 +3,10 @@
 use tonic::{Request, Response, Status};
 
 use super::{Services, actor};
-use crate::flow::revoke_subject;
+use crate::flow::{preview_revocation, revoke_consent, revoke_subject, set_not_before};
 use crate::grpc::proto::revocation_service_server::RevocationService;
-use crate::grpc::{proto, wire};
+use crate::grpc::{proto, status, wire};
+use crate::id::BUCKETS;
 
 #[tonic::async_trait]
 impl RevocationService for Services {
@@ -20,5 +21,49 @@ impl RevocationService for Services {
         };
         let receipt = receipt.await.map_err(|failure| self.refuse(&failure))?;
         Ok(Response::new(wire::revoked_subject(&receipt)))
+    }
+
+    async fn revoke_consent(
+        &self,
+        request: Request<proto::RevokeConsentRequest>,
+    ) -> Result<Response<proto::RevokeConsentResponse>, Status> {
+        let by = actor(&request);
+        let receipt = async {
+            let request = wire::revoke_consent(request.get_ref(), by)?;
+            revoke_consent::run(&self.engine, request).await
+        };
+        let receipt = receipt.await.map_err(|failure| self.refuse(&failure))?;
+        Ok(Response::new(wire::revoked_consent(&receipt)))
+    }
+
+    async fn set_not_before(
+        &self,
+        request: Request<proto::SetNotBeforeRequest>,
+    ) -> Result<Response<proto::SetNotBeforeResponse>, Status> {
+        let by = actor(&request);
+        let answer = async {
+            let request = wire::set_not_before(request.into_inner(), by)?;
+            set_not_before::run(&self.engine, request).await
+        };
+        let answer = answer.await.map_err(|failure| self.refuse(&failure))?;
+        let message = wire::not_before(answer).map_err(|(failure, done)| {
+            Self::note(&failure);
+            let numbers = [("buckets_done", done), ("buckets", BUCKETS)];
+            let numbers = numbers.map(|(name, number)| (name, number.to_string()));
+            status::status_with(failure.reason, numbers)
+        })?;
+        Ok(Response::new(message))
+    }
+
+    async fn preview_revocation(
+        &self,
+        request: Request<proto::PreviewRevocationRequest>,
+    ) -> Result<Response<proto::PreviewRevocationResponse>, Status> {
+        let preview = async {
+            let scope = wire::preview_revocation(request.get_ref())?;
+            preview_revocation::run(&self.engine, scope).await
+        };
+        let preview = preview.await.map_err(|failure| self.refuse(&failure))?;
+        Ok(Response::new(wire::preview(&preview)))
     }
 }

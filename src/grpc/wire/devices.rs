@@ -218,7 +218,7 @@ pub(crate) fn audit_events(found: &AuditEvents) -> proto::ListAuditEventsRespons
     }
 }
 
-fn audit_event(event: &Event) -> proto::AuditEvent {
+pub(super) fn audit_event(event: &Event) -> proto::AuditEvent {
     proto::AuditEvent {
         event_time: Some(timestamp(event.at)),
         kind: event.kind.as_str().to_owned(),
@@ -230,5 +230,9 @@ fn audit_event(event: &Event) -> proto::AuditEvent {
         reason: event.why.clone(),
         actor: event.by.as_str().to_owned(),
         session_id: event.session.map_or_else(String::new, |id| id.to_string()),
+        consent_id: event
+            .consent
+            .as_ref()
+            .map_or_else(String::new, |id| id.as_str().to_owned()),
     }
 }

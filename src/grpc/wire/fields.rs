@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::client::{Address, ClientContext};
 use crate::flow::{Failure, FieldViolation, RequestId};
 use crate::grpc::proto;
-use crate::id::{DeviceId, SessionId, Subject};
+use crate::id::{ConsentId, DeviceId, SessionId, Subject};
 use crate::time::Timestamp;
 
 /// Longest challenge, in bytes: what KeyMint takes (`setAttestationChallenge`).
@@ -70,6 +70,10 @@ impl Fields {
 
     pub(super) fn session(&mut self, text: &str) -> Option<SessionId> {
         self.parse("session_id", text, "a session id: ses_ and 36 hex digits")
+    }
+
+    pub(super) fn consent(&mut self, text: &str) -> Option<ConsentId> {
+        self.parse("consent_id", text, "1 to 64 visible ASCII characters")
     }
 
     pub(super) fn token(&mut self, field: &str, text: String) -> Option<String> {

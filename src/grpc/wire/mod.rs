@@ -12,7 +12,9 @@ mod reappraisal;
 mod render;
 mod renewal;
 mod revocation;
+mod revocations;
 mod step_up;
+mod subjects;
 mod trust;
 
 pub(super) use devices::*;
@@ -21,5 +23,7 @@ pub(super) use reappraisal::*;
 pub(super) use render::*;
 pub(super) use renewal::*;
 pub(super) use revocation::*;
+pub(super) use revocations::*;
 pub(super) use step_up::*;
+pub(super) use subjects::*;
 pub(super) use trust::trust_status;

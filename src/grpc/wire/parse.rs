@@ -169,6 +169,10 @@ pub(crate) fn issue_session(
     let auth_time = fields.timestamp("auth_time", sent.auth_time);
     let client = fields.client(sent.client);
     let request_id = fields.request_id(&sent.request_id);
+    let consent = match sent.consent_id.as_str() {
+        "" => Some(None),
+        id => fields.consent(id).map(Some),
+    };
     let request = (|| {
         let (subject, device, proof) = (subject?, device?, proof?);
         Some(IssueSession {
@@ -182,6 +186,7 @@ pub(crate) fn issue_session(
             amr,
             auth_time,
             client,
+            consent: consent?,
             by,
             request_id: request_id?,
         })

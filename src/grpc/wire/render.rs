@@ -6,6 +6,7 @@ use data_encoding::HEXLOWER;
 
 use super::challenge::www_authenticate;
 use super::posture::{platform, posture};
+use crate::attestation::apple::receipt::refresh::ReceiptRecord;
 use crate::attestation::{AttestedKey, Outcome};
 use crate::flow::create_challenge::Challenge;
 use crate::flow::get_device::Known;
@@ -182,12 +183,16 @@ pub(crate) fn device(engine: &Engine, device: &Device) -> proto::Device {
     }
 }
 
-pub(crate) fn known(engine: &Engine, known: &Known) -> proto::GetDeviceResponse {
-    let receipt = known.receipt.as_ref().map(|receipt| proto::ReceiptSummary {
+pub(super) fn receipt_summary(receipt: &ReceiptRecord) -> proto::ReceiptSummary {
+    proto::ReceiptSummary {
         risk_metric: receipt.risk_metric,
         create_time: Some(timestamp(receipt.created_at)),
         refresh_time: receipt.due_at().map(timestamp),
-    });
+    }
+}
+
+pub(crate) fn known(engine: &Engine, known: &Known) -> proto::GetDeviceResponse {
+    let receipt = known.receipt.as_ref().map(receipt_summary);
     proto::GetDeviceResponse {
         device: Some(proto::Device {
             receipt,
@@ -209,6 +214,7 @@ pub(crate) fn registered(
 }
 
 pub(super) fn session(session: &Session) -> proto::Session {
+    let consent = session.consent.as_ref();
     let ended = match session.state {
         SessionState::Live => None,
         SessionState::Ended { at, why } => Some((at, why)),
@@ -233,6 +239,7 @@ pub(super) fn session(session: &Session) -> proto::Session {
             .map_or("", |step_up| step_up.why.as_str())
             .to_owned(),
         rotate_time: session.cut.map(|cut| timestamp(cut.at)),
+        consent_id: consent.map_or("", |consent| consent.id.as_str()).to_owned(),
     }
 }
 

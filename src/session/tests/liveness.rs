@@ -1,11 +1,12 @@
 use super::*;
-use crate::session::{EndReason, RevocationReason, SuspensionReason};
+use crate::id::ConsentId;
+use crate::session::{Consent, EndReason, RevocationReason, SuspensionReason};
 
 /// One thing that can be wrong, and the reason that says so, widest first: the order is the promise
 /// of which reason is told when several are wrong.
 type Spoil = (&'static str, Reason, fn(&mut World, &mut Session));
 
-const SPOILS: [Spoil; 14] = [
+const SPOILS: [Spoil; 15] = [
     ("app disabled", Reason::AppDisabled, |world, _| {
         world.app = Standing::Disabled;
     }),
@@ -25,6 +26,17 @@ const SPOILS: [Spoil; 14] = [
             subject.epoch += 1;
         }
     }),
+    (
+        "consent revoked",
+        Reason::SessionRevoked,
+        |world, session| {
+            let id: ConsentId = "loan".parse().unwrap();
+            if let Some(subject) = &mut world.subject {
+                subject.consents.insert(id.clone(), 1);
+            }
+            session.consent = Some(Consent { id, epoch: 0 });
+        },
+    ),
     ("device missing", Reason::DeviceRevoked, |world, _| {
         world.device = None
     }),

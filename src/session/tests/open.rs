@@ -1,5 +1,6 @@
 use super::*;
-use crate::session::{EndReason, LastUsed, Opened, Opening, SessionEntry, end, open};
+use crate::id::ConsentId;
+use crate::session::{Consent, EndReason, LastUsed, Opened, Opening, SessionEntry, end, open};
 use crate::token::KeyTag;
 
 fn opening() -> Opening {
@@ -12,6 +13,8 @@ fn opening() -> Opening {
         acr: "urn:acr:2".to_owned(),
         amr: vec!["pwd".to_owned()],
         auth_time: now(),
+        consent: None,
+        cut_until: None,
     }
 }
 
@@ -350,4 +353,47 @@ fn a_session_stays_as_it_first_ended() {
     };
     assert_eq!(first, Session { state, ..session() });
     assert_eq!(end(&first, EndReason::LoggedOut, now().after(GRACE)), first);
+}
+
+#[test]
+fn a_session_notes_its_consent_with_the_epoch_it_has() {
+    let id: ConsentId = "loan".parse().unwrap();
+    for epoch in [None, Some(7)] {
+        let mut subject = subject();
+        subject
+            .consents
+            .extend(epoch.map(|epoch| (id.clone(), epoch)));
+        let opening = Opening {
+            consent: Some(id.clone()),
+            ..opening()
+        };
+        let seen = opened(opening, &device(), &subject, None).unwrap().session;
+        let expected = Consent {
+            id: id.clone(),
+            epoch: epoch.unwrap_or(0),
+        };
+        assert_eq!(seen.consent, Some(expected));
+    }
+}
+
+#[test]
+fn a_session_opened_after_a_cut_is_opened_behind_it() {
+    for (cut, opened_at) in [
+        (now().before(MILLISECOND * 2), now()),
+        (now(), now().after(MILLISECOND)),
+        (now().after(GRACE), now().after(GRACE).after(MILLISECOND)),
+    ] {
+        let opening = Opening {
+            cut_until: Some(cut),
+            ..opening()
+        };
+        let seen = simply(opening, &device()).unwrap();
+        assert_eq!(seen.opened_at, opened_at);
+        // All else is as without it.
+        let expected = Session {
+            opened_at,
+            ..simply(super::open::opening(), &device()).unwrap()
+        };
+        assert_eq!(seen, expected);
+    }
 }

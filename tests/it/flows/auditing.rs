@@ -58,22 +58,28 @@ async fn events_are_told_in_order_with_time_and_caller(world: World) {
     world.resume(phone.id()).await.unwrap();
     world.advance(SECOND);
     world.revoke(phone.id()).await.unwrap();
-    let told = |seconds: u32, kind, why: &str| Event {
+    let epoch = world.device(phone.id()).await.epoch;
+    let told = |seconds: u32, kind, epoch, why: &str| Event {
         at: since.after(SECOND * seconds),
         kind,
         app: Some(BANK.parse().unwrap()),
         device: Some(phone.id()),
         session: None,
         consent: None,
-        epoch: None,
+        epoch,
         why: why.to_owned(),
         by: caller(),
     };
     let expected = [
-        told(0, EventKind::DeviceRegistered, ""),
-        told(1, EventKind::DeviceSuspended, "administrative"),
-        told(2, EventKind::DeviceResumed, ""),
-        told(3, EventKind::DeviceRevoked, "stolen"),
+        told(0, EventKind::DeviceRegistered, None, ""),
+        told(
+            1,
+            EventKind::DeviceSuspended,
+            Some(epoch - 1),
+            "administrative",
+        ),
+        told(2, EventKind::DeviceResumed, None, ""),
+        told(3, EventKind::DeviceRevoked, Some(epoch), "stolen"),
     ];
     assert_eq!(world.events(phone.id()).await, expected);
     let before = world.trips();

@@ -365,6 +365,7 @@ impl World {
             amr: vec!["pwd".to_owned()],
             auth_time: None,
             client: ClientContext::default(),
+            consent: None,
             by: caller(),
             request_id: None,
         }

@@ -20,7 +20,7 @@ const CALLERS: &[(&str, &str)] = &[
     (
         "auth-server",
         "CreateChallenge RegisterDevice ReattestDevice LinkDeviceSuccessor IssueSession EndSession \
-         RevokeSession RevokeSubject",
+         RevokeSession RevokeSubject RevokeConsent",
     ),
     (
         "mobile-backend",
@@ -31,11 +31,12 @@ const CALLERS: &[(&str, &str)] = &[
         "on-call",
         "AppraiseEvidence GetTrustStatus GetDevice ListDevices FindDevices SuspendDevice ResumeDevice \
          RevokeDevice BatchRevokeDevices LinkDeviceSuccessor ListSessions GetSession \
-         RevokeSession RevokeSubject ListAuditEvents",
+         RevokeSession RevokeSubject ListAuditEvents RevokeConsent PreviewRevocation",
     ),
     (
         "security-admin",
-        "GetTrustStatus ReappraiseDevices ListAuditEvents",
+        "GetTrustStatus ReappraiseDevices ListAuditEvents SetNotBefore PreviewRevocation \
+         ExportSubject EraseSubject",
     ),
 ];
 

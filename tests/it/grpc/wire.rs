@@ -297,6 +297,14 @@ async fn an_empty_request_names_every_field_it_lacks() {
         ("SessionService/RevokeSession", "session_id reason"),
         ("RevocationService/RevokeSubject", "subject reason"),
         (
+            "RevocationService/RevokeConsent",
+            "subject consent_id reason",
+        ),
+        ("RevocationService/SetNotBefore", "target"),
+        ("RevocationService/PreviewRevocation", "target"),
+        ("OperationsService/ExportSubject", "subject"),
+        ("OperationsService/EraseSubject", "subject"),
+        (
             "VerificationService/VerifyRequest",
             "access_token proof method uri",
         ),
@@ -327,6 +335,7 @@ async fn every_wrong_field_is_named_at_once() {
         audience: long(129),
         roles: vec!["r".to_owned(); 65],
         acr: "\n".to_owned(),
+        consent_id: "a b".to_owned(),
         amr: vec![String::new()],
         auth_time: Some(prost_types::Timestamp {
             seconds: -1,
