@@ -50,6 +50,15 @@ pub struct News {
     pub complete_until: Option<Timestamp>,
 }
 
+/// A bounded part of the notices from some point on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// The notices, oldest first, and where to go on.
+    pub news: News,
+    /// Whether there is more behind it.
+    pub more: bool,
+}
+
 impl Board {
     /// Posts a notice.
     pub fn post(&self, notice: Notice, now: Timestamp) {
@@ -138,6 +147,14 @@ impl Board {
         self.posts().news(0, Some(instant))
     }
 
+    /// At most `limit` notices that were posted behind this number, of those that arrived at this
+    /// instant or later, where one is given. What is raised while somebody reads part by part comes
+    /// again, behind what was there.
+    #[must_use]
+    pub fn part(&self, behind: u64, arrived: Option<Timestamp>, limit: usize) -> Part {
+        self.posts().part(behind, arrived, limit)
+    }
+
     /// A signal with every post and every checkpoint.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
@@ -151,20 +168,33 @@ impl Board {
 
 impl Posts {
     fn news(&self, behind: u64, arrived: Option<Timestamp>) -> News {
+        self.part(behind, arrived, usize::MAX).news
+    }
+
+    fn part(&self, behind: u64, arrived: Option<Timestamp>, limit: usize) -> Part {
         let newer = self.by_number.range(behind.saturating_add(1)..);
-        let notices = newer.filter_map(|(_, target)| {
+        let mut wanted = newer.filter_map(|(number, target)| {
             let post = self.by_target.get(target)?;
             let wanted = arrived.is_none_or(|instant| post.arrived_at >= instant);
-            wanted.then(|| Notice {
+            let notice = || Notice {
                 target: target.clone(),
                 issued_until: post.issued_until,
-            })
+            };
+            wanted.then(|| (*number, notice()))
         });
-        News {
-            notices: notices.collect(),
-            number: self.newest,
-            complete_until: self.complete_until,
+        let mut notices = Vec::new();
+        let mut last = behind;
+        for (number, notice) in wanted.by_ref().take(limit) {
+            notices.push(notice);
+            last = number;
         }
+        let more = wanted.next().is_some();
+        let news = News {
+            notices,
+            number: if more { last } else { self.newest },
+            complete_until: self.complete_until,
+        };
+        Part { news, more }
     }
 }
 
@@ -217,5 +247,28 @@ mod tests {
         assert_eq!(board.complete_until(), Some(later));
         board.doubt();
         assert_eq!(board.complete_until(), None);
+    }
+
+    #[test]
+    fn parts_put_together_are_everything_also_what_is_raised_meanwhile() {
+        let board = Board::default();
+        for number in 1..=5 {
+            board.post(notice(number, 20), at(i64::from(number)));
+        }
+        let first = board.part(0, None, 2);
+        assert_eq!(first.news.notices, [notice(1, 20), notice(2, 20)]);
+        assert!(first.more);
+        board.post(notice(4, 30), at(6));
+        let second = board.part(first.news.number, None, 2);
+        assert_eq!(second.news.notices, [notice(3, 20), notice(5, 20)]);
+        let third = board.part(second.news.number, None, 2);
+        assert_eq!(third.news.notices, [notice(4, 30)]);
+        assert!(!third.more);
+        let end = board.part(third.news.number, None, 2);
+        assert_eq!((end.news.notices.len(), end.more), (0, false));
+        let late = board.part(0, Some(at(5)), 1);
+        assert_eq!(late.news.notices, [notice(5, 20)]);
+        let late = board.part(late.news.number, Some(at(5)), 1);
+        assert_eq!((late.news.notices, late.more), (vec![notice(4, 30)], false));
     }
 }

@@ -4,10 +4,12 @@
 //! committing are one trip to the store each. A commit names the version of everything that was
 //! looked at, so a change that came in between makes it start again, a bounded number of times.
 
+pub mod ack_revocations;
 mod appraisal;
 pub mod appraise_evidence;
 pub mod batch_revoke_devices;
 mod board;
+pub mod confirm_revocations;
 pub mod create_challenge;
 pub mod end_session;
 mod error;
@@ -36,14 +38,17 @@ pub mod revoke_device;
 pub mod revoke_session;
 pub mod revoke_subject;
 pub mod rotate_device_key;
+pub mod run_drill;
 mod settle;
 mod state;
 pub mod suspend_device;
 pub mod verify_request;
+pub mod watch_revocations;
+mod watchers;
 mod withdrawal;
 
 pub use appraisal::{Accepted, Appraisal, EvidenceInput};
-pub use board::{Board, News};
+pub use board::{Board, News, Part};
 pub use error::{Failure, FieldViolation};
 pub use grant::Grant;
 pub use page::{Page, PageRequest};
@@ -52,6 +57,7 @@ pub use receipt::{
     load_receipts, receipt_jitter,
 };
 pub use renewal::{KeyRotation, Renewed};
+pub use watchers::{WATCHERS_KEPT_EVERY, Watchers, keep_watchers};
 pub use withdrawal::Receipt;
 
 use std::collections::BTreeMap;
@@ -132,6 +138,8 @@ pub struct Engine {
     pub revocation_durability: Durability,
     /// What is known of recent revocations.
     pub board: Board,
+    /// Who follows them on this instance.
+    pub watchers: Watchers,
 }
 
 impl Engine {

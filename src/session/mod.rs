@@ -18,6 +18,7 @@ mod rotate;
 mod subject;
 #[cfg(test)]
 mod tests;
+mod watchers;
 
 pub use admit::{Requirements, admit};
 pub use device::{Candidate, Registration, register};
@@ -31,6 +32,10 @@ pub use reappraise::{Effect, Fault, Listing, Reappraised, Verdict, reappraise};
 pub use renew::{Found, Renewal, rekey, renew};
 pub use rotate::{Presented, RefreshOutcome, Rotation, rotate};
 pub use subject::revoke_subject;
+pub use watchers::{
+    ROUNDS_MAX, Roll, RoundId, WATCHER_KEPT_FOR, WATCHERS_MAX, WATCHERS_PER_CALLER_MAX, Watcher,
+    WatcherId,
+};
 
 use std::collections::{BTreeMap, BTreeSet};
 

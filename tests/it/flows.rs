@@ -3,7 +3,9 @@
 
 mod auditing;
 mod batches;
+mod confirming;
 mod cutting;
+mod drilling;
 mod faults;
 mod finding;
 mod issuing;
@@ -21,6 +23,7 @@ mod revoking;
 mod suspending;
 mod verifying;
 mod watched;
+mod watching;
 mod world;
 
 use std::time::Duration;

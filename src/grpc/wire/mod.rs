@@ -4,6 +4,7 @@
 //! never repeats a value.
 
 mod devices;
+mod drill;
 mod fields;
 mod parse;
 mod posture;
@@ -12,11 +13,14 @@ mod render;
 mod renewal;
 mod revocation;
 mod trust;
+mod watching;
 
 pub(super) use devices::*;
+pub(super) use drill::*;
 pub(super) use parse::*;
 pub(super) use reappraisal::*;
 pub(super) use render::*;
 pub(super) use renewal::*;
 pub(super) use revocation::*;
 pub(super) use trust::trust_status;
+pub(super) use watching::*;

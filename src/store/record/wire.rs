@@ -7,6 +7,7 @@ mod job;
 mod list;
 mod posture;
 mod receipt;
+mod roll;
 
 pub(super) use device::Device;
 use device::Why;
@@ -14,6 +15,7 @@ pub(super) use event::Event;
 pub(super) use job::Job;
 pub(super) use list::{ListPart, Origin};
 pub(super) use receipt::Receipt;
+pub(super) use roll::Roll;
 
 use std::collections::BTreeMap;
 
