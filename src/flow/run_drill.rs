@@ -6,6 +6,7 @@
 //! The token is never handed out, and no API grants its one scope. All records are deleted in the end,
 //! and are forgotten by the store where that fails.
 
+mod nobody;
 mod phone;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use data_encoding::HEXLOWER;
 
+use self::nobody::{device, session};
 use self::phone::Phone;
 use super::confirm_revocations::{self, Confirmation, Heard, LOOK_EVERY};
 use super::grant::mint;
@@ -21,27 +23,17 @@ use super::settle::settle;
 use super::state::{Changes, Loaded, Place};
 use super::{Engine, Failure, Receipt, verify_request};
 use crate::id::{AppId, SessionId, Subject};
-use crate::policy::{
-    AndroidPosture, Posture, ProvisioningKind, SecurityLevel, TrustLevel, UserAuthentication,
-};
 use crate::reason::Reason;
 use crate::secret::{Secret, random};
-use crate::session::{
-    Actor, Device, DeviceState, Lineage, RevocationReason, Session, SessionState, SubjectRecord,
-    WatcherId,
-};
+use crate::session::{Actor, Device, RevocationReason, Session, SubjectRecord, WatcherId};
 use crate::store::{Durability, keys};
-use crate::time::{Timestamp, monotonic_now};
-use crate::token::Purpose;
+use crate::time::monotonic_now;
 
 /// What it is for, in the names it makes.
 const NAME: &str = "assay-drill";
 
 /// How long its records live where nobody deletes them: much longer than a drill takes.
 const RECORDS_KEPT_FOR: Duration = Duration::from_secs(600);
-
-/// How long its session would live.
-const SESSION_FOR: Duration = Duration::from_secs(300);
 
 /// A session that still passes after this long will not be refused by itself.
 const REFUSED_WITHIN: Duration = Duration::from_secs(5);
@@ -407,75 +399,5 @@ impl Drill {
         })
         .await
         .map(drop)
-    }
-}
-
-/// A device that has shown nothing, and so has the lowest level.
-fn device(engine: &Engine, app: &AppId, subject: Subject, phone: &Phone, now: Timestamp) -> Device {
-    let thumbprint = phone.key().thumbprint();
-    Device {
-        id: engine.keyring.device_id(app, &subject, &thumbprint),
-        app: app.clone(),
-        subject,
-        key: *phone.key(),
-        session_key: thumbprint,
-        state: DeviceState::Active,
-        epoch: 1,
-        trust_level: TrustLevel::Provisional,
-        registered_at: now,
-        attested_at: now,
-        posture: Posture::Android(AndroidPosture {
-            attestation_version: 0,
-            keymint_version: 0,
-            security_level: SecurityLevel::Software,
-            boot: None,
-            os_version: None,
-            os_patch_level: None,
-            vendor_patch_level: None,
-            boot_patch_level: None,
-            provisioning: ProvisioningKind::Other,
-            user: UserAuthentication::default(),
-            attest_key: false,
-        }),
-        chain_serials: Vec::new(),
-        issuer_keys: Vec::new(),
-        attestation_key: None,
-        moved_from: None,
-        assertion_counter: 0,
-        doubt: None,
-        lineage: Lineage {
-            since: now,
-            predecessor: None,
-            successor: None,
-        },
-    }
-}
-
-fn session(engine: &Engine, device: &Device, id: SessionId, now: Timestamp) -> Session {
-    let expires_at = now.after(SESSION_FOR);
-    Session {
-        id,
-        device: device.id,
-        app: device.app.clone(),
-        subject: device.subject.clone(),
-        session_key: device.session_key,
-        state: SessionState::Live,
-        generation: 0,
-        refresh_key: engine.keyring.secret(Purpose::RefreshToken).0,
-        rotated_at: now,
-        opened_at: now,
-        idle_expires_at: expires_at,
-        expires_at,
-        device_epoch: device.epoch,
-        subject_epoch: 1,
-        scopes: [NAME.to_owned()].into(),
-        audience: NAME.to_owned(),
-        roles: Vec::new(),
-        acr: String::new(),
-        amr: Vec::new(),
-        auth_time: now,
-        consent: None,
-        step_up: None,
-        cut: None,
     }
 }

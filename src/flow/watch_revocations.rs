@@ -173,15 +173,19 @@ impl Watch {
                 Some(Told::SnapshotEnd)
             }
             Stage::Resuming(since) => {
-                let part = board.part(self.behind, Some(since), NOTICES_MAX);
-                self.behind = part.news.number;
-                if !part.more {
-                    self.stage = Stage::Following;
+                let mut notices = Vec::new();
+                while notices.is_empty() && matches!(self.stage, Stage::Resuming(_)) {
+                    let part = board.part(self.behind, Some(since), NOTICES_MAX);
+                    self.behind = part.news.number;
+                    notices = part.news.notices;
+                    if !part.more {
+                        self.stage = Stage::Following;
+                    }
                 }
-                if part.news.notices.is_empty() {
+                if notices.is_empty() {
                     return self.next(engine, due);
                 }
-                Some(Told::Notices(part.news.notices))
+                Some(Told::Notices(notices))
             }
             Stage::Following => self.follow(engine, due),
         }

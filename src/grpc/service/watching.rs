@@ -1,14 +1,14 @@
 //! The streams of RevocationService: their bounds, and the tasks that fill them.
 
 use std::collections::HashMap;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc::OwnedPermit;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
@@ -234,12 +234,12 @@ impl Services {
         wait_for: Duration,
         outlet: &Outlet<proto::ConfirmRevocationsResponse>,
     ) -> Result<(), End> {
-        let until = Instant::now() + wait_for;
+        let mut over = pin!(tokio::time::sleep(wait_for));
         let mut before = None;
         loop {
             let looked = asked.look(&self.engine).await;
             let heard = looked.map_err(|failure| End::Failed(Box::new(failure)))?;
-            let done = heard.all() || Instant::now() >= until;
+            let done = heard.all() || over.is_elapsed();
             let state: Vec<bool> = heard.watchers.iter().map(|(_, _, heard)| *heard).collect();
             if done || before.as_ref() != Some(&state) {
                 outlet.send(wire::heard(&heard, done)).await?;
@@ -248,7 +248,10 @@ impl Services {
                 return Ok(());
             }
             before = Some(state);
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = &mut over => {}
+            }
         }
     }
 

@@ -76,7 +76,10 @@ pub(super) fn all(watch: &mut Watch, engine: &Engine) -> Vec<Told> {
 fn notices(told: &[Told]) -> HashSet<Notice> {
     let all = told.iter().filter_map(|told| match told {
         Told::Notices(notices) => Some(notices.clone()),
-        _ => None,
+        Told::SnapshotBegin
+        | Told::SnapshotEnd
+        | Told::Checkpoint { .. }
+        | Told::Incomplete { .. } => None,
     });
     all.flatten().collect()
 }

@@ -89,7 +89,9 @@ async fn to_checkpoint(watching: &mut Watching) -> (Vec<Told>, String) {
         match next(watching).await {
             Told::Checkpoint(checkpoint) => return (all, checkpoint.cursor),
             Told::Incomplete(_) => {}
-            told => all.push(told),
+            told @ (Told::SnapshotBegin(_) | Told::SnapshotEnd(_) | Told::Revocations(_)) => {
+                all.push(told);
+            }
         }
     }
 }
@@ -97,7 +99,10 @@ async fn to_checkpoint(watching: &mut Watching) -> (Vec<Told>, String) {
 fn sessions(told: &[Told]) -> Vec<String> {
     let notices = told.iter().filter_map(|told| match told {
         Told::Revocations(notices) => Some(&notices.notices),
-        _ => None,
+        Told::SnapshotBegin(_)
+        | Told::SnapshotEnd(_)
+        | Told::Checkpoint(_)
+        | Told::Incomplete(_) => None,
     });
     let targets = notices.flatten().map(|notice| notice.target.clone());
     let named = targets.map(|target| match target {
