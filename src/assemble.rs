@@ -13,7 +13,7 @@ use crate::config::{
     AttestationConfig, CallerIdentity, Config, KeyGeneration, Keys, RedisConfig, StatusListConfig,
     StoreConfig, TlsFiles, Transport, read_secret,
 };
-use crate::flow::{Apps, Board, Engine};
+use crate::flow::{Apps, Board, Engine, Watchers};
 use crate::grpc::caller::{Callers, Role};
 use crate::grpc::listener::{Limits, Security};
 use crate::grpc::server::Settings;
@@ -63,6 +63,7 @@ pub fn engine(
         revocation_durability: durability(&config.store),
         board: Board::default(),
         rates: config.rates,
+        watchers: Watchers::default(),
     })
 }
 

@@ -15,6 +15,9 @@ use crate::time::Timestamp;
 use crate::token::INSTANCE_SKEW_MAX;
 use crate::token::access::VerifiedClaims;
 
+/// Most posts that are looked at for one part: whoever decides about a request waits meanwhile.
+const LOOKED_AT_MAX: usize = 4096;
+
 /// The notices of an instance.
 #[derive(Debug, Default)]
 pub struct Board {
@@ -48,6 +51,15 @@ pub struct News {
     /// No revocation that was committed before this instant is missing on the board; `None`: that is
     /// not known yet.
     pub complete_until: Option<Timestamp>,
+}
+
+/// A bounded part of the notices from some point on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// The notices, oldest first, and where to go on.
+    pub news: News,
+    /// Whether there is more behind it.
+    pub more: bool,
 }
 
 impl Board {
@@ -138,6 +150,14 @@ impl Board {
         self.posts().news(0, Some(instant))
     }
 
+    /// At most `limit` notices that were posted behind this number, of those that arrived at this
+    /// instant or later, where one is given; such a part may have none and still have more behind it.
+    /// What is raised while somebody reads part by part comes again, behind what was there.
+    #[must_use]
+    pub fn part(&self, behind: u64, arrived: Option<Timestamp>, limit: usize) -> Part {
+        self.posts().part(behind, arrived, (limit, LOOKED_AT_MAX))
+    }
+
     /// A signal with every post and every checkpoint.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
@@ -151,20 +171,40 @@ impl Board {
 
 impl Posts {
     fn news(&self, behind: u64, arrived: Option<Timestamp>) -> News {
-        let newer = self.by_number.range(behind.saturating_add(1)..);
-        let notices = newer.filter_map(|(_, target)| {
-            let post = self.by_target.get(target)?;
-            let wanted = arrived.is_none_or(|instant| post.arrived_at >= instant);
-            wanted.then(|| Notice {
-                target: target.clone(),
-                issued_until: post.issued_until,
-            })
-        });
-        News {
-            notices: notices.collect(),
-            number: self.newest,
-            complete_until: self.complete_until,
+        let all = (usize::MAX, usize::MAX);
+        self.part(behind, arrived, all).news
+    }
+
+    fn part(
+        &self,
+        behind: u64,
+        arrived: Option<Timestamp>,
+        (limit, looked_at_max): (usize, usize),
+    ) -> Part {
+        let mut newer = self.by_number.range(behind.saturating_add(1)..);
+        let mut notices = Vec::new();
+        let mut last = behind;
+        for (number, target) in newer.by_ref().take(looked_at_max) {
+            last = *number;
+            let post = self.by_target.get(target);
+            let wanted = |post: &&Post| arrived.is_none_or(|since| post.arrived_at >= since);
+            if let Some(post) = post.filter(wanted) {
+                notices.push(Notice {
+                    target: target.clone(),
+                    issued_until: post.issued_until,
+                });
+            }
+            if notices.len() >= limit {
+                break;
+            }
         }
+        let more = newer.next().is_some();
+        let news = News {
+            notices,
+            number: if more { last } else { self.newest },
+            complete_until: self.complete_until,
+        };
+        Part { news, more }
     }
 }
 
@@ -217,5 +257,50 @@ mod tests {
         assert_eq!(board.complete_until(), Some(later));
         board.doubt();
         assert_eq!(board.complete_until(), None);
+    }
+
+    #[test]
+    fn parts_put_together_are_everything_also_what_is_raised_meanwhile() {
+        let board = Board::default();
+        for number in 1..=5 {
+            board.post(notice(number, 20), at(i64::from(number)));
+        }
+        let first = board.part(0, None, 2);
+        assert_eq!(first.news.notices, [notice(1, 20), notice(2, 20)]);
+        assert!(first.more);
+        board.post(notice(4, 30), at(6));
+        let second = board.part(first.news.number, None, 2);
+        assert_eq!(second.news.notices, [notice(3, 20), notice(5, 20)]);
+        let third = board.part(second.news.number, None, 2);
+        assert_eq!(third.news.notices, [notice(4, 30)]);
+        assert!(!third.more);
+        let end = board.part(third.news.number, None, 2);
+        assert_eq!((end.news.notices.len(), end.more), (0, false));
+        let late = board.part(0, Some(at(5)), 1);
+        assert_eq!(late.news.notices, [notice(5, 20)]);
+        let late = board.part(late.news.number, Some(at(5)), 1);
+        assert_eq!((late.news.notices, late.more), (vec![notice(4, 30)], false));
+    }
+
+    #[test]
+    fn a_part_looks_at_so_many_posts_and_goes_on_behind_them() {
+        let board = Board::default();
+        let last = u32::try_from(LOOKED_AT_MAX).unwrap() + 1;
+        let numbered = |number: u32| {
+            let mut unique = [0; 16];
+            unique[..4].copy_from_slice(&number.to_be_bytes());
+            Notice {
+                target: Target::Session(SessionId::new(Bucket::new(1).unwrap(), unique)),
+                issued_until: at(20),
+            }
+        };
+        for number in 1..last {
+            board.post(numbered(number), at(1));
+        }
+        board.post(numbered(last), at(2));
+        let none = board.part(0, Some(at(2)), 2);
+        assert_eq!((none.news.notices.len(), none.more), (0, true));
+        let one = board.part(none.news.number, Some(at(2)), 2);
+        assert_eq!((one.news.notices, one.more), (vec![numbered(last)], false));
     }
 }

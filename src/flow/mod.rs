@@ -4,10 +4,12 @@
 //! committing are one trip to the store each. A commit names the version of everything that was
 //! looked at, so a change that came in between makes it start again, a bounded number of times.
 
+pub mod ack_revocations;
 mod appraisal;
 pub mod appraise_evidence;
 pub mod batch_revoke_devices;
 mod board;
+pub mod confirm_revocations;
 pub mod create_challenge;
 pub mod elevate_session;
 pub mod end_session;
@@ -47,16 +49,19 @@ pub mod revoke_session;
 pub mod revoke_subject;
 pub mod rotate_device_key;
 pub mod rotate_session;
+pub mod run_drill;
 pub mod set_not_before;
 mod settle;
 mod state;
 mod step_up;
 pub mod suspend_device;
 pub mod verify_request;
+pub mod watch_revocations;
+mod watchers;
 mod withdrawal;
 
 pub use appraisal::{Accepted, Appraisal, EvidenceInput};
-pub use board::{Board, News};
+pub use board::{Board, News, Part};
 pub use error::{Failure, FieldViolation};
 pub use grant::{Access, Grant};
 pub use page::{Page, PageRequest};
@@ -67,6 +72,7 @@ pub use receipt::{
 pub use renewal::{KeyRotation, Renewed};
 pub use request_id::{InvalidRequestId, RequestId};
 pub use step_up::SessionName;
+pub use watchers::{WATCHERS_KEPT_EVERY, Watchers, keep_watchers};
 pub use withdrawal::Receipt;
 
 use std::collections::BTreeMap;
@@ -149,6 +155,8 @@ pub struct Engine {
     pub board: Board,
     /// How often the service may be asked, whatever the app.
     pub rates: ServiceRates,
+    /// Who follows them on this instance.
+    pub watchers: Watchers,
 }
 
 impl Engine {

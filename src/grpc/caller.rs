@@ -133,6 +133,7 @@ pub const TABLE: &[(&str, Access)] = {
             "/assay.v1.OperationsService/ListAuditEvents",
             Roles(&[OnCall, SecurityAdmin]),
         ),
+        ("/assay.v1.OperationsService/RunDrill", Roles(&[OnCall])),
         (
             "/assay.v1.RevocationService/RevokeSubject",
             Roles(&[AuthServer, OnCall]),
@@ -156,6 +157,18 @@ pub const TABLE: &[(&str, Access)] = {
         (
             "/assay.v1.OperationsService/EraseSubject",
             Roles(&[SecurityAdmin]),
+        ),
+        (
+            "/assay.v1.RevocationService/WatchRevocations",
+            Roles(&[ResourceServer, OnCall]),
+        ),
+        (
+            "/assay.v1.RevocationService/AckRevocations",
+            Roles(&[ResourceServer, OnCall]),
+        ),
+        (
+            "/assay.v1.RevocationService/ConfirmRevocations",
+            Roles(&[AuthServer, OnCall]),
         ),
         (
             "/assay.v1.SessionService/IssueSession",

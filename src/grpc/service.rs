@@ -6,6 +6,7 @@ mod operations;
 mod revocation;
 mod session;
 mod verification;
+mod watching;
 
 use std::sync::Arc;
 
@@ -35,10 +36,15 @@ pub struct Services {
     engine: Arc<Engine>,
     metrics: Arc<Metrics>,
     reappraisals: Arc<Semaphore>,
+    drills: Arc<Semaphore>,
+    streams: Arc<watching::Streams>,
 }
 
 /// Re-appraisals that callers have under way at once, of one instance: each reads all devices.
 const REAPPRAISALS_MAX: usize = 2;
+
+/// Drills under way at once, of one instance: two would wait for the same watchers.
+const DRILLS_MAX: usize = 1;
 
 impl Services {
     /// Over this engine.
@@ -48,6 +54,8 @@ impl Services {
             engine,
             metrics,
             reappraisals: Arc::new(Semaphore::new(REAPPRAISALS_MAX)),
+            drills: Arc::new(Semaphore::new(DRILLS_MAX)),
+            streams: Arc::default(),
         }
     }
 

@@ -22,6 +22,7 @@ mod rotate;
 mod subject;
 #[cfg(test)]
 mod tests;
+mod watchers;
 
 pub use admit::{Requirements, admit};
 pub use device::{Candidate, KnownDevices, Registration, register};
@@ -38,6 +39,10 @@ pub use renew::{Found, Renewal, rekey, renew};
 pub use risk::{Assessed, Footprint, Risk, Tally, assess, signals_of_rotation};
 pub use rotate::{Presented, RefreshOutcome, Rotation, cut, rotate};
 pub use subject::{REVOKED_CONSENTS_MAX, revoke_consent, revoke_subject};
+pub use watchers::{
+    ROUNDS_MAX, Roll, RoundId, WATCHER_KEPT_FOR, WATCHERS_MAX, WATCHERS_PER_CALLER_MAX, Watcher,
+    WatcherId,
+};
 
 use std::collections::{BTreeMap, BTreeSet};
 

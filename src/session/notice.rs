@@ -10,7 +10,7 @@ use crate::time::Timestamp;
 use crate::token::INSTANCE_SKEW_MAX;
 
 /// Access tokens that may no longer be taken without asking.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Notice {
     /// Whose.
     pub target: Target,

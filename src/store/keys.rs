@@ -152,6 +152,12 @@ pub fn reappraisal() -> Key {
     Key::new(FIRST, "t:r".to_owned())
 }
 
+/// `{b0}:t:w`: who follows revocations, and who has heard of them.
+#[must_use]
+pub fn watchers() -> Key {
+    Key::new(FIRST, "t:w".to_owned())
+}
+
 /// `{bN}:c:k:<digest>`: the one owner of an attested or session key, in the bucket of the key.
 #[must_use]
 pub fn key_owner(key: &Thumbprint) -> Key {

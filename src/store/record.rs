@@ -14,7 +14,7 @@ use super::{Key, Record};
 use crate::attestation::apple::receipt::refresh::ReceiptRecord;
 use crate::attestation::lists::Origin;
 use crate::secret::random;
-use crate::session::{Device, Event, Fleet, Job, Session, SubjectRecord};
+use crate::session::{Device, Event, Fleet, Job, Roll, Session, SubjectRecord};
 use crate::token::keyring::Keyring;
 use crate::token::{KeyTag, Purpose, Subkey};
 
@@ -75,6 +75,7 @@ stored! {
     ReceiptRecord => wire::Receipt;
     Origin => wire::Origin;
     ListPart => wire::ListPart;
+    Roll => wire::Roll;
 }
 
 /// A part of the packed status list, with the list it is of: parts that were written at different

@@ -257,6 +257,7 @@ const PLACES: &[(&str, &[&str])] = &[
             "cli/demo/",
             "telemetry/store.rs",
             "store/redis/link.rs",
+            "flow/run_drill.rs",
         ],
     ),
 ];

@@ -3,8 +3,10 @@
 
 mod auditing;
 mod batches;
+mod confirming;
 mod consents;
 mod cutting;
+mod drilling;
 mod erasing;
 mod faults;
 mod finding;
@@ -26,6 +28,7 @@ mod revoking;
 mod suspending;
 mod verifying;
 mod watched;
+mod watching;
 mod world;
 
 use std::time::Duration;

@@ -12,4 +12,5 @@ pub(crate) mod refusal;
 mod refusals;
 mod story;
 mod tokens;
+mod watching;
 mod wire;

@@ -8,9 +8,11 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use super::watching::Messages;
 use super::{Services, actor};
 use crate::flow::reappraise_devices::{Finding, Run, STEP_PAUSE};
-use crate::flow::{Failure, erase_subject, export_subject, list_audit_events};
+use crate::flow::run_drill::Drill;
+use crate::flow::{Engine, Failure, erase_subject, export_subject, list_audit_events, run_drill};
 use crate::grpc::proto::operations_service_server::OperationsService;
 use crate::grpc::{proto, status, wire};
 use crate::reason::Reason;
@@ -79,6 +81,51 @@ impl OperationsService for Services {
         let erased = erased.await.map_err(|failure| self.refuse(&failure))?;
         Ok(Response::new(wire::erased(&erased)))
     }
+
+    type RunDrillStream = Messages<proto::RunDrillResponse>;
+
+    async fn run_drill(
+        &self,
+        request: Request<proto::RunDrillRequest>,
+    ) -> Result<Response<Self::RunDrillStream>, Status> {
+        let by = actor(&request);
+        let drill = wire::run_drill(request.get_ref(), by)
+            .and_then(|request| run_drill::begin(&self.engine, request))
+            .map_err(|failure| self.refuse(&failure))?;
+        let slot = std::sync::Arc::clone(&self.drills).try_acquire_owned();
+        let slot = slot.map_err(|_| status::status(Reason::Overloaded))?;
+        let (messages, answer) = mpsc::channel(MESSAGES_WAITING_MAX);
+        tokio::spawn(drill_on(
+            std::sync::Arc::clone(&self.engine),
+            drill,
+            messages,
+            slot,
+        ));
+        Ok(Response::new(Box::pin(ReceiverStream::new(answer))))
+    }
+}
+
+/// Drills to the end: when the caller goes away, what was written is still deleted.
+async fn drill_on(
+    engine: std::sync::Arc<Engine>,
+    mut drill: Drill,
+    messages: mpsc::Sender<Result<proto::RunDrillResponse, Status>>,
+    slot: OwnedSemaphorePermit,
+) {
+    while !drill.is_over() {
+        for line in drill.step(&engine).await {
+            let message = wire::drilled(line, drill.session());
+            let sent = messages.send_timeout(Ok(message), MESSAGE_EVERY).await;
+            if sent.is_err() {
+                drill.abandon();
+            }
+        }
+        if messages.is_closed() {
+            drill.abandon();
+        }
+        tokio::time::sleep(drill.pause()).await;
+    }
+    drop(slot);
 }
 
 /// The caller went away.

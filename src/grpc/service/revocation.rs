@@ -2,11 +2,16 @@
 
 use tonic::{Request, Response, Status};
 
+use super::watching::Messages;
 use super::{Services, actor};
-use crate::flow::{preview_revocation, revoke_consent, revoke_subject, set_not_before};
+use crate::flow::{
+    ack_revocations, confirm_revocations, preview_revocation, revoke_consent, revoke_subject,
+    set_not_before, watch_revocations,
+};
 use crate::grpc::proto::revocation_service_server::RevocationService;
 use crate::grpc::{proto, status, wire};
 use crate::id::BUCKETS;
+use crate::reason::Reason;
 
 #[tonic::async_trait]
 impl RevocationService for Services {
@@ -65,5 +70,47 @@ impl RevocationService for Services {
         };
         let preview = preview.await.map_err(|failure| self.refuse(&failure))?;
         Ok(Response::new(wire::preview(&preview)))
+    }
+
+    type WatchRevocationsStream = Messages<proto::WatchRevocationsResponse>;
+
+    async fn watch_revocations(
+        &self,
+        request: Request<proto::WatchRevocationsRequest>,
+    ) -> Result<Response<Self::WatchRevocationsStream>, Status> {
+        let by = actor(&request);
+        let request = wire::watch_revocations(request.get_ref(), &by)
+            .map_err(|failure| self.refuse(&failure))?;
+        let place = self.streams.place(by.as_str());
+        let place = place.ok_or_else(|| status::status(Reason::Overloaded))?;
+        let watch = watch_revocations::begin(&self.engine, request)
+            .map_err(|failure| self.refuse(&failure))?;
+        Ok(Response::new(self.follow(watch, place)?))
+    }
+
+    async fn ack_revocations(
+        &self,
+        request: Request<proto::AckRevocationsRequest>,
+    ) -> Result<Response<proto::AckRevocationsResponse>, Status> {
+        let by = actor(&request);
+        wire::ack_revocations(request.get_ref(), &by)
+            .and_then(|request| ack_revocations::run(&self.engine, &request))
+            .map_err(|failure| self.refuse(&failure))?;
+        self.keep_watchers_soon();
+        Ok(Response::new(proto::AckRevocationsResponse {}))
+    }
+
+    type ConfirmRevocationsStream = Messages<proto::ConfirmRevocationsResponse>;
+
+    async fn confirm_revocations(
+        &self,
+        request: Request<proto::ConfirmRevocationsRequest>,
+    ) -> Result<Response<Self::ConfirmRevocationsStream>, Status> {
+        let wait_for = wire::confirm_revocations(request.get_ref())
+            .map_err(|failure| self.refuse(&failure))?;
+        let slot = self.confirmation_slot()?;
+        let asked = confirm_revocations::begin(&self.engine).await;
+        let asked = asked.map_err(|failure| self.refuse(&failure))?;
+        Ok(Response::new(self.confirm(asked, wait_for, slot)?))
     }
 }

@@ -5,6 +5,7 @@
 
 mod challenge;
 mod devices;
+mod drill;
 mod fields;
 mod parse;
 mod posture;
@@ -16,8 +17,10 @@ mod revocations;
 mod step_up;
 mod subjects;
 mod trust;
+mod watching;
 
 pub(super) use devices::*;
+pub(super) use drill::*;
 pub(super) use parse::*;
 pub(super) use reappraisal::*;
 pub(super) use render::*;
@@ -27,3 +30,4 @@ pub(super) use revocations::*;
 pub(super) use step_up::*;
 pub(super) use subjects::*;
 pub(super) use trust::trust_status;
+pub(super) use watching::*;

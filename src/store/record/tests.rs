@@ -22,7 +22,8 @@ use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::session::{
     Consent, Cut, DeviceState, EndReason, Footprint, Lineage, PresenceKey, RevocationReason, Risk,
-    SessionEntry, SessionState, StepUp, StepUpCause, SuspensionReason, Tally,
+    RoundId, SessionEntry, SessionState, StepUp, StepUpCause, SuspensionReason, Tally, Watcher,
+    WatcherId,
 };
 use crate::simulator::{Curve, SoftKey};
 use crate::store::{OperationId, keys};
@@ -651,4 +652,32 @@ fn proofs_meet_only_with_the_same_id_in_the_same_bucket() {
     assert_eq!(one, keys::proof(bucket(1), &[1; 32]));
     assert_ne!(one, keys::proof(bucket(1), &[2; 32]));
     assert_ne!(one, keys::proof(bucket(2), &[1; 32]));
+}
+
+#[test]
+fn the_roll_of_watchers_comes_back_as_it_was_written() {
+    let round = |number: u8| RoundId([number; 16]);
+    let watcher = |acked: Option<i64>, passed| Watcher {
+        seen_at: Timestamp::from_millis(1_700_000_000_123),
+        acked_until: acked.map(Timestamp::from_millis),
+        passed,
+    };
+    let id = |name: &str| WatcherId::new("spiffe://example/api", name).unwrap();
+    let roll = Roll {
+        rounds: vec![round(1), round(2)],
+        watchers: [
+            (id("new"), watcher(None, None)),
+            (id("old"), watcher(Some(1), Some(round(1)))),
+        ]
+        .into(),
+        left_out_at: Some(Timestamp::from_millis(2)),
+        ..Roll::begin(Timestamp::from_millis(3))
+    };
+    for roll in [roll, Roll::begin(Timestamp::from_millis(4))] {
+        assert_eq!(Roll::decode(&roll.encode()), Ok(roll));
+    }
+    // A round of another length, a watcher without a name.
+    for bad in [&[0x0a, 2, 1, 2][..], &[0x12, 0]] {
+        assert_eq!(Roll::decode(bad), Err(RecordError::Form));
+    }
 }

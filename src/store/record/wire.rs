@@ -8,6 +8,7 @@ mod list;
 mod posture;
 mod receipt;
 mod risk;
+mod roll;
 
 pub(super) use device::Device;
 use device::Why;
@@ -16,6 +17,7 @@ pub(super) use job::Job;
 pub(super) use list::{ListPart, Origin};
 pub(super) use receipt::Receipt;
 use risk::Tally;
+pub(super) use roll::Roll;
 
 use std::collections::BTreeMap;
 

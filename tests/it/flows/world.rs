@@ -12,7 +12,7 @@ use assay::attestation::status_list::StatusList;
 use assay::attestation::{AndroidApp, AppIdentity, AppleApp, apple};
 use assay::client::ClientContext;
 use assay::flow::{
-    App, Apps, Board, Engine, Failure, Grant, PageRequest, create_challenge, end_session,
+    App, Apps, Board, Engine, Failure, Grant, PageRequest, Watchers, create_challenge, end_session,
     get_device, introspect_token, issue_session, link_device_successor, list_audit_events,
     list_devices, list_sessions, refresh_session, register_device, resume_device, revoke_device,
     suspend_device, verify_request,
@@ -211,6 +211,7 @@ impl World {
             revocation_durability: Durability::Local,
             board: Board::default(),
             rates: ServiceRates::default(),
+            watchers: Watchers::default(),
         };
         Self { engine, store }
     }
@@ -229,6 +230,7 @@ impl World {
             revocation_durability: Durability::Local,
             board: Board::default(),
             rates: self.engine.rates,
+            watchers: Watchers::default(),
         })
     }
 

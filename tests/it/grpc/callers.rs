@@ -20,18 +20,22 @@ const CALLERS: &[(&str, &str)] = &[
     (
         "auth-server",
         "CreateChallenge RegisterDevice ReattestDevice LinkDeviceSuccessor IssueSession EndSession \
-         RevokeSession RevokeSubject RevokeConsent",
+         RevokeSession RevokeSubject RevokeConsent ConfirmRevocations",
     ),
     (
         "mobile-backend",
         "CreateChallenge RegisterDevice ReattestDevice RotateDeviceKey RefreshSession EndSession",
     ),
-    ("resource-server", "VerifyRequest IntrospectToken"),
+    (
+        "resource-server",
+        "VerifyRequest IntrospectToken WatchRevocations AckRevocations",
+    ),
     (
         "on-call",
         "AppraiseEvidence GetTrustStatus GetDevice ListDevices FindDevices SuspendDevice ResumeDevice \
          RevokeDevice BatchRevokeDevices LinkDeviceSuccessor ListSessions GetSession \
-         RevokeSession RevokeSubject ListAuditEvents RevokeConsent PreviewRevocation",
+         RevokeSession RevokeSubject ListAuditEvents RevokeConsent PreviewRevocation \
+         WatchRevocations AckRevocations ConfirmRevocations RunDrill",
     ),
     (
         "security-admin",

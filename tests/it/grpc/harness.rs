@@ -253,6 +253,12 @@ impl Server {
         Self { service, clients }
     }
 
+    /// One more connection.
+    pub(crate) fn connect_again(&self) -> Clients {
+        let address = format!("http://{}", self.service.grpc_addr());
+        Clients(Endpoint::from_shared(address).unwrap().connect_lazy())
+    }
+
     pub(crate) async fn stop(self) {
         let Self { service, clients } = self;
         drop(clients);
