@@ -13,7 +13,7 @@ use crate::config::{
     AttestationConfig, CallerIdentity, Config, KeyGeneration, Keys, RedisConfig, StatusListConfig,
     StoreConfig, TlsFiles, Transport, read_secret,
 };
-use crate::flow::{Apps, Board, Engine};
+use crate::flow::{Apps, Board, Engine, UsedProofs};
 use crate::grpc::caller::{Callers, Role};
 use crate::grpc::listener::{Limits, Security};
 use crate::grpc::server::Settings;
@@ -62,6 +62,7 @@ pub fn engine(
         public_url: config.server.public_url.clone(),
         revocation_durability: durability(&config.store),
         board: Board::default(),
+        used_proofs: UsedProofs::default(),
     })
 }
 

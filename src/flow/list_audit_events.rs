@@ -1,10 +1,10 @@
 //! ListAuditEvents: what happened to a device, oldest first.
 
+use super::follower::open;
 use super::{Engine, Failure, Page, PageRequest};
 use crate::id::DeviceId;
 use crate::session::Event;
-use crate::store::record::unseal;
-use crate::store::{Cursor, FOLLOW_MAX, OperationId, OutboxRange, Record, keys};
+use crate::store::{Cursor, FOLLOW_MAX, OutboxRange};
 
 /// Most trips to the store for one page. A device shares its outbox with all devices of its bucket,
 /// so a page may have to be searched for; what was not reached by then is for the next call.
@@ -57,7 +57,7 @@ pub async fn run(engine: &Engine, request: ListAuditEvents) -> Result<AuditEvent
             .unwrap_or_default();
         let last = part.len() < FOLLOW_MAX;
         for (cursor, sealed) in part {
-            match open(engine, &request.device, sealed) {
+            match open(engine, bucket, sealed) {
                 Some(event) if event.device == Some(request.device) => {
                     if seen.page.entries.len() >= request.page.size {
                         seen.page.next = Some(at);
@@ -76,14 +76,4 @@ pub async fn run(engine: &Engine, request: ListAuditEvents) -> Result<AuditEvent
     }
     seen.page.next = Some(at);
     Ok(seen)
-}
-
-/// An event as it was appended; `None` when it cannot be read.
-fn open(engine: &Engine, device: &DeviceId, sealed: Vec<u8>) -> Option<Event> {
-    let record = Record {
-        // An event has no version: nothing ever replaces it.
-        version: OperationId([0; 16]),
-        value: sealed,
-    };
-    unseal(&engine.keyring, &keys::outbox(device.bucket()), &record).ok()
 }

@@ -12,6 +12,7 @@ pub mod create_challenge;
 pub mod end_session;
 mod error;
 pub mod find_devices;
+mod follower;
 pub mod get_device;
 pub mod get_session;
 pub mod get_trust_status;
@@ -20,12 +21,14 @@ mod index;
 pub mod introspect_token;
 pub mod issue_session;
 mod key_rate;
+mod laid;
 pub mod link_device_successor;
 pub mod list_audit_events;
 pub mod list_devices;
 pub mod list_sessions;
 mod page;
 pub mod reappraise_devices;
+mod reassert;
 pub mod reattest_device;
 mod receipt;
 pub mod refresh_session;
@@ -39,19 +42,23 @@ pub mod rotate_device_key;
 mod settle;
 mod state;
 pub mod suspend_device;
+mod used_proofs;
 pub mod verify_request;
 mod withdrawal;
 
 pub use appraisal::{Accepted, Appraisal, EvidenceInput};
-pub use board::{Board, News};
+pub use board::{Board, CURRENT_FOR, News};
 pub use error::{Failure, FieldViolation};
+pub use follower::{Follower, ROUNDS_IN_DOUBT, Round};
 pub use grant::Grant;
 pub use page::{Page, PageRequest};
+pub use reassert::Written;
 pub use receipt::{
     DueReceipt, HeldReceipt, RECEIPT_LEASE_FOR, due_receipts, keep_receipt, lease_receipts,
     load_receipts, receipt_jitter,
 };
 pub use renewal::{KeyRotation, Renewed};
+pub use used_proofs::UsedProofs;
 pub use withdrawal::Receipt;
 
 use std::collections::BTreeMap;
@@ -132,6 +139,8 @@ pub struct Engine {
     pub revocation_durability: Durability,
     /// What is known of recent revocations.
     pub board: Board,
+    /// The proofs that were seen here.
+    pub used_proofs: UsedProofs,
 }
 
 impl Engine {

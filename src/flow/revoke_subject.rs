@@ -4,16 +4,18 @@ use std::time::Duration;
 
 use super::settle::insist;
 use super::state::Changes;
+use super::withdrawal::held;
 use super::{Engine, Failure, Receipt};
 use crate::id::{Bucket, Subject};
 use crate::session::{
-    Actor, Device, DeviceState, Event, EventKind, RevocationReason, SubjectRecord, revoke_subject,
+    Actor, Device, DeviceState, Event, EventKind, Known, RevocationReason, SubjectRecord,
+    revoke_subject,
 };
 use crate::store::keys;
 use crate::time::Timestamp;
 
 /// The record of a subject that has no device is kept this long: there is nothing it could cut.
-const NOBODY_KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
+pub(super) const NOBODY_KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// The request.
 #[derive(Debug, Clone)]
@@ -33,12 +35,13 @@ pub struct RevokeSubject {
 /// too, so that the receipt is true of it as of others. Safe to be sent again: it cuts again.
 ///
 /// # Errors
-/// `REVOCATION_NOT_DURABLE`: applied, but on fewer replicas than configured; `CONFLICT`,
-/// `STATE_STORE_UNAVAILABLE`.
+/// `REVOCATION_NOT_DURABLE`: applied, but on fewer replicas than configured, or here alone while the
+/// store is away; `CONFLICT`, `STATE_STORE_UNAVAILABLE`.
 pub async fn run(engine: &Engine, request: RevokeSubject) -> Result<Receipt, Failure> {
     let now = engine.clock.now();
     let tag = engine.keyring.subject_tag(&request.subject);
-    let (devices, done) = insist(|| async {
+    let told = (request.why.as_str(), &request.by);
+    let settled = insist(|| async {
         let loaded = engine
             .load_one::<SubjectRecord>(keys::subject(&tag))
             .await?;
@@ -50,7 +53,7 @@ pub async fn run(engine: &Engine, request: RevokeSubject) -> Result<Receipt, Fai
         let kept_for = subject.devices.is_empty().then_some(NOBODY_KEPT_FOR);
         let changes = Changes {
             items: vec![loaded.put(engine, &subject, kept_for)?],
-            events: news(&devices, &request, now),
+            events: news(&devices, subject.epoch, told, now),
             ..Changes::default()
         };
         let bucket = Bucket::of_digest(&tag);
@@ -59,7 +62,11 @@ pub async fn run(engine: &Engine, request: RevokeSubject) -> Result<Receipt, Fai
             .await?;
         Ok(done.map(|done| (devices, Some(done))))
     })
-    .await?;
+    .await;
+    let (devices, done) = settled.map_err(|failure| {
+        let known = Known::subject_cut(tag, request.why, &request.by, now);
+        held(engine, Some(known).filter(|_| !request.validate_only), failure, now)
+    })?;
     Receipt::new(
         engine,
         now,
@@ -73,7 +80,7 @@ pub async fn run(engine: &Engine, request: RevokeSubject) -> Result<Receipt, Fai
 
 /// The subject's devices; `None` for one whose record cannot be read, which must not keep the others'
 /// sessions alive.
-async fn devices_of(
+pub(super) async fn devices_of(
     engine: &Engine,
     subject: &SubjectRecord,
 ) -> Result<Vec<Option<Device>>, Failure> {
@@ -91,12 +98,17 @@ async fn devices_of(
 
 /// One event for each device that may have had sessions: it names no subject, and stands where what
 /// happened to the device is looked up.
-fn news(devices: &[Option<Device>], request: &RevokeSubject, now: Timestamp) -> Vec<Event> {
+pub(super) fn news(
+    devices: &[Option<Device>],
+    epoch: u64,
+    (why, by): (&str, &Actor),
+    now: Timestamp,
+) -> Vec<Event> {
     let out = |device: &&Device| matches!(device.state, DeviceState::Revoked { .. });
     let known = devices.iter().flatten();
-    let told = known.filter(|device| !out(device)).map(|device| {
-        let why = request.why.as_str().to_owned();
-        device.event(EventKind::SubjectRevoked, why, &request.by, now)
+    let told = known.filter(|device| !out(device)).map(|device| Event {
+        epoch: Some(epoch),
+        ..device.event(EventKind::SubjectRevoked, why.to_owned(), by, now)
     });
     told.collect()
 }

@@ -12,6 +12,7 @@ mod job;
 mod liveness;
 mod notice;
 mod open;
+mod overlay;
 mod reappraise;
 mod renew;
 mod rotate;
@@ -19,7 +20,7 @@ mod subject;
 #[cfg(test)]
 mod tests;
 
-pub use admit::{Requirements, admit};
+pub use admit::{Requirements, admit, admit_unasked};
 pub use device::{Candidate, Registration, register};
 pub use device_state::{Succession, link, resume, revoke, suspend};
 pub use event::{Actor, Event, EventKind};
@@ -27,6 +28,9 @@ pub use job::{Basis, Cause, Counts, JOB_EVERY, JOB_LEASE, Job, Look, Position};
 pub use liveness::{Standing, Surroundings};
 pub use notice::{Notice, Target};
 pub use open::{LastUsed, Opened, Opening, end, open};
+pub use overlay::{
+    ENDINGS_MAX, Fact, Known, OVERLAY_KEPT_FOR, Overlay, REVOCATIONS_MAX, WAITING_MAX,
+};
 pub use reappraise::{Effect, Fault, Listing, Reappraised, Verdict, reappraise};
 pub use renew::{Found, Renewal, rekey, renew};
 pub use rotate::{Presented, RefreshOutcome, Rotation, rotate};
@@ -161,6 +165,21 @@ impl RevocationReason {
             Self::Reappraisal => "reappraisal",
         }
     }
+
+    /// The reason of a word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        let all = [
+            Self::Lost,
+            Self::Stolen,
+            Self::Compromised,
+            Self::UserRequest,
+            Self::Administrative,
+            Self::Replaced,
+            Self::Reappraisal,
+        ];
+        all.into_iter().find(|why| why.as_str() == word)
+    }
 }
 
 /// Why a device was suspended.
@@ -186,6 +205,18 @@ impl SuspensionReason {
             Self::Administrative => "administrative",
             Self::Reappraisal => "reappraisal",
         }
+    }
+
+    /// The reason of a word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        let all = [
+            Self::Mislaid,
+            Self::Investigation,
+            Self::Administrative,
+            Self::Reappraisal,
+        ];
+        all.into_iter().find(|why| why.as_str() == word)
     }
 }
 
@@ -314,6 +345,17 @@ impl EndReason {
             Self::Evicted => "evicted",
             Self::Revoked(why) => why.as_str(),
         }
+    }
+
+    /// The reason of a word; one that this version does not know is an operator's.
+    #[must_use]
+    pub fn parse(word: &str) -> Self {
+        let own = [Self::LoggedOut, Self::RefreshTokenReused, Self::Evicted];
+        let own = own.into_iter().find(|why| why.as_str() == word);
+        own.unwrap_or_else(|| {
+            let why = RevocationReason::parse(word);
+            Self::Revoked(why.unwrap_or(RevocationReason::Administrative))
+        })
     }
 }
 

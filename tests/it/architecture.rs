@@ -125,6 +125,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &["attestation", "session", "flow", "telemetry"],
     ),
     ("reload", &["flow", "telemetry", "config", "assemble"]),
+    ("revocations", &["flow", "telemetry"]),
     (
         "service",
         &[
@@ -138,6 +139,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "assemble",
             "reappraisal",
             "reload",
+            "revocations",
         ],
     ),
     (
@@ -216,6 +218,7 @@ const PLACES: &[(&str, &[&str])] = &[
             "reappraisal.rs",
             "receipts/",
             "reload.rs",
+            "revocations.rs",
             "service.rs",
             "cli/serve.rs",
             "cli/demo/",
@@ -229,6 +232,7 @@ const PLACES: &[(&str, &[&str])] = &[
             "reappraisal.rs",
             "receipts/",
             "reload.rs",
+            "revocations.rs",
             "status_feed/",
             "service.rs",
             "cli/serve.rs",

@@ -6,6 +6,7 @@ mod batches;
 mod cutting;
 mod faults;
 mod finding;
+mod following;
 mod issuing;
 mod key_rates;
 mod linking;

@@ -10,7 +10,7 @@ use crate::flow::create_challenge::Challenge;
 use crate::flow::get_device::Known;
 use crate::flow::refresh_session::Refreshed;
 use crate::flow::register_device::Registered;
-use crate::flow::verify_request::Decision;
+use crate::flow::verify_request::{Consistency, Decision};
 use crate::flow::{Appraisal, Engine, Grant, Page};
 use crate::grpc::proto;
 use crate::id::{DeviceId, SessionId};
@@ -251,6 +251,7 @@ pub(crate) fn decision(
     decision: &Decision,
     required: &Requirements,
     next_nonce: String,
+    now: Timestamp,
 ) -> proto::Decision {
     let as_of = Some(timestamp(decision.as_of));
     let verdict = match &decision.verdict {
@@ -268,6 +269,10 @@ pub(crate) fn decision(
         }
     };
     let claims = verdict.claims();
+    let by = match decision.by {
+        Consistency::Fresh => proto::Consistency::Fresh,
+        Consistency::Local => proto::Consistency::Local,
+    };
     proto::Decision {
         allow: true,
         reason: String::new(),
@@ -285,6 +290,8 @@ pub(crate) fn decision(
         as_of,
         next_nonce,
         www_authenticate: String::new(),
+        cache_for: Some(duration(decision.cache_for(now))),
+        consistency: by.into(),
     }
 }
 

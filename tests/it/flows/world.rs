@@ -11,7 +11,7 @@ use assay::attestation::roots::{AndroidRoots, AppleRoots, Roots};
 use assay::attestation::status_list::StatusList;
 use assay::attestation::{AndroidApp, AppIdentity, AppleApp, apple};
 use assay::flow::{
-    App, Apps, Board, Engine, Failure, Grant, PageRequest, create_challenge, end_session,
+    App, Apps, Board, Engine, Failure, Grant, PageRequest, UsedProofs, create_challenge, end_session,
     get_device, introspect_token, issue_session, link_device_successor, list_audit_events,
     list_devices, list_sessions, refresh_session, register_device, resume_device, revoke_device,
     suspend_device, verify_request,
@@ -201,6 +201,7 @@ impl World {
             public_url: format!("{PUBLIC_URL}/"),
             revocation_durability: Durability::Local,
             board: Board::default(),
+            used_proofs: UsedProofs::default(),
         };
         Self { engine, store }
     }
@@ -218,6 +219,7 @@ impl World {
             public_url: self.engine.public_url.clone(),
             revocation_durability: Durability::Local,
             board: Board::default(),
+            used_proofs: UsedProofs::default(),
         })
     }
 
@@ -405,6 +407,7 @@ impl World {
             uri: format!("{API}?page=2"),
             body_sha256: None,
             required: Requirements::default(),
+            consistency: verify_request::Consistency::Fresh,
         }
     }
 
