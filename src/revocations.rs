@@ -97,11 +97,16 @@ impl Worker {
             tracing::info!("revocations are followed again");
         }
         if round.doubted {
-            tracing::warn!("another server keeps the state now: what is known to be revoked is written again where it is missing");
+            tracing::warn!(
+                "another server keeps the state now: what is known to be revoked is written again where it is missing"
+            );
         }
         let count = round.written.written;
         if count > 0 {
-            tracing::warn!(count, "revocations that the store did not have were written again");
+            tracing::warn!(
+                count,
+                "revocations that the store did not have were written again"
+            );
         }
         let count = round.unreadable;
         if count > 0 && !self.said_unreadable {
@@ -111,7 +116,8 @@ impl Worker {
                 "events cannot be read: every access token from before them is asked about"
             );
         }
-        self.metrics.revocations_read(round.unreadable, round.written.written);
+        self.metrics
+            .revocations_read(round.unreadable, round.written.written);
     }
 
     fn show(&mut self) {

@@ -110,7 +110,6 @@ impl Board {
     }
 
     /// Everything known of recent revocations.
-    #[must_use]
     pub fn overlay(&self) -> RwLockReadGuard<'_, Overlay> {
         self.overlay.read().unwrap_or_else(PoisonError::into_inner)
     }

@@ -17,9 +17,7 @@ use super::revoke_subject::{NOBODY_KEPT_FOR, devices_of, news};
 use super::state::{Changes, Loaded, keep_for};
 use super::{Engine, Failure};
 use crate::id::{BUCKETS, Bucket};
-use crate::session::{
-    Device, DeviceState, Event, Fact, Fleet, Known, Session, SubjectRecord,
-};
+use crate::session::{Device, DeviceState, Event, Fact, Fleet, Known, Session, SubjectRecord};
 use crate::store::{Admission, Durability, Item, Key, keys};
 
 /// Most facts looked at in one round: as many records fit into one trip.
@@ -58,7 +56,10 @@ pub struct Written {
 pub(super) async fn look(engine: &Engine) -> Result<Looked, Failure> {
     let missing = engine.board.overlay().waiting(LOOKED_MAX);
     let named = |name: fn(&Fact) -> Option<Key>| -> BTreeSet<Key> {
-        missing.iter().filter_map(|known| name(&known.fact)).collect()
+        missing
+            .iter()
+            .filter_map(|known| name(&known.fact))
+            .collect()
     };
     let devices: Records<Device> = load(engine, named(device_of)).await?;
     let sessions = load(engine, named(session_of)).await?;
@@ -67,7 +68,9 @@ pub(super) async fn look(engine: &Engine) -> Result<Looked, Failure> {
         Some(keys::subject(&tag))
     });
     let subjects = load(engine, subjects.collect()).await?;
-    let everywhere = missing.iter().any(|known| matches!(known.fact, Fact::NotBefore(_)));
+    let everywhere = missing
+        .iter()
+        .any(|known| matches!(known.fact, Fact::NotBefore(_)));
     let buckets = (0..BUCKETS).filter_map(Bucket::new).filter(|_| everywhere);
     let fleets = load(engine, buckets.map(keys::fleet).collect()).await?;
     Ok(Looked {
@@ -191,9 +194,7 @@ async fn write_one(
             }
             plan(engine, loaded, |_| None)?.map(|item| (item, vec![event]))
         }
-        Fact::SubjectOf(..) | Fact::Subject(_) => {
-            plan_subject(engine, looked, known).await?
-        }
+        Fact::SubjectOf(..) | Fact::Subject(_) => plan_subject(engine, looked, known).await?,
         Fact::NotBefore(_) => return write_everywhere(engine, looked, known, lagging).await,
     };
     let Some((item, events)) = planned else {
@@ -253,7 +254,10 @@ async fn plan_subject(
         return Ok(Some((item, vec![event.clone()])));
     }
     let epoch = event.epoch.unwrap_or(0);
-    let behind = loaded.value.as_ref().filter(|subject| subject.epoch < epoch);
+    let behind = loaded
+        .value
+        .as_ref()
+        .filter(|subject| subject.epoch < epoch);
     let Some(subject) = behind else {
         return Ok(Some((loaded.keep(), Vec::new())));
     };

@@ -52,7 +52,6 @@ pub(super) async fn within(
         durability,
     };
     let decide = |device: &Device, now| Ok(revoke(device, request.why, now));
-    let (device, receipt) =
-        withdraw(engine, request.device, &order, decide).await?;
+    let (device, receipt) = withdraw(engine, request.device, &order, decide).await?;
     Ok(Revoked { device, receipt })
 }

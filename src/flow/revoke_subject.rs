@@ -65,7 +65,12 @@ pub async fn run(engine: &Engine, request: RevokeSubject) -> Result<Receipt, Fai
     .await;
     let (devices, done) = settled.map_err(|failure| {
         let known = Known::subject_cut(tag, request.why, &request.by, now);
-        held(engine, Some(known).filter(|_| !request.validate_only), failure, now)
+        held(
+            engine,
+            Some(known).filter(|_| !request.validate_only),
+            failure,
+            now,
+        )
     })?;
     Receipt::new(
         engine,

@@ -42,7 +42,6 @@ pub async fn run(engine: &Engine, request: SuspendDevice) -> Result<Suspended, F
         durability: engine.revocation_durability,
     };
     let decide = |device: &Device, now| suspend(device, request.why, now);
-    let (device, receipt) =
-        withdraw(engine, request.device, &order, decide).await?;
+    let (device, receipt) = withdraw(engine, request.device, &order, decide).await?;
     Ok(Suspended { device, receipt })
 }

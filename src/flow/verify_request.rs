@@ -132,8 +132,7 @@ fn known_until(
     now: Timestamp,
 ) -> Option<Timestamp> {
     let until = engine.board.current(now)?;
-    let doubtful =
-        engine.board.covers(claims) || engine.board.overlay().has_subject(place.subject);
+    let doubtful = engine.board.covers(claims) || engine.board.overlay().has_subject(place.subject);
     (!doubtful).then_some(until)
 }
 

@@ -6,6 +6,7 @@ mod device_state;
 mod job;
 mod liveness;
 mod open;
+mod overlay;
 mod reappraise;
 mod renew;
 mod rotate;

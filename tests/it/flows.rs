@@ -12,6 +12,7 @@ mod key_rates;
 mod linking;
 mod model;
 mod phone;
+mod promoting;
 mod races;
 mod reappraising;
 mod receipt_refresh;

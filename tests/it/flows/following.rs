@@ -3,14 +3,16 @@
 
 use std::collections::BTreeMap;
 
+use assay::flow::reappraise_devices::{Run, Scope};
 use assay::flow::revoke_session::{self, RevokeSession};
 use assay::flow::revoke_subject::{self, RevokeSubject};
 use assay::flow::verify_request::{self, Consistency, Decision};
 use assay::flow::{CURRENT_FOR, Engine, Follower, Grant, ROUNDS_IN_DOUBT, revoke_device};
 use assay::id::{DeviceId, SessionId};
+use assay::policy::Consequence;
 use assay::secret::Secret;
 use assay::session::{
-    EventKind, OVERLAY_KEPT_FOR, RevocationReason, SuspensionReason, Target, WAITING_MAX,
+    EventKind, OVERLAY_KEPT_FOR, Position, RevocationReason, SuspensionReason, Target, WAITING_MAX,
 };
 use assay::store::ChangeSet;
 
@@ -168,13 +170,21 @@ async fn more_than_a_page_is_read_before_a_checkpoint_is_said(world: World) {
     let mut ended = Vec::new();
     for _ in 0..20 {
         let grant = world.issue(&phone).await.unwrap();
-        revoke_session(&world.engine, grant.session.id).await.unwrap();
+        revoke_session(&world.engine, grant.session.id)
+            .await
+            .unwrap();
         ended.push(grant.session.id);
     }
     let other = world.instance();
     let round = Follower::new(world.now()).round(&other).await.unwrap();
     assert!(round.complete);
-    let told: Vec<Target> = other.board.since(0).notices.into_iter().map(|n| n.target).collect();
+    let told: Vec<Target> = other
+        .board
+        .since(0)
+        .notices
+        .into_iter()
+        .map(|n| n.target)
+        .collect();
     let wanted: Vec<Target> = ended.into_iter().map(Target::Session).collect();
     assert_eq!(told, wanted);
 }
@@ -210,7 +220,10 @@ async fn an_event_that_cannot_be_read_is_about_every_token(world: World) {
     };
     world.engine.store.commit(change).await.unwrap();
     let round = follower.round(&world.engine).await.unwrap();
-    assert_eq!((round.events, round.unreadable, round.complete), (1, 1, true));
+    assert_eq!(
+        (round.events, round.unreadable, round.complete),
+        (1, 1, true)
+    );
     let notices = world.engine.board.since(0).notices;
     assert_eq!(notices.last().unwrap().target, Target::Everything);
     let told = local((&world.engine, &world), &phone, &grant.access_token).await;
@@ -249,7 +262,9 @@ async fn a_local_decision_needs_a_young_checkpoint(world: World) {
     world.store.lose(100);
     assert!(follower.round(&world.engine).await.is_err());
     world.advance(CURRENT_FOR);
-    let decision = decide_at(at, &phone, token, Consistency::Local).await.unwrap();
+    let decision = decide_at(at, &phone, token, Consistency::Local)
+        .await
+        .unwrap();
     assert_eq!(decision.by, Consistency::Local);
     assert_eq!(decision.as_of, checkpoint);
     world.advance(MILLISECOND);
@@ -284,8 +299,15 @@ async fn a_local_decision_knows_its_own_and_told_revocations(world: World) {
         rounds(&mut elsewhere, &other).await;
         match number {
             0 => drop(world.revoke(phone.id()).await.unwrap()),
-            1 => drop(world.suspend(phone.id(), SuspensionReason::Mislaid).await.unwrap()),
-            2 => revoke_session(&world.engine, grant.session.id).await.unwrap(),
+            1 => drop(
+                world
+                    .suspend(phone.id(), SuspensionReason::Mislaid)
+                    .await
+                    .unwrap(),
+            ),
+            2 => revoke_session(&world.engine, grant.session.id)
+                .await
+                .unwrap(),
             _ => revoke_subject(&world.engine, &subject).await.unwrap(),
         }
         // The other has not heard of it: that is what LOCAL does not promise.
@@ -350,17 +372,31 @@ async fn an_answer_may_be_kept_until_five_seconds_after_it_was_true(world: World
     let _follower = follower(&world).await;
     world.advance(SECOND * 2);
     let token = &grant.access_token;
-    let decision = decide_at(at, &phone, token, Consistency::Local).await.unwrap();
+    let decision = decide_at(at, &phone, token, Consistency::Local)
+        .await
+        .unwrap();
     assert_eq!(decision.cache_for(world.now()), CURRENT_FOR - SECOND * 2);
-    let decision = decide_at(at, &phone, token, Consistency::Fresh).await.unwrap();
+    let decision = decide_at(at, &phone, token, Consistency::Fresh)
+        .await
+        .unwrap();
     assert_eq!(decision.cache_for(world.now()), CURRENT_FOR);
     world.advance(ACCESS - SECOND * 4);
-    let decision = decide_at(at, &phone, token, Consistency::Fresh).await.unwrap();
-    let left = decision.verdict.as_ref().unwrap().claims().expires_at.since(world.now());
+    let decision = decide_at(at, &phone, token, Consistency::Fresh)
+        .await
+        .unwrap();
+    let left = decision
+        .verdict
+        .as_ref()
+        .unwrap()
+        .claims()
+        .expires_at
+        .since(world.now());
     assert!(left < CURRENT_FOR);
     assert_eq!(decision.cache_for(world.now()), left);
     world.revoke(phone.id()).await.unwrap();
-    let decision = decide_at(at, &phone, token, Consistency::Fresh).await.unwrap();
+    let decision = decide_at(at, &phone, token, Consistency::Fresh)
+        .await
+        .unwrap();
     assert_eq!(decision.cache_for(world.now()), Duration::ZERO);
 }
 
@@ -381,11 +417,15 @@ async fn revoke_in_every_way(world: &World) -> BTreeMap<Reason, (Phone, Grant)> 
                 Reason::DeviceSuspended
             }
             2 => {
-                revoke_session(&world.engine, grant.session.id).await.unwrap();
+                revoke_session(&world.engine, grant.session.id)
+                    .await
+                    .unwrap();
                 Reason::SessionRevoked
             }
             _ => {
-                revoke_subject(&world.engine, &format!("user-{number}")).await.unwrap();
+                revoke_subject(&world.engine, &format!("user-{number}"))
+                    .await
+                    .unwrap();
                 Reason::SubjectRevoked
             }
         };
@@ -404,7 +444,10 @@ async fn what_the_store_has_lost_is_refused_and_written_again(world: World) {
         let token = &grant.access_token;
         // Somebody who has not heard of it says yes, and this instance does not.
         assert_eq!(fresh((&other, &world), phone, token).await, Ok(()));
-        assert_eq!(fresh((&world.engine, &world), phone, token).await, Err(*reason));
+        assert_eq!(
+            fresh((&world.engine, &world), phone, token).await,
+            Err(*reason)
+        );
         assert_eq!(world.active(token).await, Ok(false));
         assert!(world.refresh(phone, &grant.refresh_token).await.is_err());
         let opened = world.issue(phone).await.map(|_| ());
@@ -437,7 +480,9 @@ async fn what_the_store_has_lost_is_refused_and_written_again(world: World) {
         }
     }
     for (reason, (phone, grant)) in &out {
-        let told = local((&new, &world), phone, &grant.access_token).await.unwrap();
+        let told = local((&new, &world), phone, &grant.access_token)
+            .await
+            .unwrap();
         assert_eq!(told, (Err(*reason), Consistency::Local));
     }
 }
@@ -480,14 +525,24 @@ async fn a_suspension_that_was_lifted_elsewhere_is_not_written_by_the_way(world:
     rounds(&mut Follower::new(world.now()), &other).await;
     world.resume(phone.id()).await.unwrap();
     // The other has not heard of it, and writes the device for another reason.
-    let request = assay::flow::link_device_successor::LinkDeviceSuccessor {
-        old: world.registered(Kind::Android, "user-1").await.id(),
-        new: phone.id(),
+    world.change_policy(BANK, |policy| {
+        policy.android.os_version_min = 990_000;
+        policy.reappraisal.below_policy = Consequence::Report;
+    });
+    other.apps.store(world.engine.apps.load_full());
+    let seen = fresh((&other, &world), &phone, &grant.access_token).await;
+    assert_eq!(seen, Err(Reason::DeviceSuspended));
+    let scope = Scope {
+        app: None,
         validate_only: false,
         by: caller(),
     };
-    let linked = assay::flow::link_device_successor::run(&other, request).await;
-    assert_eq!(linked.unwrap_err().reason, Reason::IllegalStateTransition);
+    let mut run = Run::all(scope, Position::default());
+    while !run.is_done() {
+        run.step(&other).await.unwrap();
+    }
+    assert_eq!(run.counts().reported, 1);
+    assert!(world.device(phone.id()).await.doubt.is_some());
     let seen = fresh((&world.engine, &world), &phone, &grant.access_token).await;
     assert_eq!(seen, Ok(()));
 }
@@ -536,7 +591,9 @@ async fn writing_again_is_told_once(world: World) {
     let seen = world.device(phone.id()).await;
     assert_eq!(seen.state, revoked.device.state);
     let told = world.events(phone.id()).await;
-    let told = told.iter().filter(|event| event.kind == EventKind::DeviceRevoked);
+    let told = told
+        .iter()
+        .filter(|event| event.kind == EventKind::DeviceRevoked);
     assert_eq!(told.count(), 1);
 }
 
@@ -570,7 +627,10 @@ async fn a_revocation_while_the_store_is_away_holds_at_once_and_lands(world: Wor
         ][number];
         // The store does not have it, and it holds here nevertheless, asked or not.
         let other = world.instance();
-        assert_eq!(fresh((&other, &world), &phone, &grant.access_token).await, Ok(()));
+        assert_eq!(
+            fresh((&other, &world), &phone, &grant.access_token).await,
+            Ok(())
+        );
         let here = (&world.engine, &world);
         let told = fresh(here, &phone, &grant.access_token).await;
         assert_eq!(told, Err(wanted));
@@ -585,8 +645,14 @@ async fn a_revocation_while_the_store_is_away_holds_at_once_and_lands(world: Wor
         let told = fresh((&new, &world), phone, &grant.access_token).await;
         assert_eq!(told, Err(*wanted));
         let told = world.events(phone.id()).await;
-        let told = told.iter().filter(|event| event.kind != EventKind::DeviceRegistered);
-        assert_eq!(told.filter(|event| event.kind != EventKind::SessionOpened).count(), 1);
+        let told = told
+            .iter()
+            .filter(|event| event.kind != EventKind::DeviceRegistered);
+        assert_eq!(
+            told.filter(|event| event.kind != EventKind::SessionOpened)
+                .count(),
+            1
+        );
     }
     // Whose devices are still good gets new sessions.
     for number in [2, 3] {
@@ -610,7 +676,11 @@ async fn only_so_many_revocations_wait(world: World) {
         assert_eq!(answer, Err(Reason::RevocationNotDurable));
     }
     let answer = revoke_device(&world.engine, phone.id()).await;
-    assert_eq!(answer, Err(Reason::StateStoreUnavailable), "it is not applied");
+    assert_eq!(
+        answer,
+        Err(Reason::StateStoreUnavailable),
+        "it is not applied"
+    );
     assert_eq!(waits(&world.engine), WAITING_MAX);
     world.store.lose(0);
     assert!(world.issue(&phone).await.is_ok());

@@ -11,10 +11,10 @@ use assay::attestation::roots::{AndroidRoots, AppleRoots, Roots};
 use assay::attestation::status_list::StatusList;
 use assay::attestation::{AndroidApp, AppIdentity, AppleApp, apple};
 use assay::flow::{
-    App, Apps, Board, Engine, Failure, Grant, PageRequest, UsedProofs, create_challenge, end_session,
-    get_device, introspect_token, issue_session, link_device_successor, list_audit_events,
-    list_devices, list_sessions, refresh_session, register_device, resume_device, revoke_device,
-    suspend_device, verify_request,
+    App, Apps, Board, Engine, Failure, Grant, PageRequest, UsedProofs, create_challenge,
+    end_session, get_device, introspect_token, issue_session, link_device_successor,
+    list_audit_events, list_devices, list_sessions, refresh_session, register_device,
+    resume_device, revoke_device, suspend_device, verify_request,
 };
 use assay::id::{AppId, DeviceId, SessionId, Subject};
 use assay::key_directory::generate_files;
@@ -165,8 +165,12 @@ impl World {
     }
 
     pub(super) fn over_redis(server: &RedisServer) -> Self {
+        Self::over_redis_at(server.url())
+    }
+
+    pub(super) fn over_redis_at(url: String) -> Self {
         let options = RedisOptions {
-            url: server.url(),
+            url,
             username: None,
             password: None,
             tls_ca: None,

@@ -110,6 +110,13 @@ async fn a_lost_redis_means_not_ready_unavailable_and_never_yes_until_it_is_back
 
     redis.restart();
     becomes(&server, true).await;
+    eventually("what was revoked meanwhile in the store", || async {
+        let (_, metrics) = http_get(&server, "/metrics").await;
+        let landed = metrics.contains("assay_revocations_waiting 0");
+        let written = !metrics.contains("assay_revocations_rewritten_total 0");
+        (landed && written).then_some(())
+    })
+    .await;
     // Nothing was half-done: the very same refresh, proof and all, goes through once.
     after(&server, &mut phone, refresh, &device_too).await;
     server.stop().await;
