@@ -13,7 +13,7 @@ use crate::config::{
     AttestationConfig, CallerIdentity, Config, KeyGeneration, Keys, RedisConfig, StatusListConfig,
     StoreConfig, TlsFiles, Transport, read_secret,
 };
-use crate::flow::{Apps, Board, Engine, Watchers};
+use crate::flow::{Apps, Board, Engine, UsedProofs, Watchers};
 use crate::grpc::caller::{Callers, Role};
 use crate::grpc::listener::{Limits, Security};
 use crate::grpc::server::Settings;
@@ -64,6 +64,7 @@ pub fn engine(
         board: Board::default(),
         rates: config.rates,
         watchers: Watchers::default(),
+        used_proofs: UsedProofs::default(),
     })
 }
 

@@ -27,6 +27,7 @@ pub mod outbound;
 pub mod reappraisal;
 pub mod receipts;
 pub mod reload;
+pub mod revocations;
 pub mod service;
 pub mod simulator;
 pub mod status_feed;

@@ -19,6 +19,7 @@ use crate::grpc::server::{Running, StartError};
 use crate::reappraisal::Reappraisal;
 use crate::receipts::Receipts;
 use crate::reload::Reload;
+use crate::revocations::Revocations;
 use crate::status_feed::Feed;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::side::{self, Readiness, Side};
@@ -69,6 +70,7 @@ pub struct Service {
     feed: Feed,
     reappraisal: Reappraisal,
     receipts: Receipts,
+    revocations: Revocations,
     serving_side: JoinHandle<()>,
 }
 
@@ -96,6 +98,7 @@ impl Service {
         let (draining, drains) = watch::channel(false);
         let (closing, closes) = watch::channel(false);
         let ready = Arc::new(Ready::default());
+        let revocations = Revocations::start(&engine, &metrics);
         let receipts = Receipts::start(&engine, &metrics, exchange);
         let feed = Feed::start(&config.attestation, &engine, &metrics, outbound);
         let policy_changes = watch::Sender::new(0);
@@ -122,6 +125,7 @@ impl Service {
             feed,
             reappraisal,
             receipts,
+            revocations,
             serving_side: tokio::spawn(async move {
                 if let Err(error) = side::serve(socket, shown, until(closes)).await {
                     tracing::error!(error = %error.kind(), "the side port is gone");
@@ -195,6 +199,8 @@ impl Service {
         self.feed.stop().await;
         self.receipts.stop().await;
         let drained = self.grpc.stop(self.drain_for).await;
+        // Last: what is revoked while the others finish is followed, too.
+        self.revocations.stop().await;
         let _ = self.closing.send(true);
         let mut side = self.serving_side;
         if tokio::time::timeout(SIDE_CLOSES_WITHIN, &mut side)

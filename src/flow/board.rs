@@ -2,15 +2,17 @@
 //! is known that none is missing.
 //!
 //! A notice stays for as long as a token it is about can live. Posting is monotone: the later instant
-//! wins, whatever comes first.
+//! wins, whatever comes first. Behind the notices is the [`Overlay`]: the revocations themselves, which
+//! every record is read with.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
 use crate::policy::ACCESS_FOR_MAX;
-use crate::session::{Notice, Target};
+use crate::session::{Event, Known, Notice, Overlay, Target};
 use crate::time::Timestamp;
 use crate::token::INSTANCE_SKEW_MAX;
 use crate::token::access::VerifiedClaims;
@@ -18,10 +20,15 @@ use crate::token::access::VerifiedClaims;
 /// Most posts that are looked at for one part: whoever decides about a request waits meanwhile.
 const LOOKED_AT_MAX: usize = 4096;
 
+/// How long what is known to be complete is good enough to decide by: as long as verifiers of their own
+/// are told to go on without a checkpoint.
+pub const CURRENT_FOR: Duration = Duration::from_secs(5);
+
 /// The notices of an instance.
 #[derive(Debug, Default)]
 pub struct Board {
     posts: Mutex<Posts>,
+    overlay: RwLock<Overlay>,
     changed: watch::Sender<u64>,
 }
 
@@ -86,9 +93,47 @@ impl Board {
         self.changed.send_replace(newest);
     }
 
+    /// Posts what verifiers have to know of an event that the store has, and takes note of what it says
+    /// for good.
+    pub fn tell(&self, event: &Event, now: Timestamp) {
+        if let Some(known) = Known::of(event) {
+            self.overlay_mut().note(known, true);
+        }
+        if let Some(notice) = event.notice() {
+            self.post(notice, now);
+        }
+    }
+
+    /// The same of something the store could not be told yet: it holds here, and waits until it lands.
+    /// Whether there was room for it.
+    #[must_use]
+    pub fn hold(&self, known: Known, now: Timestamp) -> bool {
+        let notice = known.event.notice();
+        let held = self.overlay_mut().wait(known);
+        if let Some(notice) = notice.filter(|_| held) {
+            self.post(notice, now);
+        }
+        held
+    }
+
+    /// What was held, or doubted, is in the store now, or is of no use there.
+    pub fn settle(&self, known: &Known) {
+        self.overlay_mut().settle(known);
+    }
+
+    /// Everything known of recent revocations.
+    pub fn overlay(&self) -> RwLockReadGuard<'_, Overlay> {
+        self.overlay.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn overlay_mut(&self) -> RwLockWriteGuard<'_, Overlay> {
+        self.overlay.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Says that everything committed before `complete_until` was posted, and takes down what no token
     /// can be about any more.
     pub fn checkpoint(&self, complete_until: Timestamp, now: Timestamp) {
+        self.overlay_mut().prune(now);
         let mut posts = self.posts();
         posts.complete_until = posts.complete_until.max(Some(complete_until));
         let over = now.before(ACCESS_FOR_MAX).before(INSTANCE_SKEW_MAX);
@@ -113,6 +158,7 @@ impl Board {
 
     /// Says that nothing is known to be complete any more: what was read may have been lost.
     pub fn doubt(&self) {
+        self.overlay_mut().doubt();
         self.posts().complete_until = None;
     }
 
@@ -120,6 +166,14 @@ impl Board {
     #[must_use]
     pub fn complete_until(&self) -> Option<Timestamp> {
         self.posts().complete_until
+    }
+
+    /// Up to when it is known, where that is recent enough to decide by; `None`: the store has to be
+    /// asked. Where the clock was set back nothing is recent until it has caught up.
+    #[must_use]
+    pub fn current(&self, now: Timestamp) -> Option<Timestamp> {
+        let recent = |until: &Timestamp| *until <= now && now.since(*until) <= CURRENT_FOR;
+        self.complete_until().filter(recent)
     }
 
     /// Whether a notice is about this access token.
@@ -210,8 +264,6 @@ impl Posts {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::id::{Bucket, SessionId};
 

@@ -1,12 +1,11 @@
 //! ListAuditEvents: what happened to a device, oldest first.
 
-use std::collections::BTreeSet;
-
+use super::follower::open;
 use super::{Engine, Failure, Page, PageRequest};
 use crate::id::{AppId, Bucket, DeviceId};
 use crate::session::{Device, Event};
-use crate::store::record::unseal;
-use crate::store::{Cursor, FOLLOW_MAX, OperationId, OutboxRange, Record, keys};
+use crate::store::{Cursor, FOLLOW_MAX, OutboxRange, keys};
+use std::collections::BTreeSet;
 
 /// Most trips to the store for one page. A device shares its outbox with all devices of its bucket,
 /// so a page may have to be searched for; what was not reached by then is for the next call.
@@ -125,14 +124,4 @@ pub(super) async fn search(
     }
     seen.page.next = Some(at);
     Ok(seen)
-}
-
-/// An event as it was appended; `None` when it cannot be read.
-fn open(engine: &Engine, bucket: Bucket, sealed: Vec<u8>) -> Option<Event> {
-    let record = Record {
-        // An event has no version: nothing ever replaces it.
-        version: OperationId([0; 16]),
-        value: sealed,
-    };
-    unseal(&engine.keyring, &keys::outbox(bucket), &record).ok()
 }

@@ -18,6 +18,7 @@ pub mod erase_subject;
 mod error;
 pub mod export_subject;
 pub mod find_devices;
+mod follower;
 pub mod get_device;
 pub mod get_session;
 pub mod get_trust_status;
@@ -27,6 +28,7 @@ mod index;
 pub mod introspect_token;
 pub mod issue_session;
 mod key_rate;
+mod laid;
 mod limits;
 pub mod link_device_successor;
 pub mod list_audit_events;
@@ -36,6 +38,7 @@ mod once;
 mod page;
 pub mod preview_revocation;
 pub mod reappraise_devices;
+mod reassert;
 pub mod reattest_device;
 mod receipt;
 pub mod refresh_session;
@@ -55,16 +58,19 @@ mod settle;
 mod state;
 mod step_up;
 pub mod suspend_device;
+mod used_proofs;
 pub mod verify_request;
 pub mod watch_revocations;
 mod watchers;
 mod withdrawal;
 
 pub use appraisal::{Accepted, Appraisal, EvidenceInput};
-pub use board::{Board, News, Part};
+pub use board::{Board, CURRENT_FOR, News, Part};
 pub use error::{Failure, FieldViolation};
+pub use follower::{Follower, ROUNDS_IN_DOUBT, Round};
 pub use grant::{Access, Grant};
 pub use page::{Page, PageRequest};
+pub use reassert::Written;
 pub use receipt::{
     DueReceipt, HeldReceipt, RECEIPT_LEASE_FOR, due_receipts, keep_receipt, lease_receipts,
     load_receipts, receipt_jitter,
@@ -72,6 +78,7 @@ pub use receipt::{
 pub use renewal::{KeyRotation, Renewed};
 pub use request_id::{InvalidRequestId, RequestId};
 pub use step_up::SessionName;
+pub use used_proofs::UsedProofs;
 pub use watchers::{WATCHERS_KEPT_EVERY, Watchers, keep_watchers};
 pub use withdrawal::Receipt;
 
@@ -157,6 +164,8 @@ pub struct Engine {
     pub rates: ServiceRates,
     /// Who follows them on this instance.
     pub watchers: Watchers,
+    /// The proofs that were seen here.
+    pub used_proofs: UsedProofs,
 }
 
 impl Engine {

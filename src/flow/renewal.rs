@@ -308,7 +308,8 @@ fn events(task: &Task<'_>, before: &Device, now: &Device, by: &Actor) -> Vec<Eve
     if before.state != now.state {
         kinds.push(EventKind::DeviceResumed);
     }
-    let event = |kind| now.event(kind, String::new(), by, task.now);
+    let at = before.resumed_at(task.now);
+    let event = |kind| now.event(kind, String::new(), by, at);
     kinds.into_iter().map(event).collect()
 }
 

@@ -35,9 +35,10 @@ pub async fn run(engine: &Engine, request: ResumeDevice) -> Result<Device, Failu
         if request.validate_only || device == *before {
             return Ok(Some(device));
         }
+        let (kind, at) = (EventKind::DeviceResumed, before.resumed_at(now));
         let changes = Changes {
             items: vec![loaded.put(engine, &device, None)?],
-            events: vec![device.event(EventKind::DeviceResumed, String::new(), &request.by, now)],
+            events: vec![device.event(kind, String::new(), &request.by, at)],
             ..Changes::default()
         };
         let bucket = request.device.bucket();

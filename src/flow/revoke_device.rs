@@ -4,7 +4,7 @@ use super::withdrawal::{Order, withdraw};
 use super::{Engine, Failure, Receipt};
 use crate::id::DeviceId;
 use crate::session::{Actor, Device, EventKind, RevocationReason, revoke};
-use crate::store::{Durability, keys};
+use crate::store::Durability;
 
 /// The request.
 #[derive(Debug, Clone)]
@@ -31,8 +31,8 @@ pub struct Revoked {
 /// Revokes a device. Two trips to the store. Idempotent.
 ///
 /// # Errors
-/// `RESOURCE_NOT_FOUND`; `REVOCATION_NOT_DURABLE`: applied, but on fewer replicas than configured;
-/// `CONFLICT`, `STATE_STORE_UNAVAILABLE`.
+/// `RESOURCE_NOT_FOUND`; `REVOCATION_NOT_DURABLE`: applied, but on fewer replicas than configured,
+/// or here alone while the store is away; `CONFLICT`, `STATE_STORE_UNAVAILABLE`.
 pub async fn run(engine: &Engine, request: RevokeDevice) -> Result<Revoked, Failure> {
     within(engine, &request, engine.revocation_durability).await
 }
@@ -52,7 +52,6 @@ pub(super) async fn within(
         durability,
     };
     let decide = |device: &Device, now| Ok(revoke(device, request.why, now));
-    let (device, receipt) =
-        withdraw(engine, &keys::device(&request.device), &order, decide).await?;
+    let (device, receipt) = withdraw(engine, request.device, &order, decide).await?;
     Ok(Revoked { device, receipt })
 }

@@ -4,7 +4,6 @@ use super::withdrawal::{Order, withdraw};
 use super::{Engine, Failure, Receipt};
 use crate::id::SessionId;
 use crate::session::{Actor, EndReason, EventKind, RevocationReason, Session, end};
-use crate::store::keys;
 
 /// The request.
 #[derive(Debug, Clone)]
@@ -31,8 +30,8 @@ pub struct RevokedSession {
 /// Revokes a session. Two trips to the store. Idempotent: one that is over stays as it first ended.
 ///
 /// # Errors
-/// `RESOURCE_NOT_FOUND`; `REVOCATION_NOT_DURABLE`: applied, but on fewer replicas than configured;
-/// `CONFLICT`, `STATE_STORE_UNAVAILABLE`.
+/// `RESOURCE_NOT_FOUND`; `REVOCATION_NOT_DURABLE`: applied, but on fewer replicas than configured,
+/// or here alone while the store is away; `CONFLICT`, `STATE_STORE_UNAVAILABLE`.
 pub async fn run(engine: &Engine, request: RevokeSession) -> Result<RevokedSession, Failure> {
     let why = EndReason::Revoked(request.why);
     let order = Order {
@@ -43,7 +42,6 @@ pub async fn run(engine: &Engine, request: RevokeSession) -> Result<RevokedSessi
         durability: engine.revocation_durability,
     };
     let decide = |session: &Session, now| Ok(end(session, why, now));
-    let key = keys::session(&request.session);
-    let (session, receipt) = withdraw(engine, &key, &order, decide).await?;
+    let (session, receipt) = withdraw(engine, request.session, &order, decide).await?;
     Ok(RevokedSession { session, receipt })
 }

@@ -4,17 +4,18 @@ use std::time::Duration;
 
 use super::settle::insist;
 use super::state::Changes;
+use super::withdrawal::held;
 use super::{Engine, Failure, Receipt};
 use crate::id::{Bucket, ConsentId, Subject};
 use crate::session::{
-    Actor, Device, DeviceState, Event, EventKind, Refusal, RevocationReason, SubjectRecord,
+    Actor, Device, DeviceState, Event, EventKind, Known, Refusal, RevocationReason, SubjectRecord,
     revoke_subject,
 };
 use crate::store::keys;
 use crate::time::Timestamp;
 
 /// The record of a subject that has no device is kept this long: there is nothing it could cut.
-const NOBODY_KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
+pub(super) const NOBODY_KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// The request.
 #[derive(Debug, Clone)]
@@ -34,8 +35,8 @@ pub struct RevokeSubject {
 /// too, so that the receipt is true of it as of others. Safe to be sent again: it cuts again.
 ///
 /// # Errors
-/// `REVOCATION_NOT_DURABLE`: applied, but on fewer replicas than configured; `CONFLICT`,
-/// `STATE_STORE_UNAVAILABLE`.
+/// `REVOCATION_NOT_DURABLE`: applied, but on fewer replicas than configured, or here alone while the
+/// store is away; `CONFLICT`, `STATE_STORE_UNAVAILABLE`.
 pub async fn run(engine: &Engine, request: RevokeSubject) -> Result<Receipt, Failure> {
     let order = Order {
         subject: &request.subject,
@@ -69,7 +70,8 @@ pub(super) async fn cut(
 ) -> Result<Receipt, Failure> {
     let now = engine.clock.now();
     let tag = engine.keyring.subject_tag(order.subject);
-    let (devices, done) = insist(|| async {
+    let told = (order.why.as_str(), order.by);
+    let settled = insist(|| async {
         let loaded = engine
             .load_one::<SubjectRecord>(keys::subject(&tag))
             .await?;
@@ -81,7 +83,7 @@ pub(super) async fn cut(
         let kept_for = subject.devices.is_empty().then_some(NOBODY_KEPT_FOR);
         let changes = Changes {
             items: vec![loaded.put(engine, &subject, kept_for)?],
-            events: news(&devices, order, &subject, now),
+            events: news(&devices, (&subject, order.consent), told, now),
             ..Changes::default()
         };
         let bucket = Bucket::of_digest(&tag);
@@ -90,7 +92,12 @@ pub(super) async fn cut(
             .await?;
         Ok(done.map(|done| (devices, Some(done))))
     })
-    .await?;
+    .await;
+    let (devices, done) = settled.map_err(|failure| {
+        let known = Known::subject_cut((tag, order.consent), told, now);
+        let known = (!order.validate_only).then_some(known);
+        held(engine, known, failure, now)
+    })?;
     Receipt::new(
         engine,
         now,
@@ -104,7 +111,7 @@ pub(super) async fn cut(
 
 /// The subject's devices; `None` for one whose record cannot be read, which must not keep the others'
 /// sessions alive.
-async fn devices_of(
+pub(super) async fn devices_of(
     engine: &Engine,
     subject: &SubjectRecord,
 ) -> Result<Vec<Option<Device>>, Failure> {
@@ -122,22 +129,22 @@ async fn devices_of(
 
 /// One event for each device that may have had sessions: it names no subject, and stands where what
 /// happened to the device is looked up.
-fn news(
+pub(super) fn news(
     devices: &[Option<Device>],
-    order: &Order<'_>,
-    cut: &SubjectRecord,
+    (cut, consent): (&SubjectRecord, Option<&ConsentId>),
+    (why, by): (&str, &Actor),
     now: Timestamp,
 ) -> Vec<Event> {
-    let (kind, epoch) = match order.consent {
+    let (kind, epoch) = match consent {
         None => (EventKind::SubjectRevoked, cut.epoch),
         Some(consent) => (EventKind::ConsentRevoked, cut.consent_epoch(consent)),
     };
     let out = |device: &&Device| matches!(device.state, DeviceState::Revoked { .. });
     let known = devices.iter().flatten();
     let told = known.filter(|device| !out(device)).map(|device| Event {
-        consent: order.consent.cloned(),
+        consent: consent.cloned(),
         epoch: Some(epoch),
-        ..device.event(kind, order.why.as_str().to_owned(), order.by, now)
+        ..device.event(kind, why.to_owned(), by, now)
     });
     told.collect()
 }

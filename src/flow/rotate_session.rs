@@ -12,7 +12,7 @@ use super::{Engine, Failure, Receipt, enabled};
 use crate::proof::dpop;
 use crate::reason::Reason;
 use crate::secret::Secret;
-use crate::session::{Actor, EventKind, cut};
+use crate::session::{Actor, Event, EventKind, cut};
 use crate::token::Purpose;
 
 /// The path a proof for this RPC is aimed at.
@@ -73,7 +73,11 @@ pub async fn run(engine: &Engine, request: RotateSession) -> Result<RotatedSessi
                 state.subject.keep(),
                 state.fleet.keep(),
             ],
-            events: vec![session.event(EventKind::SessionRotated, "", &request.by, now)],
+            events: vec![Event {
+                // What was made before is void for whoever hears of it, whatever the store loses.
+                epoch: session.cut.map(|cut| u64::from(cut.generation)),
+                ..session.event(EventKind::SessionRotated, "", &request.by, now)
+            }],
             ..Changes::default()
         }
         .and_once(&Once::of(&app, &proof, bucket, now)?);

@@ -11,7 +11,7 @@ use super::{Engine, Failure, Receipt};
 use crate::id::{BUCKETS, Bucket};
 use crate::reason::Reason;
 use crate::secret::Secret;
-use crate::session::{Actor, Event, EventKind, Fleet, Reach};
+use crate::session::{Actor, Event, EventKind, Fleet, Reach, first_epoch};
 use crate::store::{Durability, keys};
 use crate::time::Timestamp;
 use crate::token::INSTANCE_SKEW_MAX;
@@ -239,7 +239,7 @@ impl<'a> Task<'a> {
             device: None,
             session: None,
             consent: None,
-            epoch: None,
+            epoch: Some(first_epoch(self.not_before)),
             why: self.not_before.to_rfc3339(),
             by: self.by.clone(),
         }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::laid::Laid;
 use super::limits::Counted;
 use super::once::Once;
 use super::{Engine, Failure};
@@ -10,9 +11,9 @@ use crate::id::{Bucket, DeviceId, SessionId};
 use crate::reason::Reason;
 use crate::secret::random;
 use crate::session::{
-    Device, Event, Fleet, Presented, Session, Standing, SubjectRecord, Surroundings,
+    Device, DeviceState, Event, Fleet, Presented, Session, Standing, SubjectRecord, Surroundings,
 };
-use crate::store::record::{Stored, seal, unseal};
+use crate::store::record::{seal, unseal};
 use crate::store::{
     Admission, Change, ChangeSet, Claim, Claimed, Committed, CounterUse, Durability, IndexChange,
     Item, Key, Limit, Limited, OperationId, Record, StoreError, Windowed, keys,
@@ -28,11 +29,29 @@ use crate::token::refresh::VerifiedRefresh;
 pub(super) struct Loaded<T> {
     key: Key,
     version: Option<OperationId>,
+    /// A suspension that the record does not have and this instance knows of.
+    known_suspension: Option<DeviceState>,
     pub(super) value: Option<T>,
 }
 
-impl<T: Stored> Loaded<T> {
+impl<T: Laid> Loaded<T> {
+    /// Opens a record with everything laid over it that is known of recent revocations: so whatever is
+    /// decided is decided with them, and what is written has them.
     pub(super) fn open(engine: &Engine, key: Key, record: Option<Record>) -> Result<Self, Failure> {
+        let mut loaded = Self::as_kept(engine, key, record)?;
+        let overlay = engine.board.overlay();
+        if !overlay.is_empty() {
+            loaded.known_suspension = T::lay(&overlay, &loaded.key, &mut loaded.value);
+        }
+        Ok(loaded)
+    }
+
+    /// Opens a record as the store has it.
+    pub(super) fn as_kept(
+        engine: &Engine,
+        key: Key,
+        record: Option<Record>,
+    ) -> Result<Self, Failure> {
         let version = record.as_ref().map(|record| record.version);
         let value = record
             .map(|record| unseal(&engine.keyring, &key, &record))
@@ -40,8 +59,14 @@ impl<T: Stored> Loaded<T> {
         Ok(Self {
             key,
             version,
+            known_suspension: None,
             value,
         })
+    }
+
+    /// Its name.
+    pub(super) const fn key(&self) -> &Key {
+        &self.key
     }
 
     /// An item that only checks that the record is still the one that was looked at.
@@ -69,6 +94,19 @@ impl<T: Stored> Loaded<T> {
 
     /// An item that replaces the record.
     pub(super) fn put(
+        &self,
+        engine: &Engine,
+        value: &T,
+        live_for: Option<Duration>,
+    ) -> Result<Item, Failure> {
+        // A suspension may have been lifted elsewhere, which is not known here yet: what is written for
+        // another reason leaves it out.
+        let lifted = self.known_suspension.and_then(|state| value.without(state));
+        self.put_known(engine, lifted.as_ref().unwrap_or(value), live_for)
+    }
+
+    /// The same for a record that is written because of what is known.
+    pub(super) fn put_known(
         &self,
         engine: &Engine,
         value: &T,
@@ -258,7 +296,7 @@ impl Engine {
     }
 
     /// One trip: records of one kind.
-    pub(super) async fn load_all<T: Stored>(
+    pub(super) async fn load_all<T: Laid>(
         &self,
         keys: Vec<Key>,
     ) -> Result<Vec<Loaded<T>>, Failure> {
@@ -266,7 +304,7 @@ impl Engine {
     }
 
     /// One trip: records of one kind, of which some may be unreadable.
-    pub(super) async fn load_each<T: Stored>(
+    pub(super) async fn load_each<T: Laid>(
         &self,
         keys: Vec<Key>,
     ) -> Result<Vec<Result<Loaded<T>, Failure>>, Failure> {
@@ -281,7 +319,7 @@ impl Engine {
     }
 
     /// One trip: one record.
-    pub(super) async fn load_one<T: Stored>(&self, key: Key) -> Result<Loaded<T>, Failure> {
+    pub(super) async fn load_one<T: Laid>(&self, key: Key) -> Result<Loaded<T>, Failure> {
         let record = self.load_all(vec![key]).await?.pop();
         record.ok_or_else(|| Reason::Internal.into())
     }
@@ -321,8 +359,10 @@ impl Engine {
         };
         match answer {
             Committed::Done { replicas_acked } => {
+                let now = self.clock.now();
                 for event in &changes.events {
                     audit(event);
+                    self.board.tell(event, now);
                 }
                 Ok(Some(Done {
                     operation,

@@ -4,7 +4,6 @@ use super::withdrawal::{Order, withdraw};
 use super::{Engine, Failure, Receipt};
 use crate::id::DeviceId;
 use crate::session::{Actor, Device, EventKind, SuspensionReason, suspend};
-use crate::store::keys;
 
 /// The request.
 #[derive(Debug, Clone)]
@@ -33,7 +32,7 @@ pub struct Suspended {
 ///
 /// # Errors
 /// `RESOURCE_NOT_FOUND`, `DEVICE_REVOKED`; `REVOCATION_NOT_DURABLE`: applied, but on fewer replicas
-/// than configured; `CONFLICT`, `STATE_STORE_UNAVAILABLE`.
+/// than configured, or here alone while the store is away; `CONFLICT`, `STATE_STORE_UNAVAILABLE`.
 pub async fn run(engine: &Engine, request: SuspendDevice) -> Result<Suspended, Failure> {
     let order = Order {
         kind: EventKind::DeviceSuspended,
@@ -43,7 +42,6 @@ pub async fn run(engine: &Engine, request: SuspendDevice) -> Result<Suspended, F
         durability: engine.revocation_durability,
     };
     let decide = |device: &Device, now| suspend(device, request.why, now);
-    let (device, receipt) =
-        withdraw(engine, &keys::device(&request.device), &order, decide).await?;
+    let (device, receipt) = withdraw(engine, request.device, &order, decide).await?;
     Ok(Suspended { device, receipt })
 }

@@ -3,15 +3,17 @@
 use super::limits::Gate;
 use super::once::Once;
 use super::state::Place;
-use super::{App, Engine, Failure};
+use super::used_proofs::Use;
+use super::{App, CURRENT_FOR, Engine, Failure};
 use crate::policy::{BodyRule, ProofPolicy};
 use crate::proof::dpop::{self, UnverifiedProof};
-use crate::proof::{Body, ProofExpectation, TargetUri, VerifiedProof};
+use crate::proof::{Body, Form, ProofExpectation, TargetUri, VerifiedProof};
 use crate::reason::Reason;
 use crate::secret::Secret;
-use crate::session::{Actor, Requirements, admit};
+use crate::session::{Actor, Requirements, admit, admit_unasked};
 use crate::time::Timestamp;
 use crate::token::access::{self, VerifiedClaims};
+use std::time::Duration;
 
 /// The request.
 #[derive(Debug, Clone)]
@@ -30,6 +32,19 @@ pub struct VerifyRequest {
     pub required: Requirements,
     /// Who asks.
     pub by: Actor,
+    /// What the decision may be taken by.
+    pub consistency: Consistency,
+}
+
+/// What a decision is taken by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Consistency {
+    /// By the store.
+    #[default]
+    Fresh,
+    /// By the token and what this instance knows of revocations, where that is complete up to
+    /// [`CURRENT_FOR`] ago and says nothing of the token; else by the store.
+    Local,
 }
 
 /// A decision on a call.
@@ -39,36 +54,68 @@ pub struct Decision {
     pub verdict: Result<Box<VerifiedClaims>, Reason>,
     /// The instant it is true for.
     pub as_of: Timestamp,
+    /// What it was taken by.
+    pub by: Consistency,
 }
 
-/// Verifies a call. One trip to the store, none for a forged token or proof.
+impl Decision {
+    /// How long whoever asked may take it that the session, the device and all else behind the access
+    /// token stand as they did, without asking again. It says nothing of a proof.
+    #[must_use]
+    pub fn cache_for(&self, now: Timestamp) -> Duration {
+        let Ok(verified) = &self.verdict else {
+            return Duration::ZERO;
+        };
+        let left = verified.claims().expires_at.since(now);
+        left.min(self.as_of.after(CURRENT_FOR).since(now))
+    }
+}
+
+/// Verifies a call. One trip to the store, none for a forged token or proof, and none where the
+/// decision is taken here.
 ///
 /// # Errors
 /// `STATE_STORE_UNAVAILABLE`, faults of ours, `RATE_LIMITED_CALLER`, which says nothing about the call,
 /// and `MALFORMED_REQUEST` without a digest of the body where the app requires it. "No" is an answer.
 pub async fn run(engine: &Engine, request: VerifyRequest) -> Result<Decision, Failure> {
-    let as_of = engine.clock.now();
-    let verdict = match check(engine, &request, as_of).await {
-        Ok(claims) => Ok(Box::new(claims)),
-        Err(failure) if failure.is_verdict() => Err(failure.reason),
+    let now = engine.clock.now();
+    let (verdict, as_of, by) = match check(engine, &request, now).await {
+        Ok((claims, as_of, by)) => (Ok(Box::new(claims)), as_of, by),
+        Err(failure) if failure.is_verdict() => (Err(failure.reason), now, request.consistency),
         Err(failure) => return Err(failure),
     };
-    Ok(Decision { verdict, as_of })
+    Ok(Decision { verdict, as_of, by })
 }
 
 async fn check(
     engine: &Engine,
     request: &VerifyRequest,
     now: Timestamp,
-) -> Result<VerifiedClaims, Failure> {
+) -> Result<(VerifiedClaims, Timestamp, Consistency), Failure> {
     let proof = dpop::parse(request.proof.expose())?;
     let token = request.access_token.expose();
     let claims = access::verify(&engine.keyring, token, &engine.issuer, None, now)?;
     let app = engine.app(&claims.claims().app)?;
     check_body(request, &app.policy.proof)?;
     let proof = check_proof(engine, &app, (request, &claims), proof, now)?;
-    let session = claims.claims().session;
     let place = Place::of(engine, &claims);
+    if request.consistency == Consistency::Local
+        && let Some(as_of) = known_until(engine, (&claims, &proof), place, now)
+    {
+        match engine.used_proofs.note(&proof, now) {
+            Use::First => {
+                admit_unasked(&claims, &request.required, now)?;
+                return Ok((claims, as_of, Consistency::Local));
+            }
+            Use::Again => return Err(Reason::ProofReplayed.into()),
+            Use::Unknown => {}
+        }
+    }
+    // The store knows nothing of those that were taken without it.
+    if engine.used_proofs.has(&proof) {
+        return Err(Reason::ProofReplayed.into());
+    }
+    let session = claims.claims().session;
     let once = Once::of(&app, &proof, session.bucket(), now)?;
     let gate = Gate::of_caller(engine, &request.by);
     let answered = engine
@@ -77,6 +124,8 @@ async fn check(
     gate.heard(&answered.limits);
     gate.check()?;
     once.check(&answered.claims)?;
+    // Nor may one the store knows of be taken without it.
+    engine.used_proofs.note(&proof, now);
     let (state, record) = (answered.state, answered.session);
     let record = record
         .and_then(|record| record.value)
@@ -85,7 +134,23 @@ async fn check(
     admit(&claims, &record, surroundings, &request.required, now)?;
     let device = surroundings.device.ok_or(Reason::DeviceRevoked)?;
     device.check_form(&proof, app.policy.proof.counter)?;
-    Ok(claims)
+    Ok((claims, now, Consistency::Fresh))
+}
+
+/// Up to when it is known that nothing behind this access token was revoked; `None`: the store has to be
+/// asked. So it has to be about an assertion: what makes it good once is its counter, and that only the
+/// device's own key made it stands in the device's record.
+fn known_until(
+    engine: &Engine,
+    (claims, proof): (&VerifiedClaims, &VerifiedProof),
+    place: Place,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let until = engine.board.current(now)?;
+    let doubtful = proof.form() != Form::Dpop
+        || engine.board.covers(claims)
+        || engine.board.overlay().has_subject(place.subject);
+    (!doubtful).then_some(until)
 }
 
 /// Where proofs have to cover bodies, whoever asks has to say what the body is: it is no fault of the

@@ -3,17 +3,17 @@
 
 use std::time::Duration;
 
+use super::laid::Laid;
 use super::settle::insist;
 use super::state::{Changes, Done, keep_for};
 use super::{Engine, Failure};
-use crate::id::AppId;
+use crate::id::{AppId, DeviceId, SessionId};
 use crate::policy::ACCESS_FOR_MAX;
 use crate::reason::Reason;
 use crate::session::{
-    Actor, Device, DeviceState, Event, EventKind, Refusal, Session, SessionState,
+    Actor, Device, DeviceState, Event, EventKind, Known, Refusal, Session, SessionState,
 };
-use crate::store::record::Stored;
-use crate::store::{Durability, Key, OperationId};
+use crate::store::{Durability, Key, OperationId, keys};
 use crate::time::Timestamp;
 
 /// What is true of a revocation or suspension.
@@ -70,7 +70,16 @@ impl Receipt {
 }
 
 /// What can be taken out.
-pub(super) trait Withdrawable: Stored + PartialEq {
+pub(super) trait Withdrawable: Laid + PartialEq {
+    /// What it is known by.
+    type Id: Copy;
+
+    /// The name of its record.
+    fn key(id: &Self::Id) -> Key;
+
+    /// What is told of one whose record cannot be asked for.
+    fn unseen(id: Self::Id, order: &Order<'_>, at: Timestamp) -> Event;
+
     /// Its app.
     fn app(&self) -> &AppId;
 
@@ -85,6 +94,19 @@ pub(super) trait Withdrawable: Stored + PartialEq {
 }
 
 impl Withdrawable for Device {
+    type Id = DeviceId;
+
+    fn key(id: &DeviceId) -> Key {
+        keys::device(id)
+    }
+
+    fn unseen(id: DeviceId, order: &Order<'_>, at: Timestamp) -> Event {
+        Event {
+            device: Some(id),
+            ..order.unseen(at)
+        }
+    }
+
     fn app(&self) -> &AppId {
         &self.app
     }
@@ -106,6 +128,19 @@ impl Withdrawable for Device {
 }
 
 impl Withdrawable for Session {
+    type Id = SessionId;
+
+    fn key(id: &SessionId) -> Key {
+        keys::session(id)
+    }
+
+    fn unseen(id: SessionId, order: &Order<'_>, at: Timestamp) -> Event {
+        Event {
+            session: Some(id),
+            ..order.unseen(at)
+        }
+    }
+
     fn app(&self) -> &AppId {
         &self.app
     }
@@ -136,17 +171,36 @@ pub(super) struct Order<'a> {
     pub(super) durability: Durability,
 }
 
+impl Order<'_> {
+    fn unseen(&self, at: Timestamp) -> Event {
+        Event {
+            at,
+            kind: self.kind,
+            app: None,
+            device: None,
+            session: None,
+            consent: None,
+            epoch: None,
+            why: self.why.to_owned(),
+            by: self.by.clone(),
+        }
+    }
+}
+
 /// Takes a device or session out as `decide` says. Two trips to the store. What is so already is
 /// written again, so that the answer is as durable as it says even when the first one was not; an
 /// event tells only of a change.
+///
+/// While the store does not answer it holds in this instance alone, and is kept until it lands.
 pub(super) async fn withdraw<T: Withdrawable>(
     engine: &Engine,
-    key: &Key,
+    id: T::Id,
     order: &Order<'_>,
     decide: impl Fn(&T, Timestamp) -> Result<T, Refusal>,
 ) -> Result<(T, Receipt), Failure> {
     let now = engine.clock.now();
-    let (out, done) = insist(|| async {
+    let key = T::key(&id);
+    let settled = insist(|| async {
         let loaded = engine.load_one::<T>(key.clone()).await?;
         let before = loaded.value.as_ref().ok_or(Reason::ResourceNotFound)?;
         let out = decide(before, now)?;
@@ -155,7 +209,7 @@ pub(super) async fn withdraw<T: Withdrawable>(
         }
         let news = (out != *before).then(|| out.told(order.kind, order.why, order.by, now));
         let changes = Changes {
-            items: vec![loaded.put(engine, &out, out.kept_for(now))?],
+            items: vec![loaded.put_known(engine, &out, out.kept_for(now))?],
             events: news.into_iter().collect(),
             ..Changes::default()
         };
@@ -164,8 +218,30 @@ pub(super) async fn withdraw<T: Withdrawable>(
             .await?;
         Ok(done.map(|done| (out, Some(done))))
     })
-    .await?;
+    .await;
+    let (out, done) = settled.map_err(|failure| {
+        let known = Known::of(&T::unseen(id, order, now)).filter(|_| !order.validate_only);
+        held(engine, known, failure, now)
+    })?;
     let effective_at = out.out_since().unwrap_or(now);
     let receipt = Receipt::new(engine, effective_at, [Some(out.app())], done, now)?;
     Ok((out, receipt))
+}
+
+/// What is answered when the store could not be told: what is asked for holds here at once and waits
+/// until it lands; then it is applied, and not durable. Where there is no room left it is not applied.
+pub(super) fn held(
+    engine: &Engine,
+    known: Option<Known>,
+    failure: Failure,
+    now: Timestamp,
+) -> Failure {
+    let away = failure.reason == Reason::StateStoreUnavailable;
+    if away && known.is_some_and(|known| engine.board.hold(known, now)) {
+        return Failure {
+            reason: Reason::RevocationNotDurable,
+            ..failure
+        };
+    }
+    failure
 }

@@ -52,6 +52,32 @@ pub fn admit(
     if session.is_cut_from(claims.generation) {
         return Err(Reason::AccessTokenVoid.into());
     }
+    // The device's level now, not as it was when the token was minted.
+    let level = surroundings.device.map(|device| device.trust_level);
+    check_requirements(verified, required, level, now)
+}
+
+/// Admits the holder of an access token by the token alone: nothing is known of its session but that no
+/// revocation was heard of. The trust level is the one it was minted with.
+///
+/// # Errors
+/// As [`admit`], without the reasons a session is not live.
+pub fn admit_unasked(
+    verified: &VerifiedClaims,
+    required: &Requirements,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    let level = Some(verified.claims().trust_level);
+    check_requirements(verified, required, level, now)
+}
+
+fn check_requirements(
+    verified: &VerifiedClaims,
+    required: &Requirements,
+    level: Option<TrustLevel>,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    let claims = verified.claims();
     if required
         .audience
         .as_ref()
@@ -75,8 +101,6 @@ pub fn admit(
     if !acr_fits || !fresh {
         return Err(Reason::StepUpRequired.into());
     }
-    // The device's level now, not as it was when the token was minted.
-    let level = surroundings.device.map(|device| device.trust_level);
     if level < required.trust_level_min {
         return Err(Reason::TrustLevelTooLow.into());
     }

@@ -14,6 +14,7 @@ mod job;
 mod liveness;
 mod notice;
 mod open;
+mod overlay;
 mod possession;
 mod reappraise;
 mod renew;
@@ -24,7 +25,7 @@ mod subject;
 mod tests;
 mod watchers;
 
-pub use admit::{Requirements, admit};
+pub use admit::{Requirements, admit, admit_unasked};
 pub use device::{Candidate, KnownDevices, Registration, register};
 pub use device_state::{Succession, link, resume, revoke, suspend};
 pub use elevate::{Elevated, Elevation, Enrolment, Voucher, elevate, enrol};
@@ -34,10 +35,14 @@ pub use job::{Basis, Cause, Counts, JOB_EVERY, JOB_LEASE, Job, Look, Position};
 pub use liveness::{Standing, Surroundings};
 pub use notice::{Notice, Target};
 pub use open::{LastUsed, Opened, Opening, end, open};
+pub use overlay::{
+    ENDINGS_MAX, Fact, Known, OVERLAY_KEPT_FOR, Overlay, REVOCATIONS_MAX, WAITING_MAX,
+};
 pub use reappraise::{Effect, Fault, Listing, Reappraised, Verdict, reappraise};
 pub use renew::{Found, Renewal, rekey, renew};
 pub use risk::{Assessed, Footprint, Risk, Tally, assess, signals_of_rotation};
 pub use rotate::{Presented, RefreshOutcome, Rotation, cut, rotate};
+pub(crate) use subject::first_epoch;
 pub use subject::{REVOKED_CONSENTS_MAX, revoke_consent, revoke_subject};
 pub use watchers::{
     ROUNDS_MAX, Roll, RoundId, WATCHER_KEPT_FOR, WATCHERS_MAX, WATCHERS_PER_CALLER_MAX, Watcher,
@@ -189,6 +194,21 @@ impl RevocationReason {
             Self::Reappraisal => "reappraisal",
         }
     }
+
+    /// The reason of a word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        let all = [
+            Self::Lost,
+            Self::Stolen,
+            Self::Compromised,
+            Self::UserRequest,
+            Self::Administrative,
+            Self::Replaced,
+            Self::Reappraisal,
+        ];
+        all.into_iter().find(|why| why.as_str() == word)
+    }
 }
 
 /// Why a device was suspended.
@@ -217,6 +237,18 @@ impl SuspensionReason {
             Self::Reappraisal => "reappraisal",
             Self::Risk => "risk",
         }
+    }
+
+    /// The reason of a word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        let all = [
+            Self::Mislaid,
+            Self::Investigation,
+            Self::Administrative,
+            Self::Reappraisal,
+        ];
+        all.into_iter().find(|why| why.as_str() == word)
     }
 }
 
@@ -362,6 +394,17 @@ impl EndReason {
             Self::Evicted => "evicted",
             Self::Revoked(why) => why.as_str(),
         }
+    }
+
+    /// The reason of a word; one that this version does not know is an operator's.
+    #[must_use]
+    pub fn parse(word: &str) -> Self {
+        let own = [Self::LoggedOut, Self::RefreshTokenReused, Self::Evicted];
+        let own = own.into_iter().find(|why| why.as_str() == word);
+        own.unwrap_or_else(|| {
+            let why = RevocationReason::parse(word);
+            Self::Revoked(why.unwrap_or(RevocationReason::Administrative))
+        })
     }
 }
 

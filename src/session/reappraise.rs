@@ -204,7 +204,11 @@ impl Reappraised {
         };
         let resumed = resumed.then_some((EventKind::DeviceResumed, ""));
         let told = done.into_iter().chain(resumed);
-        told.map(|(kind, why)| self.device.event(kind, why.to_owned(), by, now))
-            .collect()
+        told.map(|(kind, why)| {
+            let resumed = kind == EventKind::DeviceResumed;
+            let at = if resumed { before.resumed_at(now) } else { now };
+            self.device.event(kind, why.to_owned(), by, at)
+        })
+        .collect()
     }
 }

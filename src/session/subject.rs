@@ -102,7 +102,7 @@ impl SubjectRecord {
 }
 
 /// The epoch of a new record.
-pub(super) fn first_epoch(now: Timestamp) -> u64 {
+pub(crate) fn first_epoch(now: Timestamp) -> u64 {
     u64::try_from(now.as_millis()).unwrap_or(0)
 }
 

@@ -8,6 +8,7 @@ mod fleet;
 mod job;
 mod liveness;
 mod open;
+mod overlay;
 mod reappraise;
 mod renew;
 mod risk;

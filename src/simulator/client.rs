@@ -224,6 +224,7 @@ impl Backend {
             uri: uri.to_owned(),
             body_sha256: Vec::new(),
             required: None,
+            consistency: proto::Consistency::Unspecified.into(),
         };
         let answer = self
             .verification

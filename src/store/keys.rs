@@ -38,6 +38,13 @@ pub fn subject(tag: &[u8; 32]) -> Key {
     )
 }
 
+/// The tag in the name of a subject.
+#[must_use]
+pub fn subject_tag(key: &Key) -> Option<[u8; 32]> {
+    let hex = key.name().strip_prefix("u:")?;
+    HEXLOWER.decode(hex.as_bytes()).ok()?.try_into().ok()
+}
+
 /// `{bN}:f`: what holds for the whole fleet, once in every bucket.
 #[must_use]
 pub fn fleet(bucket: Bucket) -> Key {

@@ -25,6 +25,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::id::Bucket;
+use crate::time::Timestamp;
 
 pub mod embedded;
 pub mod keys;
@@ -368,6 +369,26 @@ impl FromStr for Cursor {
         let cursor = Self(text.to_owned());
         rules::Place::of_cursor(&cursor).map_err(|_| InvalidCursor)?;
         Ok(cursor)
+    }
+}
+
+impl Cursor {
+    /// The place before everything that is appended at this instant or later, by the store's clock.
+    #[must_use]
+    pub fn before(instant: Timestamp) -> Self {
+        let millis = u64::try_from(instant.as_millis()).unwrap_or(0);
+        let last = rules::Place {
+            millis: millis.saturating_sub(1),
+            number: u64::MAX,
+        };
+        last.cursor()
+    }
+
+    /// When what is at this place was appended, by the store's clock; `None`: it is the beginning.
+    #[must_use]
+    pub fn appended_at(&self) -> Option<Timestamp> {
+        let place = rules::Place::of_cursor(self).ok().flatten()?;
+        i64::try_from(place.millis).ok().map(Timestamp::from_millis)
     }
 }
 

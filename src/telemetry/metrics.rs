@@ -4,6 +4,7 @@
 mod lists;
 mod reappraisals;
 mod receipts;
+mod revocations;
 
 use std::fmt;
 use std::time::Duration;
@@ -28,6 +29,8 @@ pub use reappraisals::ReappraisalShown;
 use reappraisals::Reappraisals;
 use receipts::Receipts;
 pub use receipts::ReceiptsShown;
+use revocations::Revocations;
+pub use revocations::RevocationsShown;
 
 use crate::policy::Rule;
 use crate::reason::Reason;
@@ -134,6 +137,7 @@ pub struct Metrics {
     lists: Lists,
     reappraisals: Reappraisals,
     receipts: Receipts,
+    revocations: Revocations,
     log_lines_lost: Counter,
 }
 
@@ -161,6 +165,7 @@ impl Metrics {
             lists: Lists::default(),
             reappraisals: Reappraisals::default(),
             receipts: Receipts::new(),
+            revocations: Revocations::default(),
             log_lines_lost: Counter::default(),
         };
         metrics.register(version);
@@ -238,6 +243,7 @@ impl Metrics {
         self.register_lists();
         self.register_reappraisal();
         self.register_receipts();
+        self.register_revocations();
         self.add(
             "log_lines_lost",
             "Log lines that could not be written",

@@ -131,6 +131,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &["attestation", "session", "flow", "telemetry"],
     ),
     ("reload", &["flow", "telemetry", "config", "assemble"]),
+    ("revocations", &["flow", "telemetry"]),
     (
         "service",
         &[
@@ -144,6 +145,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "assemble",
             "reappraisal",
             "reload",
+            "revocations",
         ],
     ),
     (
@@ -223,6 +225,7 @@ const PLACES: &[(&str, &[&str])] = &[
             "reappraisal.rs",
             "receipts/",
             "reload.rs",
+            "revocations.rs",
             "service.rs",
             "cli/serve.rs",
             "cli/demo/",
@@ -236,6 +239,7 @@ const PLACES: &[(&str, &[&str])] = &[
             "reappraisal.rs",
             "receipts/",
             "reload.rs",
+            "revocations.rs",
             "status_feed/",
             "service.rs",
             "cli/serve.rs",

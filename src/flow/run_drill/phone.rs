@@ -8,7 +8,7 @@ use data_encoding::BASE64URL_NOPAD;
 use serde_json::json;
 
 use crate::flow::Failure;
-use crate::flow::verify_request::VerifyRequest;
+use crate::flow::verify_request::{Consistency, VerifyRequest};
 use crate::key::{PublicKey, sha256};
 use crate::reason::Reason;
 use crate::secret::{Secret, random, signing_rng};
@@ -81,6 +81,7 @@ impl Phone {
             uri: URI.to_owned(),
             body_sha256: Some(body_sha256),
             required: Requirements::default(),
+            consistency: Consistency::Fresh,
             by: Actor::service(),
         })
     }

@@ -31,6 +31,7 @@ impl VerificationService for Services {
             &decision,
             &required,
             self.engine.next_nonce(),
+            self.engine.clock.now(),
         ));
         let answer = self.answer(proto::VerifyRequestResponse { decision });
         Ok(Self::with_verdict(answer, refused))

@@ -11,7 +11,7 @@ use crate::flow::end_session::EndSession;
 use crate::flow::issue_session::IssueSession;
 use crate::flow::refresh_session::RefreshSession;
 use crate::flow::register_device::RegisterDevice;
-use crate::flow::verify_request::VerifyRequest;
+use crate::flow::verify_request::{Consistency, VerifyRequest};
 use crate::flow::{EvidenceInput, Failure, PageRequest};
 use crate::grpc::proto;
 use crate::id::{DeviceId, Subject};
@@ -255,6 +255,11 @@ pub(crate) fn verify_request(
         }
     };
     let required = requirements(&mut fields, sent.required.unwrap_or_default());
+    let consistency = match proto::Consistency::try_from(sent.consistency) {
+        Ok(proto::Consistency::Unspecified | proto::Consistency::Fresh) => Some(Consistency::Fresh),
+        Ok(proto::Consistency::Local) => Some(Consistency::Local),
+        Err(_) => fields.take("consistency", None, "a consistency of this version"),
+    };
     let request = (|| {
         Some(VerifyRequest {
             access_token: access_token?,
@@ -264,6 +269,7 @@ pub(crate) fn verify_request(
             body_sha256: body_sha256?,
             required,
             by,
+            consistency: consistency?,
         })
     })();
     fields.finish(request)

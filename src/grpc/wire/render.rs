@@ -12,7 +12,7 @@ use crate::flow::create_challenge::Challenge;
 use crate::flow::get_device::Known;
 use crate::flow::refresh_session::Refreshed;
 use crate::flow::register_device::Registered;
-use crate::flow::verify_request::Decision;
+use crate::flow::verify_request::{Consistency, Decision};
 use crate::flow::{Appraisal, Engine, Grant, Page};
 use crate::grpc::proto;
 use crate::id::{DeviceId, SessionId};
@@ -285,6 +285,7 @@ pub(crate) fn decision(
     decision: &Decision,
     required: &Requirements,
     next_nonce: String,
+    now: Timestamp,
 ) -> proto::Decision {
     let as_of = Some(timestamp(decision.as_of));
     let verdict = match &decision.verdict {
@@ -302,6 +303,10 @@ pub(crate) fn decision(
         }
     };
     let claims = verdict.claims();
+    let by = match decision.by {
+        Consistency::Fresh => proto::Consistency::Fresh,
+        Consistency::Local => proto::Consistency::Local,
+    };
     proto::Decision {
         allow: true,
         reason: String::new(),
@@ -320,6 +325,8 @@ pub(crate) fn decision(
         next_nonce,
         www_authenticate: String::new(),
         user_presence: user_presence(claims.user_presence).into(),
+        cache_for: Some(duration(decision.cache_for(now))),
+        consistency: by.into(),
     }
 }
 

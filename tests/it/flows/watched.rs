@@ -1,11 +1,12 @@
 //! A store that counts its trips and can be told to fail.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use assay::store::{
-    Admission, Admitted, ChangeSet, Committed, Cursor, IndexRange, Lineage, OutboxRange, Store,
-    StoreError,
+    Admission, Admitted, Change, ChangeSet, Committed, Cursor, Durability, IndexRange, Item, Key,
+    Lineage, OperationId, OutboxRange, Record, Store, StoreError,
 };
 use async_trait::async_trait;
 use tokio::sync::Notify;
@@ -62,6 +63,13 @@ pub(super) struct Watched {
     hold: AtomicU32,
     /// So many commits find that another was quicker.
     conflicts: AtomicU32,
+    /// Whether the next commit is remembered, and what there was before the one that was.
+    remember: AtomicBool,
+    remembered: Mutex<Option<(ChangeSet, Vec<Option<Record>>)>>,
+    /// Events that were lost.
+    lost: Mutex<HashSet<Vec<u8>>>,
+    /// How often another server took over.
+    lineage: AtomicU32,
     /// Told when it is held.
     pub(super) holding: Notify,
     /// Lets it go on.
@@ -80,6 +88,10 @@ impl Watched {
             dice: AtomicU64::new(0),
             hold: AtomicU32::new(Hold::Not as u32),
             conflicts: AtomicU32::new(0),
+            remember: AtomicBool::new(false),
+            remembered: Mutex::default(),
+            lost: Mutex::default(),
+            lineage: AtomicU32::new(0),
             holding: Notify::new(),
             release: Notify::new(),
         }
@@ -101,6 +113,55 @@ impl Watched {
     /// Has others be quicker than the next so many commits.
     pub(super) fn overtake(&self, commits: u32) {
         self.conflicts.store(commits, Ordering::SeqCst);
+    }
+
+    /// Remembers the next commit, so that it can be lost.
+    pub(super) fn remember(&self) {
+        self.remember.store(true, Ordering::SeqCst);
+    }
+
+    /// Loses the commit that was remembered, with its events.
+    pub(super) async fn lose_it(&self) {
+        let (change, before) = self.remembered.lock().unwrap().take().unwrap();
+        let written = change.items.into_iter().zip(before);
+        let items = written.filter(|(item, _)| item.change != Change::Keep);
+        let items = items.map(|(item, before)| Item {
+            key: item.key,
+            expected: Some(change.operation),
+            change: before.map_or(Change::Delete, |record| Change::Put {
+                value: record.value,
+                live_for: None,
+            }),
+        });
+        let undo = ChangeSet {
+            operation: OperationId(assay::secret::random().unwrap()),
+            bucket: change.bucket,
+            items: items.collect(),
+            claims: Vec::new(),
+            index: Vec::new(),
+            events: Vec::new(),
+            durability: Durability::Local,
+        };
+        let undone = self.inner.commit(undo).await.unwrap();
+        assert!(matches!(undone, Committed::Done { .. }));
+        self.lost.lock().unwrap().extend(change.events);
+    }
+
+    /// Another server takes over.
+    pub(super) fn take_over(&self) {
+        self.lineage.fetch_add(1, Ordering::SeqCst);
+    }
+
+    async fn remember_this(&self, change: &ChangeSet) {
+        if self.remember.swap(false, Ordering::SeqCst) {
+            let keys: Vec<Key> = change.items.iter().map(|item| item.key.clone()).collect();
+            let ask = Admission {
+                load: keys,
+                ..Admission::default()
+            };
+            let before = self.inner.admit(ask).await.unwrap().records;
+            *self.remembered.lock().unwrap() = Some((change.clone(), before));
+        }
     }
 
     /// Holds the next commit.
@@ -172,6 +233,7 @@ impl Store for Watched {
         if hold == Hold::Before as u32 {
             self.held().await;
         }
+        self.remember_this(&change).await;
         let answer = self.inner.commit(change).await;
         if hold == Hold::After as u32 {
             self.held().await;
@@ -188,7 +250,16 @@ impl Store for Watched {
         ranges: Vec<OutboxRange>,
     ) -> Result<Vec<Vec<(Cursor, Vec<u8>)>>, StoreError> {
         self.reads.fetch_add(1, Ordering::SeqCst);
-        self.inner.follow(ranges).await
+        match self.fate() {
+            Fate::Answered => {}
+            Fate::NeverSent | Fate::AnswerLost => return never_sent(),
+        }
+        let mut parts = self.inner.follow(ranges).await?;
+        let lost = self.lost.lock().unwrap();
+        for part in &mut parts {
+            part.retain(|(_, event)| !lost.contains(event));
+        }
+        Ok(parts)
     }
 
     async fn page(&self, ranges: Vec<IndexRange>) -> Result<Vec<Vec<Vec<u8>>>, StoreError> {
@@ -197,6 +268,8 @@ impl Store for Watched {
     }
 
     async fn ping(&self) -> Result<Lineage, StoreError> {
-        self.inner.ping().await
+        let Lineage(inner) = self.inner.ping().await?;
+        let number = self.lineage.load(Ordering::SeqCst);
+        Ok(Lineage(format!("{inner} {number}")))
     }
 }

@@ -12,10 +12,10 @@ use assay::attestation::status_list::StatusList;
 use assay::attestation::{AndroidApp, AppIdentity, AppleApp, apple};
 use assay::client::ClientContext;
 use assay::flow::{
-    App, Apps, Board, Engine, Failure, Grant, PageRequest, Watchers, create_challenge, end_session,
-    get_device, introspect_token, issue_session, link_device_successor, list_audit_events,
-    list_devices, list_sessions, refresh_session, register_device, resume_device, revoke_device,
-    suspend_device, verify_request,
+    App, Apps, Board, Engine, Failure, Grant, PageRequest, UsedProofs, Watchers, create_challenge,
+    end_session, get_device, introspect_token, issue_session, link_device_successor,
+    list_audit_events, list_devices, list_sessions, refresh_session, register_device,
+    resume_device, revoke_device, suspend_device, verify_request,
 };
 use assay::id::{AppId, DeviceId, SessionId, Subject};
 use assay::key_directory::generate_files;
@@ -174,8 +174,12 @@ impl World {
     }
 
     pub(super) fn over_redis(server: &RedisServer) -> Self {
+        Self::over_redis_at(server.url())
+    }
+
+    pub(super) fn over_redis_at(url: String) -> Self {
         let options = RedisOptions {
-            url: server.url(),
+            url,
             username: None,
             password: None,
             tls_ca: None,
@@ -212,6 +216,7 @@ impl World {
             board: Board::default(),
             rates: ServiceRates::default(),
             watchers: Watchers::default(),
+            used_proofs: UsedProofs::default(),
         };
         Self { engine, store }
     }
@@ -231,6 +236,7 @@ impl World {
             board: Board::default(),
             rates: self.engine.rates,
             watchers: Watchers::default(),
+            used_proofs: UsedProofs::default(),
         })
     }
 
@@ -426,6 +432,7 @@ impl World {
             body_sha256: None,
             required: Requirements::default(),
             by: caller(),
+            consistency: verify_request::Consistency::Fresh,
         }
     }
 

@@ -71,11 +71,9 @@ async fn a_lost_redis_means_not_ready_unavailable_and_never_yes_until_it_is_back
         end_by_token(&server, &grant.refresh_token).await.err(),
         verify(&server, phone.call(&live.access_token)).await.err(),
         introspect(&server, &live.access_token).await.err(),
-        revoke(&server, &device.device_id).await.err(),
         get(&server, &device.device_id).await.err(),
         list(&server, subject).await.err(),
         list_sessions(&server, subject).await.err(),
-        suspend(&server, &device.device_id).await.err(),
         resume(&server, &device.device_id).await.err(),
         link(&server, &device.device_id, &device_too.device_id)
             .await
@@ -86,6 +84,14 @@ async fn a_lost_redis_means_not_ready_unavailable_and_never_yes_until_it_is_back
     for (number, status) in answers.into_iter().enumerate() {
         let status = status.unwrap_or_else(|| panic!("answer {number} is a yes"));
         assert_refused(&status, "STATE_STORE_UNAVAILABLE");
+        assert_says_none_of(&status, &world.secrets());
+    }
+    // A revocation holds here at once, and waits.
+    for status in [
+        suspend(&server, &device.device_id).await.unwrap_err(),
+        revoke(&server, &device.device_id).await.unwrap_err(),
+    ] {
+        assert_refused(&status, "REVOCATION_NOT_DURABLE");
         assert_says_none_of(&status, &world.secrets());
     }
     // What needs no store still works, and what is refused without one still is.
@@ -104,6 +110,13 @@ async fn a_lost_redis_means_not_ready_unavailable_and_never_yes_until_it_is_back
 
     redis.restart();
     becomes(&server, true).await;
+    eventually("what was revoked meanwhile in the store", || async {
+        let (_, metrics) = http_get(&server, "/metrics").await;
+        let landed = metrics.contains("assay_revocations_waiting 0");
+        let written = !metrics.contains("assay_revocations_rewritten_total 0");
+        (landed && written).then_some(())
+    })
+    .await;
     // Nothing was half-done: the very same refresh, proof and all, goes through once.
     after(&server, &mut phone, refresh, &device_too).await;
     server.stop().await;

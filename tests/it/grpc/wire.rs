@@ -372,6 +372,7 @@ async fn every_wrong_field_is_named_at_once() {
             min_trust_level: 77,
             audience: "\u{0}".to_owned(),
         }),
+        consistency: 77,
     };
     let status = server
         .verification()
@@ -379,7 +380,7 @@ async fn every_wrong_field_is_named_at_once() {
         .await
         .unwrap_err();
     let all = "access_token proof method uri body_sha256 required.scopes required.acr_values \
-               required.max_age required.min_trust_level required.audience";
+               required.max_age required.min_trust_level required.audience consistency";
     assert_eq!(
         wrong_fields(&status),
         all.split(' ').map(str::to_owned).collect()

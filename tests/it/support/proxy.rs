@@ -71,6 +71,10 @@ impl Proxy {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Leads new connections to another server; those there are stay.
     pub(crate) fn redirect(&self, server_port: u16) {
         self.faults.server_port.store(server_port, Ordering::SeqCst);

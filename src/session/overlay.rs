@@ -1,0 +1,443 @@
+//! What is known of recent revocations beside the records: whatever a record says, it is read with
+//! this laid over it, so that a revocation this instance has heard of holds although the store has
+//! lost it.
+//!
+//! Each thing known is one [`Fact`] with the newest event about it. Facts only grow: an epoch moves on,
+//! what is over stays over; of a suspension the last word counts. So facts that come twice, late or in
+//! another order end up the same, and to write them into the store again takes nothing back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::subject::first_epoch;
+use super::{
+    Actor, Cut, Device, DeviceState, EndReason, Event, EventKind, Fleet, Reach, RevocationReason,
+    Session, SessionState, SubjectRecord, SuspensionReason,
+};
+use crate::id::{AppId, ConsentId, DeviceId, SessionId};
+use crate::policy::ACCESS_FOR_MAX;
+use crate::time::Timestamp;
+use crate::token::INSTANCE_SKEW_MAX;
+
+/// How long a fact is kept. It has to outlast a failover: a replica that was cut off for longer than a
+/// few minutes is not promoted by itself, and one that people promote is promoted within the hour. The
+/// longest life of an access token is as long, so what an instance reads when it starts is enough for
+/// both.
+pub const OVERLAY_KEPT_FOR: Duration = ACCESS_FOR_MAX.saturating_add(INSTANCE_SKEW_MAX);
+
+/// Most facts about revocations and suspensions, about 400 bytes each; then the oldest ones go.
+pub const REVOCATIONS_MAX: usize = 65_536;
+
+/// Most facts about sessions that ended without being revoked. They have room of their own: whoever
+/// opens and ends sessions must not push revocations out.
+pub const ENDINGS_MAX: usize = 65_536;
+
+/// Most facts that wait to be written for the first time.
+pub const WAITING_MAX: usize = 4096;
+
+/// What an event says for good.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Fact {
+    /// The session is over.
+    Ended(SessionId),
+    /// The device is revoked.
+    Revoked(DeviceId),
+    /// Whether the device is suspended: the last word.
+    Suspension(DeviceId),
+    /// The epoch of the device's subject, or of one of the subject's consents.
+    SubjectOf(DeviceId, Option<ConsentId>),
+    /// The epoch of a subject, by its tag, or of one of its consents.
+    Subject([u8; 32], Option<ConsentId>),
+    /// Every token of the session from before a generation is void.
+    Cut(SessionId),
+    /// Sessions opened until then are dead, those of one app or all.
+    NotBefore(Option<AppId>),
+}
+
+/// A fact with the event that told it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// The fact.
+    pub fact: Fact,
+    /// The event.
+    pub event: Event,
+}
+
+impl Event {
+    /// What it says for good; `None`: nothing is taken from anybody.
+    #[must_use]
+    pub fn fact(&self) -> Option<Fact> {
+        match self.kind {
+            EventKind::SessionEnded => self.session.map(Fact::Ended),
+            EventKind::SessionRotated => self.session.map(Fact::Cut),
+            EventKind::NotBeforeSet => Some(Fact::NotBefore(self.app.clone())),
+            EventKind::DeviceRevoked => self.device.map(Fact::Revoked),
+            EventKind::DeviceSuspended | EventKind::DeviceResumed => {
+                self.device.map(Fact::Suspension)
+            }
+            EventKind::SubjectRevoked | EventKind::ConsentRevoked => {
+                let consent = self.consent.clone();
+                self.device.map(|device| Fact::SubjectOf(device, consent))
+            }
+            EventKind::DeviceRegistered
+            | EventKind::DeviceReattested
+            | EventKind::DeviceKeyRotated
+            | EventKind::DeviceLinked
+            | EventKind::DeviceDegraded
+            | EventKind::DeviceDoubted
+            | EventKind::DeviceCleared
+            | EventKind::SessionOpened
+            | EventKind::SessionElevated
+            | EventKind::SessionHeld
+            | EventKind::PresenceKeyEnrolled
+            | EventKind::SubjectErased => None,
+        }
+    }
+
+    /// The epoch it brought. An event that does not say it moved its epoch to its own time at least.
+    fn epoch_reached(&self) -> u64 {
+        self.epoch.unwrap_or_else(|| first_epoch(self.at))
+    }
+
+    /// Among events of one fact the greater one is the newer word.
+    fn rank(&self, fact: &Fact) -> (u64, bool) {
+        match fact {
+            Fact::Ended(_) => (0, false),
+            // What counts is the generation that a cut left behind.
+            Fact::Revoked(_) | Fact::Cut(_) => (self.epoch.unwrap_or(0), false),
+            // A resumption is later than what it lifts, so of two at one instant it is over.
+            Fact::Suspension(_) => (first_epoch(self.at), self.kind != EventKind::DeviceResumed),
+            Fact::SubjectOf(..) | Fact::Subject(..) => (self.epoch_reached(), false),
+            Fact::NotBefore(_) => (self.epoch_reached(), false),
+        }
+    }
+}
+
+impl Known {
+    /// What an event says for good.
+    #[must_use]
+    pub fn of(event: &Event) -> Option<Self> {
+        let fact = event.fact()?;
+        let event = event.clone();
+        Some(Self { fact, event })
+    }
+
+    /// A subject is to be cut, or one of its consents, whose devices are not known. The epoch is ahead
+    /// of what any instance can have given to a session until now.
+    #[must_use]
+    pub fn subject_cut(
+        (tag, consent): ([u8; 32], Option<&ConsentId>),
+        (why, by): (&str, &Actor),
+        now: Timestamp,
+    ) -> Self {
+        let event = Event {
+            at: now,
+            kind: match consent {
+                None => EventKind::SubjectRevoked,
+                Some(_) => EventKind::ConsentRevoked,
+            },
+            app: None,
+            device: None,
+            session: None,
+            consent: consent.cloned(),
+            epoch: Some(first_epoch(now.after(INSTANCE_SKEW_MAX))),
+            why: why.to_owned(),
+            by: by.clone(),
+        };
+        let fact = Fact::Subject(tag, consent.cloned());
+        Self { fact, event }
+    }
+}
+
+/// Facts with the newest event about each, up to so many.
+#[derive(Debug)]
+struct Shelf {
+    facts: BTreeMap<Fact, Event>,
+    by_age: BTreeSet<(Timestamp, Fact)>,
+    /// Those of which is not known that the store has them.
+    waiting: BTreeSet<Fact>,
+    max: usize,
+}
+
+impl Shelf {
+    const fn new(max: usize) -> Self {
+        Self {
+            facts: BTreeMap::new(),
+            by_age: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+            max,
+        }
+    }
+
+    fn put(&mut self, fact: Fact, event: Event, kept: bool) {
+        self.remove(&fact);
+        if self.facts.len() >= self.max
+            && let Some((_, oldest)) = self.by_age.pop_first()
+        {
+            self.remove(&oldest);
+        }
+        self.by_age.insert((event.at, fact.clone()));
+        if !kept {
+            self.waiting.insert(fact.clone());
+        }
+        self.facts.insert(fact, event);
+    }
+
+    fn remove(&mut self, fact: &Fact) {
+        if let Some(event) = self.facts.remove(fact) {
+            self.by_age.remove(&(event.at, fact.clone()));
+            self.waiting.remove(fact);
+        }
+    }
+
+    /// Forgets what is older and kept.
+    fn prune(&mut self, before: Timestamp) {
+        let old = self.by_age.iter().take_while(|(at, _)| *at < before);
+        let gone = old.filter(|(_, fact)| !self.waiting.contains(fact));
+        for fact in gone.map(|(_, fact)| fact.clone()).collect::<Vec<_>>() {
+            self.remove(&fact);
+        }
+    }
+
+    fn doubt(&mut self) {
+        // A resumption that is lost keeps somebody out, and is asked for again.
+        let lost = |event: &Event| event.kind != EventKind::DeviceResumed;
+        let facts = self.facts.iter().filter(|(_, event)| lost(event));
+        self.waiting = facts.map(|(fact, _)| fact.clone()).collect();
+    }
+
+    fn waiting(&self) -> impl Iterator<Item = Known> + '_ {
+        self.waiting.iter().filter_map(|fact| {
+            let (fact, event) = self.facts.get_key_value(fact)?;
+            let (fact, event) = (fact.clone(), event.clone());
+            Some(Known { fact, event })
+        })
+    }
+}
+
+/// All facts an instance knows.
+#[derive(Debug)]
+pub struct Overlay {
+    revocations: Shelf,
+    endings: Shelf,
+}
+
+impl Default for Overlay {
+    fn default() -> Self {
+        Self {
+            revocations: Shelf::new(REVOCATIONS_MAX),
+            endings: Shelf::new(ENDINGS_MAX),
+        }
+    }
+}
+
+impl Overlay {
+    /// Takes note of a fact. `kept` says that the store has it.
+    pub fn note(&mut self, known: Known, kept: bool) {
+        let Known { fact, event } = known;
+        let shelf = self.shelf_of(&fact, &event);
+        let old = shelf.facts.get(&fact).map(|old| old.rank(&fact));
+        let new = event.rank(&fact);
+        if old.is_none_or(|old| old < new) {
+            shelf.put(fact, event, kept);
+        } else if old == Some(new) && kept {
+            shelf.waiting.remove(&fact);
+        }
+    }
+
+    /// Takes note of a fact that the store does not have yet. Whether there was room for it.
+    #[must_use]
+    pub fn wait(&mut self, known: Known) -> bool {
+        let room = self.waits() < WAITING_MAX;
+        if room {
+            self.note(known, false);
+        }
+        room
+    }
+
+    /// The store has this one, or has no use for it.
+    pub fn settle(&mut self, known: &Known) {
+        let shelf = self.shelf_of(&known.fact, &known.event);
+        if shelf.facts.get(&known.fact) == Some(&known.event) {
+            shelf.waiting.remove(&known.fact);
+        }
+    }
+
+    /// Nothing is known any more of what the store has.
+    pub fn doubt(&mut self) {
+        self.revocations.doubt();
+        self.endings.doubt();
+    }
+
+    /// Forgets what is too old to have been lost.
+    pub fn prune(&mut self, now: Timestamp) {
+        let before = now.before(OVERLAY_KEPT_FOR);
+        self.revocations.prune(before);
+        self.endings.prune(before);
+    }
+
+    /// Up to so many of those that the store is not known to have, revocations first.
+    #[must_use]
+    pub fn waiting(&self, max: usize) -> Vec<Known> {
+        let waiting = self.revocations.waiting().chain(self.endings.waiting());
+        waiting.take(max).collect()
+    }
+
+    /// Whether the store is not known to have this one.
+    #[must_use]
+    pub fn is_waiting(&self, known: &Known) -> bool {
+        let shelves = [&self.revocations, &self.endings];
+        shelves.iter().any(|shelf| {
+            shelf.waiting.contains(&known.fact)
+                && shelf.facts.get(&known.fact) == Some(&known.event)
+        })
+    }
+
+    /// How many the store is not known to have.
+    #[must_use]
+    pub fn waits(&self) -> usize {
+        self.revocations.waiting.len() + self.endings.waiting.len()
+    }
+
+    /// How many facts there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.revocations.facts.len() + self.endings.facts.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether the subject with this tag was cut in a way that no notice tells of.
+    #[must_use]
+    pub fn has_subject(&self, tag: [u8; 32]) -> bool {
+        self.of_subject(tag).next().is_some()
+    }
+
+    /// What is known of a subject by its tag, and of its consents.
+    fn of_subject(&self, tag: [u8; 32]) -> impl Iterator<Item = (Option<&ConsentId>, &Event)> {
+        let from = self.revocations.facts.range(Fact::Subject(tag, None)..);
+        from.map_while(move |(fact, event)| match fact {
+            Fact::Subject(of, consent) if *of == tag => Some((consent.as_ref(), event)),
+            _ => None,
+        })
+    }
+
+    /// What is known of the subject of a device, and of its consents.
+    fn of_subject_of(
+        &self,
+        device: DeviceId,
+    ) -> impl Iterator<Item = (Option<&ConsentId>, &Event)> {
+        let from = self
+            .revocations
+            .facts
+            .range(Fact::SubjectOf(device, None)..);
+        from.map_while(move |(fact, event)| match fact {
+            Fact::SubjectOf(of, consent) if *of == device => Some((consent.as_ref(), event)),
+            _ => None,
+        })
+    }
+
+    /// A session as it is by all that is known.
+    pub fn over_session(&self, session: &mut Session) {
+        if let Some(event) = self.event(&Fact::Ended(session.id))
+            && session.state == SessionState::Live
+        {
+            let why = EndReason::parse(&event.why);
+            session.state = SessionState::Ended { at: event.at, why };
+        }
+        if let Some(event) = self.event(&Fact::Cut(session.id)) {
+            let generation = u32::try_from(event.epoch.unwrap_or(0)).unwrap_or(u32::MAX);
+            if session.cut.is_none_or(|cut| cut.generation < generation) {
+                let at = event.at;
+                session.cut = Some(Cut { generation, at });
+            }
+        }
+    }
+
+    /// A device as it is by all that is known. Answers the suspension that only is known here.
+    pub fn over_device(&self, device: &mut Device) -> Option<DeviceState> {
+        if let Some(event) = self.event(&Fact::Revoked(device.id)) {
+            if !matches!(device.state, DeviceState::Revoked { .. }) {
+                let why = RevocationReason::parse(&event.why);
+                let why = why.unwrap_or(RevocationReason::Administrative);
+                device.state = DeviceState::Revoked { at: event.at, why };
+            }
+            device.epoch = device.epoch.max(event.epoch.unwrap_or(0));
+        }
+        let event = self.event(&Fact::Suspension(device.id))?;
+        if device.state != DeviceState::Active || event.kind == EventKind::DeviceResumed {
+            return None;
+        }
+        let why = SuspensionReason::parse(&event.why);
+        let why = why.unwrap_or(SuspensionReason::Administrative);
+        device.state = DeviceState::Suspended { at: event.at, why };
+        Some(device.state)
+    }
+
+    /// A subject as it is by all that is known.
+    pub fn over_subject(&self, subject: &mut SubjectRecord, tag: [u8; 32]) {
+        let of_devices = subject.devices.clone();
+        let of_devices = of_devices.iter().flat_map(|id| self.of_subject_of(*id));
+        let mut newest = 0;
+        for (consent, event) in self.of_subject(tag).chain(of_devices) {
+            let reached = event.epoch_reached();
+            match consent {
+                None => newest = newest.max(reached),
+                Some(consent) => {
+                    let known = subject.consents.entry(consent.clone()).or_default();
+                    *known = reached.max(*known);
+                }
+            }
+        }
+        if newest > subject.epoch {
+            subject.epoch = newest;
+            // As when it is revoked: none of them comes back.
+            subject.sessions.clear();
+        }
+    }
+
+    /// The fleet as it is by all that is known; there may be no record of it.
+    pub fn over_fleet(&self, fleet: &mut Option<Fleet>) {
+        for (fact, event) in self.revocations.facts.range(Fact::NotBefore(None)..) {
+            let Fact::NotBefore(app) = fact else { break };
+            let reach = match app {
+                None => Reach::Everything,
+                Some(app) => Reach::App(app.clone()),
+            };
+            let not_before = Timestamp::from_millis(event.epoch_reached().try_into().unwrap_or(0));
+            let known = fleet.take().unwrap_or_default();
+            *fleet = Some(known.cut(&reach, not_before, event.at));
+        }
+    }
+
+    fn event(&self, fact: &Fact) -> Option<&Event> {
+        let shelves = [&self.revocations, &self.endings];
+        let mut found = shelves.iter().filter_map(|shelf| shelf.facts.get(fact));
+        found.next()
+    }
+
+    fn shelf_of(&mut self, fact: &Fact, event: &Event) -> &mut Shelf {
+        let ended = matches!(fact, Fact::Ended(_));
+        if ended && RevocationReason::parse(&event.why).is_none() {
+            &mut self.endings
+        } else {
+            &mut self.revocations
+        }
+    }
+}
+
+impl Device {
+    /// When a resumption of this device takes place. A clock that is behind must not make it look
+    /// older than the suspension it lifts.
+    #[must_use]
+    pub fn resumed_at(&self, now: Timestamp) -> Timestamp {
+        match self.state {
+            DeviceState::Suspended { at, .. } => now.max(at.after(Duration::from_millis(1))),
+            DeviceState::Active | DeviceState::Revoked { .. } => now,
+        }
+    }
+}
