@@ -14,6 +14,9 @@ pub struct Found {
     pub session: Session,
     /// Whether its holder would be let in now.
     pub standing: Result<(), Refusal>,
+    /// Whether nothing has cut it: it may be used, or may again once its app is enabled and its device
+    /// resumed.
+    pub may_come_back: bool,
 }
 
 /// One session. Two trips to the store. It is found for a day after its time, too.
@@ -30,6 +33,10 @@ pub async fn run(engine: &Engine, id: &SessionId) -> Result<Found, Failure> {
     };
     let (state, _, _) = engine.load(place, None, Vec::new()).await?;
     let app = engine.standing(&session.app);
-    let standing = state.surroundings(app).check(&session, now);
-    Ok(Found { session, standing })
+    let around = state.surroundings(app);
+    Ok(Found {
+        standing: around.check(&session, now),
+        may_come_back: around.may_come_back(&session, now),
+        session,
+    })
 }

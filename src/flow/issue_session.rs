@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::grant::{Grant, mint};
 use super::limits::{self, Gate};
-use super::list_sessions::{Listed, may_come_back, sessions_of};
+use super::list_sessions::{Listed, sessions_of};
 use super::once::Once;
 use super::request_id::{self, Named, RequestId};
 use super::settle::settle;
@@ -276,7 +276,7 @@ async fn decide(
     match open(None) {
         Err(refusal) if refusal.0 == Reason::SessionLimit => {
             let mut listed = sessions_of(engine, subject, fleet, now).await?;
-            listed.retain(|listed| may_come_back(&listed.standing));
+            listed.retain(|listed| listed.may_come_back);
             let used = listed.iter().map(|listed| &listed.session);
             let used = used.map(|session| (session.id, session.rotated_at));
             let opened = open(Some(&used.collect()))?;

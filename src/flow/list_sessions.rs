@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use super::state::Loaded;
 use super::{Engine, Failure, Page, PageRequest};
 use crate::id::{Bucket, DeviceId, SessionId, Subject};
-use crate::reason::Reason;
 use crate::session::{Device, Fleet, Refusal, Session, SubjectRecord, Surroundings};
 use crate::store::keys;
 use crate::time::Timestamp;
@@ -55,18 +54,8 @@ pub(super) struct Listed {
     pub(super) session: Session,
     /// Whether it may be used.
     pub(super) standing: Result<(), Refusal>,
-}
-
-/// Whether a session may be used, now or later: a disabled app may be enabled again, a suspended device
-/// resumed and a user step up, and their sessions with them.
-pub(super) const fn may_come_back(standing: &Result<(), Refusal>) -> bool {
-    matches!(
-        standing,
-        Ok(())
-            | Err(Refusal(
-                Reason::AppDisabled | Reason::DeviceSuspended | Reason::StepUpRequired
-            ))
-    )
+    /// Whether nothing has cut it: it may be used, or may again.
+    pub(super) may_come_back: bool,
 }
 
 /// The sessions of an index that there still are, in its order.
@@ -95,20 +84,19 @@ pub(super) async fn sessions_of(
         .into_iter()
         .filter_map(|device| Some((device.value.as_ref()?.id, device.value?)))
         .collect();
-    let standing = |session: &Session| {
-        let surroundings = Surroundings {
-            app: engine.standing(&session.app),
-            device: devices.get(&session.device),
-            subject: Some(index),
-            fleet,
-        };
-        surroundings.check(session, now)
+    let surroundings = |session: &Session| Surroundings {
+        app: engine.standing(&session.app),
+        device: devices.get(&session.device),
+        subject: Some(index),
+        fleet,
     };
     let listed = sessions.into_iter().filter_map(|mut record| {
         let session = record.value.take()?;
+        let around = surroundings(&session);
         Some(Listed {
             record,
-            standing: standing(&session),
+            standing: around.check(&session, now),
+            may_come_back: around.may_come_back(&session, now),
             session,
         })
     });

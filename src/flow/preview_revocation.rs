@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::list_sessions::{may_come_back, sessions_of};
+use super::list_sessions::sessions_of;
 use super::{Engine, Failure, get_session};
 use crate::id::{BUCKETS, Bucket, ConsentId, DeviceId, SessionId, Subject};
 use crate::reason::Reason;
@@ -60,7 +60,7 @@ pub async fn run(engine: &Engine, scope: Scope) -> Result<Preview, Failure> {
     match scope {
         Scope::Session(id) => {
             let found = get_session::run(engine, &id).await?;
-            let cut = may_come_back(&found.standing).then_some(found.session);
+            let cut = found.may_come_back.then_some(found.session);
             Ok(Preview::counted(cut))
         }
         Scope::Device(id) => {
@@ -141,7 +141,7 @@ async fn sessions(
     let listed = sessions_of(engine, &index, fleet.as_ref(), now).await?;
     let live = listed
         .into_iter()
-        .filter(|listed| may_come_back(&listed.standing))
+        .filter(|listed| listed.may_come_back)
         .map(|listed| listed.session);
     Ok(live.filter(concerned).collect())
 }
@@ -181,9 +181,11 @@ async fn estimate(
         let Some(session) = session.ok().and_then(|session| session.value) else {
             continue;
         };
-        let standing = around.surroundings(engine, device).check(&session, now);
+        let lives = around
+            .surroundings(engine, device)
+            .may_come_back(&session, now);
         let opened_before = cut.cut_until(&session.app) >= Some(session.opened_at);
-        if opened_before && may_come_back(&standing) {
+        if opened_before && lives {
             with_sessions.insert(session.device);
             preview.count(session.id);
         }

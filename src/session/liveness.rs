@@ -84,6 +84,22 @@ impl Surroundings<'_> {
     }
 }
 
+impl Surroundings<'_> {
+    /// Whether a session may be used, now or later: a disabled app may be enabled again, a
+    /// suspended device resumed and a user step up, and the sessions with them that nothing has cut.
+    #[must_use]
+    pub fn may_come_back(&self, session: &Session, now: Timestamp) -> bool {
+        let enabled = Self {
+            app: Standing::Enabled,
+            ..*self
+        };
+        matches!(
+            enabled.check(session, now),
+            Ok(()) | Err(Refusal(Reason::DeviceSuspended | Reason::StepUpRequired))
+        )
+    }
+}
+
 impl Fleet {
     /// Whether a session was opened before one of the instants that concern it. A session opened in
     /// the very millisecond of the cut is cut.

@@ -335,7 +335,8 @@ async fn every_device_of_the_app_is_told_and_none_of_another(world: World) {
         why: cut_bank.not_before.to_rfc3339(),
         by: Actor::caller("spiffe://example/alice spiffe://example/bob".into()),
     };
-    assert_eq!(not_before_events(&world, &bank).await, [expected.clone()]);
+    let told = not_before_events(&world, &bank).await;
+    assert_eq!(told, std::slice::from_ref(&expected));
     assert_eq!(not_before_events(&world, &shop).await, []);
     let issued_until = world.now().after(INSTANCE_SKEW_MAX);
     let notice = |target| {

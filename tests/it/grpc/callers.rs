@@ -91,13 +91,14 @@ async fn guarded() -> Guarded {
     ] {
         std::fs::write(world.path().join(name), text).unwrap();
     }
-    let callers: String = Role::ALL
+    let callers = Role::ALL
         .iter()
         .map(|role| {
             let role = role.as_str();
             format!("[[callers]]\nidentity = \"spiffe://test/{role}\"\nroles = [\"{role}\"]\n")
         })
-        .collect();
+        .collect::<String>()
+        + "[[callers]]\nidentity = \"spiffe://test/second-admin\"\nroles = [\"security-admin\"]\n";
     let tls = "[server.tls]\ncertificate = \"server.pem\"\nkey = \"server-key.pem\"\n\
                client_ca = \"callers-ca.pem\"\n";
     let config = world.config(MEMORY).replace("plaintext = true\n", "") + tls + &callers;
@@ -212,6 +213,76 @@ async fn the_story_goes_through_with_each_caller_in_its_role() {
         assert_eq!(status.code(), Code::PermissionDenied);
     }
     assert_eq!(statuses[0].details(), statuses[1].details());
+}
+
+#[tokio::test]
+async fn a_cut_of_all_sessions_takes_two_certificates() {
+    use proto::set_not_before_request::Target;
+    let guarded = guarded().await;
+    let with = |role: &str| Clients(guarded.role(role));
+    let (auth, backend) = (with("auth-server"), with("mobile-backend"));
+    let (one, two) = (with("security-admin"), with("second-admin"));
+    let mut phone = guarded.world.android();
+    let device = phone.join(&backend, "cut@mail.test").await;
+    let grant = phone.issue(&auth, &device).await.unwrap();
+    let everything = proto::preview_revocation_request::Target::Everything(proto::Everything {});
+    let preview = proto::PreviewRevocationRequest {
+        target: Some(everything),
+        not_before: None,
+    };
+    let seen = one.revocation().preview_revocation(preview.clone()).await;
+    let seen = seen.unwrap().into_inner();
+    assert_eq!((seen.devices, seen.sessions, seen.exact), (1, 1, true));
+    assert_eq!(seen.sample_session_ids, [grant.session.unwrap().session_id]);
+    let request = |confirm_token: &str| proto::SetNotBeforeRequest {
+        target: Some(Target::Everything(proto::Everything {})),
+        not_before: None,
+        confirm_token: confirm_token.to_owned(),
+    };
+    let proposed = one.revocation().set_not_before(request("")).await;
+    let token = proposed.unwrap().into_inner().confirm_token;
+    let alone = one.revocation().set_not_before(request(&token)).await;
+    assert_refused(&alone.unwrap_err(), "TWO_PERSON_REQUIRED");
+    let done = two.revocation().set_not_before(request(&token)).await;
+    let done = done.unwrap().into_inner();
+    assert_eq!((done.buckets_done, done.buckets), (1024, 1024));
+    assert!(done.receipt.is_some() && done.confirm_token.is_empty());
+    let refused = phone.refresh(&backend, &grant.refresh_token).await;
+    assert_refused(&refused.unwrap_err(), "SESSION_REVOKED");
+    let seen = two.revocation().preview_revocation(preview).await;
+    assert_eq!(seen.unwrap().into_inner().sessions, 0);
+    let events = proto::ListAuditEventsRequest {
+        device_id: device.device_id,
+        ..proto::ListAuditEventsRequest::default()
+    };
+    let told = two.operations().list_audit_events(events).await;
+    let last = told.unwrap().into_inner().events.pop().unwrap();
+    assert_eq!(last.kind, "not-before-set");
+    assert_eq!(
+        last.actor,
+        "spiffe://test/security-admin spiffe://test/second-admin"
+    );
+    // And the subject is shown, and erased.
+    let export = proto::ExportSubjectRequest {
+        subject: "cut@mail.test".to_owned(),
+        ..proto::ExportSubjectRequest::default()
+    };
+    let kept = one.operations().export_subject(export.clone()).await;
+    let kept = kept.unwrap().into_inner();
+    assert_eq!((kept.devices.len(), kept.sessions.len()), (1, 1));
+    let erase = proto::EraseSubjectRequest {
+        subject: "cut@mail.test".to_owned(),
+        validate_only: false,
+    };
+    let erased = one.operations().erase_subject(erase).await.unwrap();
+    let erased = erased.into_inner();
+    assert_eq!((erased.devices, erased.sessions), (1, 1));
+    let kept = one.operations().export_subject(export).await;
+    assert_eq!(
+        kept.unwrap().into_inner(),
+        proto::ExportSubjectResponse::default()
+    );
+    guarded.server.stop().await;
 }
 
 #[test]

@@ -422,6 +422,7 @@ async fn session_refusals(world: &World, server: &Server, seen: &mut Seen) {
     seen.refused(world, "SESSION_REVOKED", got);
 
     revocation_refusals(world, server, seen, (&mut phone, &device)).await;
+    wide_revocation_refusals(world, server, seen, (&mut phone, &device)).await;
     let last = phone.issue(server, &device).await.unwrap();
     suspend(server, &device.device_id).await.unwrap();
     let got = phone.refresh(server, &last.refresh_token).await;
@@ -489,6 +490,72 @@ async fn revocation_refusals(
     seen.no(&decision, "SUBJECT_REVOKED");
     let found = get_session(server, &id).await.unwrap();
     assert_eq!(found.refusal, "SUBJECT_REVOKED");
+}
+
+/// A consent is revoked until no more fit; a cut of all sessions wants two callers, and on a plaintext
+/// port there is but one.
+async fn wide_revocation_refusals(
+    world: &World,
+    server: &Server,
+    seen: &mut Seen,
+    (phone, device): (&mut Phone, &proto::Device),
+) {
+    let mut revocation = server.revocation();
+    let consent = |name: String| proto::RevokeConsentRequest {
+        subject: "sara@mail.test".to_owned(),
+        consent_id: name,
+        reason: proto::RevocationReason::UserRequest.into(),
+        validate_only: false,
+    };
+    let opening = proto::IssueSessionRequest {
+        consent_id: "loan".to_owned(),
+        ..phone.issuance(device)
+    };
+    let grant = phone.send_issuance(server, opening).await.unwrap();
+    let session = grant.session.unwrap();
+    assert_eq!(session.consent_id, "loan");
+    let told = revocation.revoke_consent(consent("loan".to_owned())).await;
+    assert!(
+        !told
+            .unwrap()
+            .into_inner()
+            .receipt
+            .unwrap()
+            .revision
+            .is_empty()
+    );
+    let got = phone.refresh(server, &grant.refresh_token).await;
+    seen.refused(world, "SESSION_REVOKED", got);
+    let found = get_session(server, &session.session_id).await.unwrap();
+    assert_eq!(found.refusal, "SESSION_REVOKED");
+    for number in 1..assay::session::REVOKED_CONSENTS_MAX {
+        let told = revocation
+            .revoke_consent(consent(format!("c{number}")))
+            .await;
+        told.unwrap();
+    }
+    let got = revocation.revoke_consent(consent("more".to_owned())).await;
+    seen.refused(world, "CONSENT_LIMIT", got);
+
+    let everything = || {
+        use proto::set_not_before_request::Target;
+        Some(Target::Everything(proto::Everything {}))
+    };
+    let proposal = proto::SetNotBeforeRequest {
+        target: everything(),
+        ..proto::SetNotBeforeRequest::default()
+    };
+    let proposed = revocation.set_not_before(proposal).await.unwrap();
+    let proposed = proposed.into_inner();
+    assert_eq!((proposed.buckets_done, proposed.buckets), (0, 1024));
+    assert!(proposed.receipt.is_none());
+    let confirmation = proto::SetNotBeforeRequest {
+        target: everything(),
+        not_before: proposed.not_before,
+        confirm_token: proposed.confirm_token,
+    };
+    let got = revocation.set_not_before(confirmation).await;
+    seen.refused(world, "TWO_PERSON_REQUIRED", got);
 }
 
 /// Time passes: nonces, access tokens, idle and absolute ends, attestations.

@@ -86,7 +86,7 @@ const ISSUE: &str = "/assay.v1.SessionService/IssueSession";
 #[tokio::test]
 async fn an_unknown_field_is_refused_on_every_rpc_with_its_number() {
     let (_world, server) = world().await;
-    assert_eq!(rpcs().len(), 30);
+    assert_eq!(rpcs().len(), 38);
     for (path, _) in rpcs() {
         for (bytes, number) in [
             (vec![0xf8, 0x07, 1], "127"),
@@ -350,7 +350,7 @@ async fn every_wrong_field_is_named_at_once() {
     };
     let status = server.sessions().issue_session(request).await.unwrap_err();
     let all = "subject device_id proof scopes audience roles acr amr auth_time client.ip \
-               client.locale";
+               client.locale consent_id";
     assert_eq!(
         wrong_fields(&status),
         all.split(' ').map(str::to_owned).collect()
@@ -633,6 +633,35 @@ async fn the_reasons_of_the_service_itself_are_refused_in_requests() {
         };
         let status = devices.suspend_device(suspend).await.unwrap_err();
         assert_eq!(wrong_fields(&status), wrong, "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_preview_names_what_is_wrong_for_its_target() {
+    use proto::preview_revocation_request::Target;
+    let (_world, server) = world().await;
+    let instant = Some(prost_types::Timestamp::default());
+    let consent = proto::ConsentOfSubject {
+        subject: String::new(),
+        consent_id: "a b".to_owned(),
+    };
+    let device = Target::DeviceId(nobody(1));
+    for (target, not_before, wrong) in [
+        (
+            Target::Consent(consent),
+            None,
+            &["consent.subject", "consent.consent_id"][..],
+        ),
+        (device, instant, &["not_before"]),
+        (Target::AppId("A".to_owned()), instant, &["app_id"]),
+    ] {
+        let request = proto::PreviewRevocationRequest {
+            target: Some(target),
+            not_before,
+        };
+        let got = server.revocation().preview_revocation(request).await;
+        let wanted = wrong.iter().map(ToString::to_string).collect();
+        assert_eq!(wrong_fields(&got.unwrap_err()), wanted);
     }
 }
 
