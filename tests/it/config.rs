@@ -10,9 +10,9 @@ use assay::config::{
     Transport, read_secret,
 };
 use assay::policy::{
-    AndroidPolicy, ApplePolicy, AttestKeyRule, Authenticators, Consequence, DowngradeRule,
-    Environment, KeyRates, Rate, RateOutcome, Reappraisal, ReceiptRule, Rule, StaleListRule,
-    TrustLevel, UserAuthenticationRule,
+    AndroidPolicy, ApplePolicy, AttestKeyRule, Authenticators, BodyRule, Consequence, CounterOrder,
+    DowngradeRule, Environment, KeyRates, Rate, RateOutcome, Reappraisal, ReceiptRule, ReplayRule,
+    Rule, SessionKeyRule, StaleListRule, TrustLevel, UserAuthenticationRule,
 };
 use clap::Parser;
 use proptest::prelude::*;
@@ -112,6 +112,11 @@ platforms = ["iphoneos"]
 bundle_version_min = "1.2"
 receipt = "verify"
 monitor = ["receipt"]
+session_key = "optional"
+[apps.bank.proof]
+replay = "window"
+counter = "strict"
+body = "required"
 "#;
     let config = parse(&(GOOD.replace("package =", android) + more)).unwrap();
     let policy = &config.apps[&"bank".parse().unwrap()].policy;
@@ -145,8 +150,14 @@ monitor = ["receipt"]
         platforms: ["iphoneos".to_owned()].into(),
         receipt: ReceiptRule::Verify,
         monitor: [Rule::Receipt].into(),
+        session_key: SessionKeyRule::Optional,
         ..ApplePolicy::open()
     };
+    let proof = &policy.proof;
+    assert_eq!(
+        (proof.replay, proof.counter, proof.body),
+        (ReplayRule::Window, CounterOrder::Strict, BodyRule::Required)
+    );
     expected.bundle_version.min = Some("1.2.0".parse().unwrap());
     assert_eq!(policy.apple, expected);
     let expected = Reappraisal {

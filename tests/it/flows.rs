@@ -11,6 +11,7 @@ mod key_rates;
 mod linking;
 mod model;
 mod phone;
+mod proving;
 mod races;
 mod reappraising;
 mod receipt_refresh;
