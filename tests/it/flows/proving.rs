@@ -12,6 +12,7 @@ use assay::simulator::SoftKey;
 use assay::simulator::proof::Dpop;
 use assay::token::challenge::ChallengePurpose;
 use data_encoding::BASE64URL_NOPAD;
+use proptest::prelude::*;
 
 use super::world::{API, BUNDLE, GRACE, TEAM};
 use super::*;
@@ -19,6 +20,7 @@ use super::*;
 over_every_store! {
     a_phone_without_a_session_key_lives_its_whole_life
     client_data_names_a_key_where_the_app_wants_one
+    client_data_never_names_the_app_attest_key
     an_assertion_passes_once
     assertions_of_parallel_calls_come_in_any_order
     in_strict_order_an_assertion_behind_another_is_refused
@@ -113,6 +115,19 @@ async fn client_data_names_a_key_where_the_app_wants_one(world: World) {
         policy.apple.session_key = SessionKeyRule::Required;
     });
     assert_eq!(world.verify(&phone, &grant.access_token).await, Ok(()));
+}
+
+async fn client_data_never_names_the_app_attest_key(world: World) {
+    for rule in [SessionKeyRule::Required, SessionKeyRule::Optional] {
+        world.change_policy(BANK, |policy| policy.apple.session_key = rule);
+        let mut phone = world.phone(Kind::Apple, "user-2");
+        let iphone = phone.apple();
+        let own = iphone.app_attest_key().to_pkcs8().unwrap();
+        let own = SoftKey::from_pkcs8(assay::simulator::Curve::P256, own.expose()).unwrap();
+        iphone.set_session_key(own);
+        let refused = world.register(&mut phone).await;
+        assert_eq!(refused.unwrap_err(), Reason::EvidenceMalformed);
+    }
 }
 
 async fn an_assertion_passes_once(world: World) {
@@ -511,5 +526,64 @@ async fn where_bodies_are_covered_every_call_has_a_digest(world: World) {
             ..bare()
         };
         assert_eq!(world.decide(call).await, wanted);
+    }
+}
+
+/// What remembers a proof outlives its acceptance, whatever comes in between: proofs with and without
+/// nonces, made early and late, are sent again and again while time goes by.
+#[test]
+fn no_proof_passes_twice_whatever_time_goes_by() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let config = ProptestConfig {
+        cases: 24,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    // Seconds that go by, whether with a nonce, and by how much the phone's clock is off.
+    let step = (0_u64..100, any::<bool>(), -70_i64..70);
+    let steps = proptest::collection::vec(step, 1..30);
+    proptest::test_runner::TestRunner::new(config)
+        .run(&(0..3_u8, steps), |(way, steps)| {
+            runtime.block_on(passes_once(way, steps));
+            Ok(())
+        })
+        .unwrap();
+}
+
+async fn passes_once(way: u8, steps: Vec<(u64, bool, i64)>) {
+    let world = World::in_memory();
+    world.change_policy(BANK, |policy| {
+        policy.lifetimes.access_for = SECOND * 3600;
+        policy.apple.session_key = SessionKeyRule::Optional;
+        if way == 1 {
+            policy.proof.replay = ReplayRule::Window;
+        }
+    });
+    let kind = [Kind::Android, Kind::Android, Kind::Asserting][usize::from(way)];
+    let mut phone = world.registered(kind, "user-1").await;
+    phone.count = Some(AtomicU64::new(1));
+    let grant = world.issue(&phone).await.unwrap();
+    let mut sent: Vec<(VerifyRequest, bool)> = Vec::new();
+    for (seconds, with_nonce, off) in steps {
+        world.advance(SECOND * u32::try_from(seconds).unwrap());
+        let at = assay::time::Timestamp::from_secs(world.now().as_secs() + off);
+        let nonce = world.engine.next_nonce();
+        let mut dpop = Dpop::new("GET", API, at).unwrap();
+        dpop.nonce = with_nonce.then_some(nonce.as_str());
+        let dpop = dpop.with_access_token(grant.access_token.expose());
+        let call = VerifyRequest {
+            proof: Secret::new(phone.sign(&dpop)),
+            ..world.call(&phone, &grant.access_token)
+        };
+        sent.push((call, false));
+        for (call, passed) in &mut sent {
+            let passes = world.decide(call.clone()).await.unwrap() == Ok(());
+            assert!(!(passes && *passed), "it passes twice");
+            *passed |= passes;
+        }
     }
 }
