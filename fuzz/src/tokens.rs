@@ -117,29 +117,28 @@ fn asserted(key: &SoftKey, header: &[u8], payload: &[u8], behind: &[u8]) -> Stri
 }
 
 /// A proof as text, or header and payload with a signature or an assertion of the device.
+fn proof_text(data: &[u8]) -> Option<String> {
+    let (mode, rest) = data.split_first()?;
+    if mode % 3 == 0 {
+        return std::str::from_utf8(rest).ok().map(str::to_owned);
+    }
+    let pieces = parts(rest, 3);
+    let (header, payload) = (pieces.first()?, pieces.get(1)?);
+    // A key cannot be guessed: its name stands for it.
+    let header = String::from_utf8_lossy(header).replace("$JWK", &jwk());
+    let payload = String::from_utf8_lossy(payload).replace("$NONCE", &fresh_nonce());
+    let (header, payload) = (header.as_bytes(), payload.as_bytes());
+    let device = &SERVICE.device;
+    Some(match pieces.get(2) {
+        Some(behind) if mode % 3 == 2 => asserted(device, header, payload, behind),
+        Some(_) | None => signed(device, header, payload),
+    })
+}
+
 pub(crate) fn dpop(data: &[u8]) -> bool {
     let service = &*SERVICE;
-    let Some((mode, rest)) = data.split_first() else {
+    let Some(text) = proof_text(data) else {
         return false;
-    };
-    let text = if mode % 3 == 0 {
-        let Ok(text) = std::str::from_utf8(rest) else {
-            return false;
-        };
-        text.to_owned()
-    } else {
-        let pieces = parts(rest, 3);
-        let (Some(header), Some(payload)) = (pieces.first(), pieces.get(1)) else {
-            return false;
-        };
-        // A key cannot be guessed: its name stands for it.
-        let header = String::from_utf8_lossy(header).replace("$JWK", &jwk());
-        let payload = String::from_utf8_lossy(payload).replace("$NONCE", &fresh_nonce());
-        let (header, payload) = (header.as_bytes(), payload.as_bytes());
-        match pieces.get(2) {
-            Some(behind) if mode % 3 == 2 => asserted(&service.device, header, payload, behind),
-            Some(_) | None => signed(&service.device, header, payload),
-        }
     };
     let Ok(proof) = proofs::parse(&text) else {
         assert!(proofs::parse(&text).is_err());

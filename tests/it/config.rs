@@ -112,11 +112,6 @@ platforms = ["iphoneos"]
 bundle_version_min = "1.2"
 receipt = "verify"
 monitor = ["receipt"]
-session_key = "optional"
-[apps.bank.proof]
-replay = "window"
-counter = "strict"
-body = "required"
 "#;
     let config = parse(&(GOOD.replace("package =", android) + more)).unwrap();
     let policy = &config.apps[&"bank".parse().unwrap()].policy;
@@ -150,14 +145,8 @@ body = "required"
         platforms: ["iphoneos".to_owned()].into(),
         receipt: ReceiptRule::Verify,
         monitor: [Rule::Receipt].into(),
-        session_key: SessionKeyRule::Optional,
         ..ApplePolicy::open()
     };
-    let proof = &policy.proof;
-    assert_eq!(
-        (proof.replay, proof.counter, proof.body),
-        (ReplayRule::Window, CounterOrder::Strict, BodyRule::Required)
-    );
     expected.bundle_version.min = Some("1.2.0".parse().unwrap());
     assert_eq!(policy.apple, expected);
     let expected = Reappraisal {
@@ -166,6 +155,39 @@ body = "required"
         downgrade: DowngradeRule::Allow,
     };
     assert_eq!(policy.reappraisal, expected);
+}
+
+#[test]
+fn what_makes_a_proof_good_once_is_policy() {
+    let more = r#"[apps.bank.apple]
+team_id = "A1B2C3D4E5"
+bundle_id = "x"
+session_key = "optional"
+[apps.bank.proof]
+replay = "window"
+counter = "strict"
+body = "required"
+"#;
+    let rules = |text: &str| {
+        let config = parse(text).unwrap();
+        let policy = &config.apps[&"bank".parse().unwrap()].policy;
+        let (proof, apple) = (&policy.proof, &policy.apple);
+        (proof.replay, proof.counter, proof.body, apple.session_key)
+    };
+    let unsaid = (
+        ReplayRule::Jti,
+        CounterOrder::Window,
+        BodyRule::WhenSent,
+        SessionKeyRule::Required,
+    );
+    assert_eq!(rules(GOOD), unsaid);
+    let said = (
+        ReplayRule::Window,
+        CounterOrder::Strict,
+        BodyRule::Required,
+        SessionKeyRule::Optional,
+    );
+    assert_eq!(rules(&format!("{GOOD}{more}")), said);
 }
 
 #[test]

@@ -371,7 +371,9 @@ async fn by_the_store(store: &dyn Store, name: &str, steps: &[Step]) -> Vec<Wind
         said.push(match store.commit(change).await.unwrap() {
             Committed::Done { .. } => Admitted,
             Committed::CounterRefused { index: 0, said } => said,
-            other => panic!("{other:?}"),
+            other @ (Committed::Conflict
+            | Committed::ClaimTaken { .. }
+            | Committed::CounterRefused { .. }) => panic!("{other:?}"),
         });
     }
     said.extend(use_all(store, asked).await);

@@ -162,83 +162,75 @@ fn what_a_phone_without_a_session_key_makes_is_accepted_with_its_counter() {
     }
 }
 
+/// Which check refuses, what is wrong, and how it comes to be.
+type Row = (&'static str, &'static str, fn(&mut Made));
+
+const WRONG: &[Row] = &[
+    ("app", "another app of the team", |made| {
+        made.app_id = format!("{TEAM}.com.example.shop");
+    }),
+    ("app", "the app of another team", |made| {
+        made.app_id = format!("ZZZZZ12345.{BUNDLE}");
+    }),
+    ("counter", "counter of 0", |made| made.counter = 0),
+    ("signature", "asserted over the payload alone", |made| {
+        made.hashed = |input| sha256(input.split('.').nth(1).unwrap().as_bytes());
+    }),
+    ("signature", "asserted over the hash of the hash", |made| {
+        made.hashed = |input| sha256(&sha256(input.as_bytes()));
+    }),
+    (
+        "signature",
+        "asserted over the text without its point",
+        |made| {
+            made.hashed = |input| sha256(input.replace('.', "").as_bytes());
+        },
+    ),
+    ("signature", "signed without a nonce", |made| {
+        made.signed = |data, hash| [data, hash].concat();
+    }),
+    ("authenticator_data", "bytes behind the counter", |made| {
+        made.tail = vec![0]
+    }),
+    (
+        "authenticator_data",
+        "two maps behind the counter",
+        |made| {
+            made.tail = vec![0xa0, 0xa0];
+        },
+    ),
+    ("object", "cut short", |made| {
+        made.changed = |mut object| {
+            object.pop();
+            object
+        };
+    }),
+    ("object", "a byte behind the object", |made| {
+        made.changed = |object| [object, vec![0]].concat();
+    }),
+    ("object", "nothing", |made| made.changed = |_| Vec::new()),
+    ("object", "deep nesting", |made| {
+        made.changed = |_| vec![0x81; 1000]
+    }),
+    ("object", "indefinite length", |made| {
+        made.changed = |mut object| {
+            object[0] = 0xbf;
+            object.push(0xff);
+            object
+        };
+    }),
+    ("object", "64 bytes, as of ES256", |made| {
+        made.changed = |_| vec![1; 64];
+    }),
+];
+
 #[test]
 fn what_is_made_by_hand_is_accepted_until_something_is_wrong() {
     assert!(check(&made().proof()).is_ok());
-    let bad = ProofRefusal::BadAssertion;
-    let table: Vec<(ProofRefusal, &str, fn(&mut Made))> = vec![
-        (bad("app"), "another app of the team", |made| {
-            made.app_id = format!("{TEAM}.com.example.shop");
-        }),
-        (bad("app"), "the app of another team", |made| {
-            made.app_id = format!("ZZZZZ12345.{BUNDLE}");
-        }),
-        (bad("counter"), "counter of 0", |made| made.counter = 0),
-        (
-            bad("signature"),
-            "asserted over the payload alone",
-            |made| {
-                made.hashed = |input| sha256(input.split('.').nth(1).unwrap().as_bytes());
-            },
-        ),
-        (
-            bad("signature"),
-            "asserted over the hash of the hash",
-            |made| {
-                made.hashed = |input| sha256(&sha256(input.as_bytes()));
-            },
-        ),
-        (
-            bad("signature"),
-            "asserted over the text without its point",
-            |made| {
-                made.hashed = |input| sha256(input.replace('.', "").as_bytes());
-            },
-        ),
-        (bad("signature"), "signed without a nonce", |made| {
-            made.signed = |data, hash| [data, hash].concat();
-        }),
-        (
-            bad("authenticator_data"),
-            "bytes behind the counter",
-            |made| made.tail = vec![0],
-        ),
-        (
-            bad("authenticator_data"),
-            "two maps behind the counter",
-            |made| {
-                made.tail = vec![0xa0, 0xa0];
-            },
-        ),
-        (bad("object"), "cut short", |made| {
-            made.changed = |mut object| {
-                object.pop();
-                object
-            };
-        }),
-        (bad("object"), "a byte behind the object", |made| {
-            made.changed = |object| [object, vec![0]].concat();
-        }),
-        (bad("object"), "nothing", |made| {
-            made.changed = |_| Vec::new()
-        }),
-        (bad("object"), "deep nesting", |made| {
-            made.changed = |_| vec![0x81; 1000]
-        }),
-        (bad("object"), "indefinite length", |made| {
-            made.changed = |mut object| {
-                object[0] = 0xbf;
-                object.push(0xff);
-                object
-            };
-        }),
-        (bad("object"), "64 bytes, as of ES256", |made| {
-            made.changed = |_| vec![1; 64];
-        }),
-    ];
-    for (refusal, name, change) in table {
+    for (failed, name, change) in WRONG {
         let mut made = made();
         change(&mut made);
+        let refusal = ProofRefusal::BadAssertion(failed);
         assert_eq!(refused(&made.proof()), refusal, "{name}");
     }
 }
