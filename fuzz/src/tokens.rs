@@ -4,11 +4,13 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use assay::attestation::AppleApp;
+use assay::attestation::apple::Environment;
 use assay::id::{AppId, Bucket, DeviceId, SessionId, Subject};
 use assay::key::{PublicKey, Thumbprint, sha256};
 use assay::key_directory::generate_files;
 use assay::policy::{NonceRule, TrustLevel, UserPresence};
-use assay::proof::{Body, Freshness, ProofExpectation, TargetUri, dpop as proofs, nonce};
+use assay::proof::{Body, Form, Freshness, ProofExpectation, TargetUri, dpop as proofs, nonce};
 use assay::simulator::proof::Dpop;
 use assay::simulator::{Curve, SoftKey};
 use assay::token::Purpose;
@@ -25,6 +27,8 @@ use serde_json::{Map, Value};
 use super::make::{NOW, joined, key, parts};
 
 const URI: &str = "https://api.example/assay.v1.SessionService/IssueSession";
+const TEAM: &str = "ABCDE12345";
+const BUNDLE: &str = "com.example.bank";
 const ISSUER: &str = "https://assay.example";
 const AUDIENCE: &str = "https://api.example";
 
@@ -35,6 +39,7 @@ struct Service {
     device: SoftKey,
     public: PublicKey,
     uris: Vec<TargetUri>,
+    apple: AppleApp,
     app: AppId,
     subject: Subject,
 }
@@ -53,6 +58,11 @@ static SERVICE: LazyLock<Service> = LazyLock::new(|| {
         public: PublicKey::from_sec1(device.public_point()).unwrap(),
         device,
         uris: vec![URI.parse().unwrap()],
+        apple: AppleApp {
+            team_id: TEAM.to_owned(),
+            bundle_id: BUNDLE.to_owned(),
+            environment: Environment::Production,
+        },
         app: "bank".parse().unwrap(),
         subject: "user".parse().unwrap(),
     }
@@ -76,26 +86,59 @@ fn part(text: &str, index: usize) -> Map<String, Value> {
     json.as_object().expect("an object").clone()
 }
 
-/// A proof as text, or header and payload with a signature of the device.
+/// Header and payload with an assertion of the device, whose counter and what is behind it are given.
+fn asserted(key: &SoftKey, header: &[u8], payload: &[u8], behind: &[u8]) -> String {
+    let mut text = BASE64URL_NOPAD.encode(header);
+    text.push('.');
+    BASE64URL_NOPAD.encode_append(payload, &mut text);
+    let mut data = sha256(format!("{TEAM}.{BUNDLE}").as_bytes()).to_vec();
+    data.push(0x40);
+    data.extend(behind);
+    let signed = sha256(&[&data[..], &sha256(text.as_bytes())].concat());
+    let signature = key.sign_der(&signed).unwrap();
+    let bytes = |content: &[u8]| {
+        let length = u16::try_from(content.len()).unwrap_or(u16::MAX);
+        match u8::try_from(length) {
+            Ok(length) => [&[0x58, length], content].concat(),
+            Err(_) => [&[0x59][..], &length.to_be_bytes(), content].concat(),
+        }
+    };
+    let parts = [
+        &[0xa2, 0x69][..],
+        b"signature",
+        &bytes(&signature),
+        &[0x71],
+        b"authenticatorData",
+        &bytes(&data),
+    ];
+    text.push('.');
+    BASE64URL_NOPAD.encode_append(&parts.concat(), &mut text);
+    text
+}
+
+/// A proof as text, or header and payload with a signature or an assertion of the device.
+fn proof_text(data: &[u8]) -> Option<String> {
+    let (mode, rest) = data.split_first()?;
+    if mode % 3 == 0 {
+        return std::str::from_utf8(rest).ok().map(str::to_owned);
+    }
+    let pieces = parts(rest, 3);
+    let (header, payload) = (pieces.first()?, pieces.get(1)?);
+    // A key cannot be guessed: its name stands for it.
+    let header = String::from_utf8_lossy(header).replace("$JWK", &jwk());
+    let payload = String::from_utf8_lossy(payload).replace("$NONCE", &fresh_nonce());
+    let (header, payload) = (header.as_bytes(), payload.as_bytes());
+    let device = &SERVICE.device;
+    Some(match pieces.get(2) {
+        Some(behind) if mode % 3 == 2 => asserted(device, header, payload, behind),
+        Some(_) | None => signed(device, header, payload),
+    })
+}
+
 pub(crate) fn dpop(data: &[u8]) -> bool {
     let service = &*SERVICE;
-    let Some((mode, rest)) = data.split_first() else {
+    let Some(text) = proof_text(data) else {
         return false;
-    };
-    let text = if mode % 2 == 0 {
-        let Ok(text) = std::str::from_utf8(rest) else {
-            return false;
-        };
-        text.to_owned()
-    } else {
-        let pieces = parts(rest, 2);
-        let (Some(header), Some(payload)) = (pieces.first(), pieces.get(1)) else {
-            return false;
-        };
-        // A key cannot be guessed: its name stands for it.
-        let header = String::from_utf8_lossy(header).replace("$JWK", &jwk());
-        let payload = String::from_utf8_lossy(payload).replace("$NONCE", &fresh_nonce());
-        signed(&service.device, header.as_bytes(), payload.as_bytes())
     };
     let Ok(proof) = proofs::parse(&text) else {
         assert!(proofs::parse(&text).is_err());
@@ -119,13 +162,19 @@ pub(crate) fn dpop(data: &[u8]) -> bool {
                 keyring: &service.keyring,
                 iat_window: Duration::from_secs(60),
             },
-            app_attest: None,
+            app_attest: Some(&service.apple),
         };
         let Ok(verified) = proof.clone().verify(&expect, *NOW) else {
             continue;
         };
         let (header, payload) = (part(&text, 0), part(&text, 1));
-        assert_eq!(header["alg"], "ES256");
+        match verified.form() {
+            Form::Dpop => assert_eq!(header["alg"], "ES256"),
+            Form::AppAttest { counter } => {
+                assert_eq!(header["alg"], proofs::APP_ATTEST_ALG);
+                assert!(counter > 0);
+            }
+        }
         assert_eq!(header["typ"], "dpop+jwt");
         let (x, y) = verified.key().jwk_coordinates();
         assert_eq!(
@@ -169,6 +218,18 @@ pub(crate) fn dpop_seeds() -> Vec<Vec<u8>> {
         .map(|payload| [header.as_bytes().to_vec(), payload.clone().into_bytes()])
         .map(|both| [vec![1], joined(&both)].concat())
         .collect();
+    let assertion = header.replace("ES256", proofs::APP_ATTEST_ALG);
+    for behind in [
+        &[0, 0, 0, 1][..],
+        &[0; 4],
+        &[0xff; 4],
+        &[0, 0, 0, 1, 0xa0],
+        &[0, 0, 0, 1, 0xa0, 0xa0],
+    ] {
+        let payload = payloads.first().map(String::as_bytes).unwrap_or_default();
+        let all = [assertion.as_bytes(), payload, behind].map(<[u8]>::to_vec);
+        seeds.push([vec![2], joined(&all)].concat());
+    }
     let whole = Dpop::new("POST", URI, *NOW)
         .unwrap()
         .sign(&SERVICE.device)

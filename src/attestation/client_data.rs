@@ -125,6 +125,20 @@ impl ClientData {
         serde_json::from_slice(bytes).ok()
     }
 
+    /// Notes whether a session key is another than the App Attest key that vouches for it. Whoever means
+    /// that key itself leaves the name out, where that is allowed.
+    pub fn check_other(session_key: Option<SessionKey>, own: &Thumbprint, checks: &mut Checks) {
+        if let Some(SessionKey::Named(named)) = session_key {
+            let passed = if named == *own {
+                Err(Reason::EvidenceMalformed)
+            } else {
+                Ok(())
+            };
+            let facts = (named.to_string(), "another key than the App Attest key");
+            checks.note("client_data_own_key", None, passed, facts);
+        }
+    }
+
     /// Checks client data against what it has to name, and gives the session key it vouches for.
     /// That key is only to be believed when the attestation or assertion verifies over the hash of
     /// the very same bytes, and all of these checks passed.

@@ -87,7 +87,12 @@ pub(super) fn appraise(
         }
         let (made, verdict) = policy::evaluate(&attested, &app.policy, now);
         said.extend(made);
-        verdict.map(|assurance| {
+        verdict.and_then(|assurance| {
+            let own = assurance.key().thumbprint();
+            ClientData::check_other(vouched, &own, &mut said);
+            if let Some(rejection) = said.rejection() {
+                return Err(Box::new(rejection));
+            }
             let assurance = if provisional {
                 assurance.provisional()
             } else {
@@ -95,12 +100,12 @@ pub(super) fn appraise(
             };
             let session_key = match vouched {
                 Some(SessionKey::Named(key)) => key,
-                Some(SessionKey::AppAttest) | None => assurance.key().thumbprint(),
+                Some(SessionKey::AppAttest) | None => own,
             };
-            Accepted {
+            Ok(Accepted {
                 assurance,
                 session_key,
-            }
+            })
         })
     });
     checks.extend(said);

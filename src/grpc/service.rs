@@ -11,7 +11,7 @@ mod watching;
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
-use tonic::metadata::{MetadataMap, MetadataValue};
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 
 use super::caller::Caller;
@@ -26,7 +26,7 @@ use crate::attestation::Checks;
 use crate::flow::refresh_session::Refreshed;
 use crate::flow::{Engine, Failure};
 use crate::policy::{Rule, monitored_rules};
-use crate::reason::Reason;
+use crate::reason::{Action, Reason};
 use crate::session::{self as domain, Actor};
 use crate::telemetry::metrics::{Metrics, Platform, RefreshOutcome};
 
@@ -80,8 +80,8 @@ impl Services {
         }
     }
 
-    /// A refusal on the wire. It brings along the nonce for the phone's next proof (RFC 9449, 8), whatever
-    /// was wrong: what is sent again needs a new proof in any case.
+    /// A refusal on the wire. Where a new proof can help it brings the nonce for it along
+    /// (RFC 9449, 8).
     fn refuse(&self, failure: &Failure) -> Status {
         Self::note(failure);
         let violations = failure
@@ -93,7 +93,11 @@ impl Services {
             None if failure.violations.is_empty() => status::status(failure.reason),
             None => status::bad_request(violations),
         };
-        self.hand_out_nonce(refused.metadata_mut());
+        if failure.reason.action() == Action::RetryWithNonce
+            && let Ok(nonce) = MetadataValue::try_from(self.engine.next_nonce())
+        {
+            refused.metadata_mut().insert("dpop-nonce", nonce);
+        }
         refused
     }
 
@@ -139,14 +143,10 @@ impl Services {
     /// An answer, with the nonce for the phone's next proof beside it.
     fn answer<T>(&self, message: T) -> Response<T> {
         let mut response = Response::new(message);
-        self.hand_out_nonce(response.metadata_mut());
-        response
-    }
-
-    fn hand_out_nonce(&self, metadata: &mut MetadataMap) {
         if let Ok(nonce) = MetadataValue::try_from(self.engine.next_nonce()) {
-            metadata.insert("dpop-nonce", nonce);
+            response.metadata_mut().insert("dpop-nonce", nonce);
         }
+        response
     }
 }
 

@@ -4,9 +4,9 @@
 //! is an assertion, which signs data of the system together with a digest of the app's. So in the
 //! other form the third part is an assertion over SHA-256 of the first two, as they are sent, point
 //! included. The header's `alg` alone says which form a text has, and it is among what is signed. No
-//! text is good in both: an ES256 signature is no CBOR, and what an assertion signs is 32 bytes of
-//! digest, never such a text. Nor is an assertion that vouches for a key or goes with a voucher ever
-//! a proof: client data begins with `{` and a proof with base64url.
+//! text is good in both: the 64 bytes of an ES256 signature have no room for an assertion, and what an
+//! assertion signs is a digest of 32 bytes, never such a text. Nor is an assertion that vouches for a
+//! key ever a proof: client data begins with `{` and a proof with base64url.
 
 use std::fmt;
 

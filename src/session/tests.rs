@@ -9,6 +9,7 @@ mod job;
 mod liveness;
 mod open;
 mod overlay;
+mod possession;
 mod reappraise;
 mod renew;
 mod risk;
@@ -49,6 +50,8 @@ static KEYRING: LazyLock<Keyring> = LazyLock::new(|| {
     Keyring::from_pem(&crate::key_directory::generate_files(now()).unwrap()).unwrap()
 });
 static PHONE_KEY: LazyLock<SoftKey> = LazyLock::new(|| SoftKey::generate(Curve::P256).unwrap());
+/// The App Attest key that vouches for the phone's session key.
+static ATTESTED_KEY: LazyLock<SoftKey> = LazyLock::new(|| SoftKey::generate(Curve::P256).unwrap());
 static OTHER_KEY: LazyLock<SoftKey> = LazyLock::new(|| SoftKey::generate(Curve::P256).unwrap());
 
 fn now() -> Timestamp {
@@ -156,7 +159,7 @@ fn device() -> Device {
         id: device_id(1),
         app: app(),
         subject: subject_name(),
-        key: point(&PHONE_KEY),
+        key: point(&ATTESTED_KEY),
         session_key: key(&PHONE_KEY),
         state: DeviceState::Active,
         epoch: 4,

@@ -1,11 +1,11 @@
 //! The port to the state store, and what both stores promise.
 //!
 //! The store knows nothing of devices or sessions: it keeps opaque values under names, each with a
-//! version, and offers four things: load with claims, uses of counters and rate limits
+//! version, and offers four things: load with claims, rate limits and uses of counters
 //! ([`Store::admit`]), compare-and-set of several records of one bucket together with claims, uses of
-//! counters, rate limits, members of
-//! indexes and outbox events ([`Store::commit`]), reading indexes ([`Store::page`]) and reading the outbox
-//! ([`Store::follow`]). All rules are decided above, in Rust, once.
+//! counters, rate limits, members of indexes and outbox events ([`Store::commit`]), reading indexes
+//! ([`Store::page`]) and reading the outboxes ([`Store::follow`]). All rules are decided above, in Rust,
+//! once.
 //!
 //! **Versions.** A record's version is the id of the operation that wrote it: 16 random bytes. So a
 //! deleted and re-created record never looks like the old one, and a commit that is sent twice (a
@@ -57,8 +57,7 @@ impl fmt::Debug for OperationId {
 /// The name of a record, claim, index or limit: `{bN}:` and a kind-prefixed name, printable ASCII
 /// without spaces. One name is for one kind of thing: names beginning with `i:` are for indexes, those
 /// beginning with `l:` for limits, those beginning with `w:` for counters, and of the others each is
-/// for a record or for a claim. The name `o`
-/// and names beginning with `m:` are the store's own.
+/// for a record or for a claim. The name `o` and names beginning with `m:` are the store's own.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
     bucket: Bucket,
@@ -416,8 +415,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::OutcomeUnknown`] when claims or counters were asked for and the answer was lost;
     /// asking again with the same owner or operation is safe. Without them it is
-    /// [`StoreError::Unavailable`], with limits as well: a count that may have been made is nothing to be found out, and counting the
-    /// next attempt again errs on the strict side.
+    /// [`StoreError::Unavailable`], with limits as well: a count that may have been made is nothing to be
+    /// found out, and counting the next attempt again errs on the strict side.
     async fn admit(&self, ask: Admission) -> Result<Admitted, StoreError>;
 
     /// Applies a change set, in one trip.

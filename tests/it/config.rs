@@ -10,10 +10,10 @@ use assay::config::{
     Transport, read_secret,
 };
 use assay::policy::{
-    ActionRates, AndroidPolicy, ApplePolicy, AttestKeyRule, Authenticators, Consequence,
-    DowngradeRule, Enforcement, Environment, KeyRates, Rate, RateOutcome, Rates, Reappraisal,
-    ReceiptRule, RiskPolicy, Rule, ServiceRates, Signal, StaleListRule, TrustLevel,
-    UserAuthenticationRule,
+    ActionRates, AndroidPolicy, ApplePolicy, AttestKeyRule, Authenticators, BodyRule, Consequence,
+    CounterOrder, DowngradeRule, Enforcement, Environment, KeyRates, Rate, RateOutcome, Rates,
+    Reappraisal, ReceiptRule, ReplayRule, RiskPolicy, Rule, ServiceRates, SessionKeyRule, Signal,
+    StaleListRule, TrustLevel, UserAuthenticationRule,
 };
 use clap::Parser;
 use proptest::prelude::*;
@@ -253,6 +253,39 @@ network_changed = 0
     let unsaid = parse(GOOD).unwrap();
     let unsaid = &unsaid.apps[&"bank".parse().unwrap()].policy.risk;
     assert_eq!(*unsaid, RiskPolicy::usual());
+}
+
+#[test]
+fn what_makes_a_proof_good_once_is_policy() {
+    let more = r#"[apps.bank.apple]
+team_id = "A1B2C3D4E5"
+bundle_id = "x"
+session_key = "optional"
+[apps.bank.proof]
+replay = "window"
+counter = "strict"
+body = "required"
+"#;
+    let rules = |text: &str| {
+        let config = parse(text).unwrap();
+        let policy = &config.apps[&"bank".parse().unwrap()].policy;
+        let (proof, apple) = (&policy.proof, &policy.apple);
+        (proof.replay, proof.counter, proof.body, apple.session_key)
+    };
+    let unsaid = (
+        ReplayRule::Jti,
+        CounterOrder::Window,
+        BodyRule::WhenSent,
+        SessionKeyRule::Required,
+    );
+    assert_eq!(rules(GOOD), unsaid);
+    let said = (
+        ReplayRule::Window,
+        CounterOrder::Strict,
+        BodyRule::Required,
+        SessionKeyRule::Optional,
+    );
+    assert_eq!(rules(&format!("{GOOD}{more}")), said);
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod model;
 mod phone;
 mod previewing;
 mod promoting;
+mod proving;
 mod races;
 mod reappraising;
 mod receipt_refresh;

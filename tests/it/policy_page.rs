@@ -104,6 +104,7 @@ fn every_default_of_the_page_is_that_of_the_example() {
         "monitor",
         "team_id",
         "bundle_id",
+        "session_key",
         // Of the sections below it.
         "key_file",
         "key_id",

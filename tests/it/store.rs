@@ -6,6 +6,7 @@ mod faults;
 mod indexes;
 mod limits;
 mod model;
+mod windows;
 
 use std::future::Future;
 use std::path::Path;

@@ -3,6 +3,7 @@
 
 // So that the lints know every helper for test code.
 mod access;
+mod assertion;
 mod challenge;
 mod dpop;
 mod keyring;

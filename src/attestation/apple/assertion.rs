@@ -133,7 +133,7 @@ impl Vouched {
 }
 
 /// Runs every check of an assertion over client data that names a session key: those of
-/// [`verify`], then those of [`ClientData::check`].
+/// [`verify`], then those of [`ClientData::check`] and [`ClientData::check_other`].
 ///
 /// # Errors
 /// The second half is a [`Rejection`] for the first check that failed or could not be made.
@@ -148,6 +148,7 @@ pub fn vouch(
     let mut said = Checks::default();
     let parsed = ClientData::parse(client_data);
     let session_key = ClientData::check(parsed, expected, &mut said);
+    ClientData::check_other(session_key, &signer.key.thumbprint(), &mut said);
     let verdict =
         examination
             .into_verified()

@@ -180,7 +180,7 @@ fn provisional_evidence_lifts_nothing() {
 #[test]
 fn assertions_only_count_up() {
     let asserted = |counter| Renewal {
-        key: point(&PHONE_KEY),
+        key: point(&ATTESTED_KEY),
         vouched_by: None,
         found: None,
         assertion_counter: Some(counter),

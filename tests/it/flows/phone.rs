@@ -1,5 +1,7 @@
 //! A phone of a subject: what it signs and sends.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use assay::attestation::{android, apple};
 use assay::flow::EvidenceInput;
 use assay::id::{DeviceId, Subject};
@@ -13,6 +15,8 @@ use super::world::{BUNDLE, PACKAGE, SIGNER, TEAM};
 pub(super) enum Kind {
     Android,
     Apple,
+    /// An iPhone whose app makes no session key: its proofs are assertions.
+    Asserting,
 }
 
 impl Kind {
@@ -24,6 +28,8 @@ pub(super) struct Phone {
     pub(super) subject: Subject,
     /// Once registered.
     pub(super) id: Option<DeviceId>,
+    /// Numbers its proofs from this one on, where its app does.
+    pub(super) count: Option<AtomicU64>,
 }
 
 impl Phone {
@@ -39,16 +45,21 @@ impl Phone {
                 let options = android::Options::well_kept(PACKAGE, SIGNER, now);
                 Device::android(android::Phone::new(authorities, options, now).unwrap())
             }
-            Kind::Apple => {
+            Kind::Apple | Kind::Asserting => {
                 let environment = apple::Environment::Production;
                 let options = apple::Options::well_kept(TEAM, BUNDLE, environment);
-                Device::apple(apple::Phone::new(authorities, options).unwrap())
+                let phone = apple::Phone::new(authorities, options).unwrap();
+                Device::apple(match kind {
+                    Kind::Asserting => phone.without_session_key(),
+                    Kind::Android | Kind::Apple => phone,
+                })
             }
         };
         Self {
             device,
             subject: subject.parse().unwrap(),
             id: None,
+            count: None,
         }
     }
 
@@ -95,7 +106,11 @@ impl Phone {
     }
 
     pub(super) fn sign(&self, dpop: &Dpop<'_>) -> String {
-        self.device.proof(dpop).unwrap()
+        let mut dpop = dpop.clone();
+        if let Some(count) = &self.count {
+            dpop.ctr = Some(count.fetch_add(1, Ordering::Relaxed));
+        }
+        self.device.proof(&dpop).unwrap()
     }
 }
 

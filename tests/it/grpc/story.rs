@@ -10,6 +10,7 @@ use super::refusal::{action, assert_refused};
 use crate::support::redis_server::RedisServer;
 use assay::grpc::proto;
 use assay::grpc::proto::RefreshOutcome::{Retry, Rotated};
+use assay::key::{Thumbprint, sha256};
 use assay::simulator::Device;
 
 fn phones(world: &World) -> Vec<(&'static str, Phone)> {
@@ -92,6 +93,11 @@ async fn suspended_and_resumed(
     assert!(now.suspend_time.is_some());
     refused(server, phone, &grant, "DEVICE_SUSPENDED").await;
     let key = &device.session_key_thumbprint;
+    let jwk = sha256(device.key_jwk.as_bytes());
+    assert_eq!(
+        Thumbprint::from_bytes(jwk).to_string(),
+        device.key_thumbprint
+    );
     assert_eq!(find_by_key(server, key).await.unwrap(), [now]);
     let now = resume(server, &device.device_id).await.unwrap();
     assert_eq!(now, *device);

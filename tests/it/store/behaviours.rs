@@ -2,6 +2,7 @@
 
 use super::indexes::*;
 use super::limits::*;
+use super::windows::*;
 use super::*;
 use crate::support::redis_server::RedisServer;
 use assay::store::StoreError;
@@ -107,6 +108,18 @@ over_every_store! {
     a_name_is_for_one_kind_of_thing
     it_says_that_it_is_well
     no_replica_is_claimed_to_have_acknowledged
+    each_value_is_admitted_once_and_out_of_order
+    in_order_only_higher_values_are_admitted
+    counters_do_not_wrap
+    the_same_use_again_is_no_replay_while_it_is_the_last
+    counters_are_apart
+    a_counter_is_used_beside_claims_limits_and_loads
+    a_use_within_a_commit_holds
+    a_refused_use_changes_nothing_at_all
+    a_counter_is_forgotten_when_its_time_is_over
+    the_life_of_a_counter_only_grows
+    concurrent_uses_of_a_value_admit_one
+    uses_beyond_the_limits_are_refused
 }
 
 async fn what_was_never_put_is_not_there(store: Arc<dyn Store>) {
