@@ -28,10 +28,10 @@ pub use event::{Actor, Event, EventKind};
 pub use job::{Basis, Cause, Counts, JOB_EVERY, JOB_LEASE, Job, Look, Position};
 pub use liveness::{Standing, Surroundings};
 pub use notice::{Notice, Target};
-pub use open::{LastUsed, Opened, Opening, end, open};
+pub use open::{LastUsed, Opened, Opening, end, open, reopen};
 pub use reappraise::{Effect, Fault, Listing, Reappraised, Verdict, reappraise};
 pub use renew::{Found, Renewal, rekey, renew};
-pub use rotate::{Presented, RefreshOutcome, Rotation, cut, rotate};
+pub use rotate::{Presented, RefreshOutcome, Rotation, cut, hold, rotate};
 pub use subject::revoke_subject;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -3,6 +3,7 @@
 mod admit;
 mod device;
 mod device_state;
+mod elevate;
 mod job;
 mod liveness;
 mod open;
