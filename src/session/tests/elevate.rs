@@ -1,5 +1,8 @@
 use super::*;
-use crate::policy::{Authenticators, ReuseRule, UserAuthentication, UserPresence};
+use crate::policy::{
+    AndroidPosture, Authenticators, ProvisioningKind, ReuseRule, SecurityLevel, UserAuthentication,
+    UserPresence,
+};
 use crate::session::{
     Cut, Elevated, Elevation, Enrolment, Presented, RefreshOutcome, Rotation, StepUp, StepUpCause,
     Voucher, cut, elevate, enrol, hold, reopen, rotate,
@@ -203,33 +206,62 @@ fn a_key_proves_presence_only_when_every_use_needs_the_user() {
     }
 }
 
+/// What a key in a TEE says that needs its user each time.
+fn android() -> AndroidPosture {
+    AndroidPosture {
+        attestation_version: 300,
+        keymint_version: 300,
+        security_level: SecurityLevel::TrustedEnvironment,
+        boot: None,
+        os_version: None,
+        os_patch_level: None,
+        vendor_patch_level: None,
+        boot_patch_level: None,
+        provisioning: ProvisioningKind::Remote,
+        user: UserAuthentication {
+            authenticators: Some(Authenticators {
+                password: true,
+                ..Authenticators::default()
+            }),
+            ..UserAuthentication::default()
+        },
+        attest_key: false,
+    }
+}
+
 #[test]
 fn a_key_is_enrolled_for_the_kind_of_device_it_is_from_by_its_own_key() {
-    let device = device();
-    let key = crate::key::Thumbprint::from_bytes([7; 32]);
+    let iphone = device();
+    let device = Device {
+        posture: Posture::Android(android()),
+        ..device()
+    };
+    let key = Thumbprint::from_bytes([7; 32]);
     let asserted = Enrolment {
         key,
         vouched_by: device.session_key,
         voucher: Voucher::Asserted { counter: 1 },
     };
-    // The device of these tests is an Android phone.
     let seen = enrol(&device, &asserted, now());
     assert_eq!(seen, Err(Refusal(Reason::UnsupportedPlatform)));
-    let mut posture = device.posture.clone();
-    let Posture::Android(android) = &mut posture else {
-        panic!("an Android phone");
+    let enrolled = enrol(&iphone, &asserted, now()).unwrap();
+    assert_eq!(enrolled.assertion_counter, 1);
+    let shows = enrolled.presence.map(|presence| presence.shows);
+    assert_eq!(shows, Some(UserPresence::Declared));
+    // The same assertion again is for the same key only.
+    assert_eq!(enrol(&enrolled, &asserted, now()), Ok(enrolled.clone()));
+    let other = Enrolment {
+        key: Thumbprint::from_bytes([8; 32]),
+        ..asserted.clone()
     };
-    android.user = UserAuthentication {
-        authenticators: Some(Authenticators {
-            password: true,
-            ..Authenticators::default()
-        }),
-        ..UserAuthentication::default()
-    };
+    let seen = enrol(&enrolled, &other, now());
+    assert_eq!(seen, Err(Refusal(Reason::ProofReplayed)));
     let attested = Enrolment {
-        voucher: Voucher::Attested(Box::new(posture)),
+        voucher: Voucher::Attested(Box::new(Posture::Android(android()))),
         ..asserted
     };
+    let seen = enrol(&iphone, &attested, now());
+    assert_eq!(seen, Err(Refusal(Reason::UnsupportedPlatform)));
     let enrolled = enrol(&device, &attested, now()).unwrap();
     let presence = enrolled.presence.unwrap();
     assert_eq!((presence.key, presence.shows), (key, UserPresence::Proved));
@@ -250,7 +282,7 @@ fn a_key_is_enrolled_for_the_kind_of_device_it_is_from_by_its_own_key() {
     let Posture::Android(android) = &mut strong.posture else {
         panic!("an Android phone");
     };
-    android.security_level = crate::policy::SecurityLevel::StrongBox;
+    android.security_level = SecurityLevel::StrongBox;
     let seen = enrol(&strong, &attested, now());
     assert_eq!(seen, Err(Refusal(Reason::SecurityLevelTooLow)));
 }

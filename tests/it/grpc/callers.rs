@@ -20,7 +20,7 @@ const CALLERS: &[(&str, &str)] = &[
     (
         "auth-server",
         "CreateChallenge RegisterDevice ReattestDevice LinkDeviceSuccessor IssueSession EndSession \
-         RevokeSession RevokeSubject",
+         RevokeSession RevokeSubject EnrolPresenceKey ElevateSession RotateSession",
     ),
     (
         "mobile-backend",

@@ -4,7 +4,7 @@ use assay::grpc::proto;
 use assay::simulator::proof::Dpop;
 use assay::simulator::{Curve, Device, SoftKey};
 
-use super::harness::{MEMORY, Phone, World, own_uri, verify};
+use super::harness::{Clients, MEMORY, Phone, World, own_uri, verify};
 use super::refusal::assert_refused;
 use super::story::assert_no;
 
@@ -14,20 +14,15 @@ fn for_session(phone: &Phone, rpc: &str, session: &proto::Session) -> String {
     })
 }
 
-#[tokio::test]
-async fn the_user_shows_more_and_the_call_passes() {
-    let world = World::new();
-    let server = world.start(MEMORY).await;
-    let mut phone = world.iphone();
-    let device = phone.join(&server, "elevated@mail.test").await;
-    let grant = phone.issue(&server, &device).await.unwrap();
-    let session = grant.session.clone().unwrap();
-
-    // The second key of the phone.
-    let purpose = proto::ChallengePurpose::Presence.into();
+/// Has an iPhone make its second key, and an app vouch for it.
+async fn enrolled(
+    server: &Clients,
+    phone: &mut Phone,
+    device: &proto::Device,
+) -> (SoftKey, proto::Device) {
     let request = proto::CreateChallengeRequest {
         app_id: device.app_id.clone(),
-        purpose,
+        purpose: proto::ChallengePurpose::Presence.into(),
         subject: device.subject.clone(),
     };
     let answer = server.devices().create_challenge(request).await;
@@ -38,34 +33,45 @@ async fn the_user_shows_more_and_the_call_passes() {
     };
     let own = iphone.replace_session_key().unwrap();
     iphone.set_session_key(copy(&key));
-    let client_data = iphone
-        .client_data_for("presence-key", &challenge, &device.app_id)
-        .unwrap();
+    let client_data = iphone.client_data_for("presence-key", &challenge, &device.app_id);
     iphone.set_session_key(own);
-    let assertion = iphone.assert(&client_data).unwrap();
+    let client_data = client_data.unwrap();
+    let voucher = proto::AppleAssertion {
+        assertion: iphone.assert(&client_data).unwrap(),
+        client_data,
+    };
     let uri = own_uri("EnrolPresenceKey").replace("SessionService", "DeviceService");
     let proof = phone.proof_with(("POST", &uri), None, |dpop| {
         dpop.new_key = Some(key.thumbprint());
     });
-    let presence = |phone: &Phone, uri: &str, other: &str| {
-        let mut dpop = Dpop::new("POST", uri, world.clock.now()).unwrap();
-        dpop.nonce = phone.nonce.as_deref();
-        dpop.access_token = Some(other);
-        dpop.sign(&key).unwrap()
-    };
-    let voucher = proto::AppleAssertion {
-        assertion,
-        client_data,
-    };
     let request = proto::EnrolPresenceKeyRequest {
         device_id: device.device_id.clone(),
         challenge,
         voucher: Some(proto::enrol_presence_key_request::Voucher::Apple(voucher)),
-        presence_proof: presence(&phone, &uri, &proof),
+        presence_proof: presence(phone, &key, &uri, &proof),
         proof,
     };
-    let enrolled = server.devices().enrol_presence_key(request).await;
-    let enrolled = enrolled.unwrap().into_inner().device.unwrap();
+    let answer = server.devices().enrol_presence_key(request).await;
+    (key, answer.unwrap().into_inner().device.unwrap())
+}
+
+/// A proof by the second key for another proof.
+fn presence(phone: &Phone, key: &SoftKey, uri: &str, other: &str) -> String {
+    let mut dpop = Dpop::new("POST", uri, phone.clock.now()).unwrap();
+    dpop.nonce = phone.nonce.as_deref();
+    dpop.access_token = Some(other);
+    dpop.sign(key).unwrap()
+}
+
+#[tokio::test]
+async fn the_user_shows_more_and_the_call_passes() {
+    let world = World::new();
+    let server = world.start(MEMORY).await;
+    let mut phone = world.iphone();
+    let device = phone.join(&server, "elevated@mail.test").await;
+    let grant = phone.issue(&server, &device).await.unwrap();
+    let session = grant.session.clone().unwrap();
+    let (key, enrolled) = enrolled(&server, &mut phone, &device).await;
     assert_eq!(enrolled.presence_key_thumbprint, key.thumbprint());
     let declared = proto::UserPresence::Declared;
     assert_eq!(enrolled.presence_key_shows(), declared);
@@ -75,7 +81,7 @@ async fn the_user_shows_more_and_the_call_passes() {
         subject: device.subject.clone(),
         device_id: device.device_id.clone(),
         session_id: session.session_id.clone(),
-        presence_proof: presence(&phone, &own_uri("ElevateSession"), &proof),
+        presence_proof: presence(&phone, &key, &own_uri("ElevateSession"), &proof),
         proof,
         acr: "urn:example:gold".to_owned(),
         ..proto::ElevateSessionRequest::default()
@@ -84,24 +90,22 @@ async fn the_user_shows_more_and_the_call_passes() {
     let elevated = elevated.unwrap().into_inner();
     assert_eq!(elevated.user_presence(), declared);
     assert_eq!(elevated.access_expires_in.unwrap().seconds, 120);
-    for (token, passes) in [(&grant.access_token, false), (&elevated.access_token, true)] {
+    let header = "DPoP error=\"insufficient_user_authentication\", \
+                  error_description=\"STEP_UP_REQUIRED\", acr_values=\"urn:example:gold\", \
+                  algs=\"ES256\"";
+    let nobody = proto::UserPresence::Unspecified;
+    for (token, allow, shown, header) in [
+        (&grant.access_token, false, nobody, header),
+        (&elevated.access_token, true, declared, ""),
+    ] {
         let mut call = phone.call(token);
         call.required = Some(proto::Requirements {
             acr_values: vec!["urn:example:gold".to_owned()],
             ..proto::Requirements::default()
         });
         let decision = verify(&server, call).await.unwrap();
-        assert_eq!(decision.allow, passes);
-        let shown = if passes {
-            declared
-        } else {
-            proto::UserPresence::Unspecified
-        };
-        assert_eq!(decision.user_presence(), shown);
-        let header = "DPoP error=\"insufficient_user_authentication\", \
-                      error_description=\"STEP_UP_REQUIRED\", acr_values=\"urn:example:gold\", \
-                      algs=\"ES256\"";
-        assert_eq!(decision.www_authenticate, if passes { "" } else { header });
+        assert_eq!((decision.allow, decision.user_presence()), (allow, shown));
+        assert_eq!(decision.www_authenticate, header);
     }
     server.stop().await;
 }
