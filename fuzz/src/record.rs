@@ -161,5 +161,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         vec![5, 0, 9, 0, 1],
         // A device, by the numbers of its first fields.
         vec![0, 10, 18],
+        // And of its presence key.
+        vec![0, 0xba, 0x01, 4, 10, 0, 16, 2],
     ]
 }

@@ -18,7 +18,7 @@ use crate::proof::{Body, ProofExpectation, VerifiedProof};
 use crate::reason::Reason;
 use crate::secret::{Secret, random};
 use crate::session::{
-    Actor, Device, EndReason, EventKind, LastUsed, Opened, Opening, Session, end, open,
+    Actor, Device, EndReason, EventKind, LastUsed, Opened, Opening, Session, end, open, reopen,
 };
 use crate::store::Durability;
 use crate::time::Timestamp;
@@ -130,21 +130,16 @@ async fn settled(engine: &Engine, request: &IssueSession, gate: &Gate) -> Result
         let device = known_device(&state, &request.subject)?;
         let app = enabled(&apps, &device.app)?;
         let proof = check_proof(engine, &app, proof.clone(), device, now)?;
-        let mint = |session: &Session| {
-            let scopes = session.scopes.clone();
-            mint(engine, &app, (session.clone(), device), scopes, now)
-        };
+        let mint =
+            |session: &Session, scopes| mint(engine, &app, (session.clone(), device), scopes, now);
         // Nothing of it is done before the commit is.
         let once = Once::of_request(&app, &proof, bucket, (owner, now))?;
         // Nobody else knows this id: it is our own commit, whose answer was lost, or the same request
         // was sent before.
         if let Some(session) = &record.value {
-            state.surroundings(app.standing).check(session, now)?;
-            // Whoever refreshed it has had the first answer.
-            if session.generation > 0 {
-                return Err(Reason::IllegalStateTransition.into());
-            }
-            let grant = mint(session)?;
+            let surroundings = state.surroundings(app.standing);
+            let scopes = reopen(session, surroundings, &app.policy, now)?;
+            let grant = mint(session, scopes)?;
             let changes = Changes {
                 items: vec![
                     record.keep(),
@@ -163,7 +158,7 @@ async fn settled(engine: &Engine, request: &IssueSession, gate: &Gate) -> Result
             session, subject, ..
         } = opened;
         // Before the commit: what cannot be answered is not opened.
-        let grant = mint(&session)?;
+        let grant = mint(&session, session.scopes.clone())?;
         let mut changes = Changes {
             items: vec![
                 record.put(engine, &session, Some(keep_for(&session, now)))?,

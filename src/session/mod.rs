@@ -34,14 +34,14 @@ pub use fleet::Reach;
 pub use job::{Basis, Cause, Counts, JOB_EVERY, JOB_LEASE, Job, Look, Position};
 pub use liveness::{Standing, Surroundings};
 pub use notice::{Notice, Target};
-pub use open::{LastUsed, Opened, Opening, end, open};
+pub use open::{LastUsed, Opened, Opening, end, open, reopen};
 pub use overlay::{
     ENDINGS_MAX, Fact, Known, OVERLAY_KEPT_FOR, Overlay, REVOCATIONS_MAX, WAITING_MAX,
 };
 pub use reappraise::{Effect, Fault, Listing, Reappraised, Verdict, reappraise};
 pub use renew::{Found, Renewal, rekey, renew};
 pub use risk::{Assessed, Footprint, Risk, Tally, assess, signals_of_rotation};
-pub use rotate::{Presented, RefreshOutcome, Rotation, cut, rotate};
+pub use rotate::{Presented, RefreshOutcome, Rotation, cut, hold, rotate};
 pub(crate) use subject::first_epoch;
 pub use subject::{REVOKED_CONSENTS_MAX, revoke_consent, revoke_subject};
 pub use watchers::{

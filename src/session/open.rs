@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     Device, EndReason, Footprint, Refusal, Risk, Session, SessionEntry, SessionState, Standing,
-    SubjectRecord,
+    SubjectRecord, Surroundings,
 };
 use crate::id::{ConsentId, DeviceId, SessionId};
 use crate::policy::{AppPolicy, SessionLimitRule, TrustLevel};
@@ -143,6 +143,29 @@ pub fn open(
 /// When a session is opened that is opened after a cut, whatever the clocks say.
 fn behind(cut_until: Option<Timestamp>, now: Timestamp) -> Timestamp {
     cut_until.map_or(now, |cut| now.max(cut.after(CLOCK_STEP)))
+}
+
+/// Gives a session that was just opened once more, because the first answer may have been lost: the
+/// scopes of its access token, as of now.
+///
+/// # Errors
+/// The reason the session is not live; [`Reason::IllegalStateTransition`] when it was refreshed since,
+/// because whoever did that has had the first answer; [`Reason::ReattestationRequired`];
+/// [`Reason::ScopeNotAllowed`].
+pub fn reopen(
+    session: &Session,
+    surroundings: Surroundings<'_>,
+    policy: &AppPolicy,
+    now: Timestamp,
+) -> Result<BTreeSet<String>, Refusal> {
+    surroundings.check(session, now)?;
+    if session.generation > 0 {
+        return Err(Reason::IllegalStateTransition.into());
+    }
+    // The check has found that there is one.
+    let device = surroundings.device.ok_or(Reason::DeviceRevoked)?;
+    check_attestation_age(device, policy, now)?;
+    session.narrow(&BTreeSet::new(), device.trust_level, policy)
 }
 
 /// Takes out of an index what has to go for one more session on this device.

@@ -142,7 +142,8 @@ pub fn rotate(
 
 /// Has a session wait until its user has shown more. One that waits goes on waiting for what it
 /// first waited for.
-fn hold(session: &Session, why: StepUpCause, now: Timestamp) -> Session {
+#[must_use]
+pub fn hold(session: &Session, why: StepUpCause, now: Timestamp) -> Session {
     let step_up = StepUp { since: now, why };
     Session {
         step_up: Some(session.step_up.unwrap_or(step_up)),

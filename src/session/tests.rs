@@ -4,6 +4,7 @@ mod admit;
 mod consent;
 mod device;
 mod device_state;
+mod elevate;
 mod fleet;
 mod job;
 mod liveness;

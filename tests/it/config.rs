@@ -11,9 +11,10 @@ use assay::config::{
 };
 use assay::policy::{
     ActionRates, AndroidPolicy, ApplePolicy, AttestKeyRule, Authenticators, BodyRule, Consequence,
-    CounterOrder, DowngradeRule, Enforcement, Environment, KeyRates, Rate, RateOutcome, Rates,
-    Reappraisal, ReceiptRule, ReplayRule, RiskPolicy, Rule, ServiceRates, SessionKeyRule, Signal,
-    StaleListRule, TrustLevel, UserAuthenticationRule,
+    CounterOrder, DeviceLimitRule, DowngradeRule, Enforcement, Environment, KeyRates, Rate,
+    RateOutcome, Rates, Reappraisal, ReceiptRule, ReplayRule, RiskPolicy, Rule, ScopeRule,
+    ServiceRates, SessionKeyRule, Signal, StaleListRule, StepUpPolicy, TrustLevel,
+    UserAuthenticationRule, UserPresence,
 };
 use clap::Parser;
 use proptest::prelude::*;
@@ -156,6 +157,39 @@ fn the_example_becomes_what_it_says_and_its_paths_are_seen_from_its_directory() 
     let app = &config.apps[&"bank".parse().unwrap()];
     assert_eq!(app.policy.scopes.len(), 2);
     assert!(parse(DEVELOPMENT).is_ok());
+}
+
+#[test]
+fn a_step_up_becomes_what_it_says() {
+    let unsaid = &parse(GOOD).unwrap().apps[&"bank".parse().unwrap()]
+        .policy
+        .step_up;
+    assert_eq!(unsaid.access_for, Duration::from_secs(120));
+    assert_eq!(unsaid.user_presence, UserPresence::None);
+    assert!(unsaid.scopes.scopes.is_empty());
+    let said = r#"[apps.bank.step_up]
+access = "30s"
+user_presence = "proved"
+scopes = ["close"]
+trust_level_min = "tee"
+[apps.bank.limits]
+devices_at_limit = "replace-oldest"
+"#;
+    let text = GOOD.to_owned() + said;
+    let policy = &parse(&text).unwrap().apps[&"bank".parse().unwrap()].policy;
+    let expected = StepUpPolicy {
+        access_for: Duration::from_secs(30),
+        scopes: ScopeRule {
+            scopes: ["close".to_owned()].into(),
+            trust_level_min: TrustLevel::Tee,
+        },
+        user_presence: UserPresence::Proved,
+    };
+    assert_eq!(policy.step_up, expected);
+    assert_eq!(policy.on_device_limit, DeviceLimitRule::ReplaceOldest);
+    // What a session can have is not for step-ups alone.
+    let twice = "[[apps.bank.scopes]]\nscopes = [\"close\"]\n";
+    assert!(parse(&text).is_ok() && parse(&(text + twice)).is_err());
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use assay::session::{EndReason, EventKind, RevocationReason, SuspensionReason};
+use assay::policy::UserPresence;
+use assay::session::{EndReason, EventKind, RevocationReason, StepUpCause, SuspensionReason};
 
 fn page() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/events.md");
@@ -43,6 +44,8 @@ fn the_page_says_of_every_kind_what_its_reason_holds_and_who_does_it() {
         "a reason code",
         "a word for ends or revocations",
         "the instant (RFC 3339)",
+        "a word for step-ups",
+        "a word for presence",
     ];
     for row in rows(4) {
         assert!(reasons.contains(&row[2].as_str()), "{row:?}");
@@ -56,7 +59,7 @@ fn the_page_says_of_every_kind_what_its_reason_holds_and_who_does_it() {
 }
 
 #[test]
-fn the_page_lists_the_words_of_suspensions_revocations_and_ends() {
+fn the_page_lists_the_words_of_every_kind() {
     let listed: Vec<String> = rows(2).into_iter().map(|row| row[0].clone()).collect();
     let suspensions = [
         SuspensionReason::Mislaid,
@@ -82,6 +85,9 @@ fn the_page_lists_the_words_of_suspensions_revocations_and_ends() {
     let words = suspensions.iter().map(|why| why.as_str());
     let words = words.chain(revocations.iter().map(|why| why.as_str()));
     let words = words.chain(ends.iter().map(|why| why.as_str()));
+    let step_ups = [StepUpCause::RefreshTokenReused, StepUpCause::Risk];
+    let words = words.chain(step_ups.iter().map(|why| why.as_str()));
+    let words = words.chain(UserPresence::ALL.iter().map(|shown| shown.as_str()));
     let wanted: Vec<String> = words.map(|word| format!("`{word}`")).collect();
     assert_eq!(listed, wanted);
 }

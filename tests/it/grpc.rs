@@ -10,6 +10,7 @@ mod policies;
 mod reappraisal;
 pub(crate) mod refusal;
 mod refusals;
+mod step_up;
 mod story;
 mod tokens;
 mod watching;

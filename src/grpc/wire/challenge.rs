@@ -86,30 +86,43 @@ mod tests {
         }
     }
 
-    /// Every reason has its error, and only the two that something can be asked for have parameters.
+    const NONCE: &str = "use_dpop_nonce";
+    const PROOF: &str = "invalid_dpop_proof";
+    const SCOPE: &str = "insufficient_scope";
+    const USER: &str = "insufficient_user_authentication";
+
+    /// What is not an `invalid_token`, and what is asked for with it.
+    const OTHERS: [(Reason, &str, &str); 10] = [
+        (Reason::ProofNonceRequired, NONCE, ""),
+        (Reason::ProofNonceStale, NONCE, ""),
+        (Reason::ProofInvalid, PROOF, ""),
+        (Reason::ProofKeyMismatch, PROOF, ""),
+        (Reason::ProofTargetMismatch, PROOF, ""),
+        (Reason::ProofStale, PROOF, ""),
+        (Reason::ProofReplayed, PROOF, ""),
+        (Reason::TrustLevelTooLow, SCOPE, ""),
+        (
+            Reason::ScopeNotAllowed,
+            SCOPE,
+            r#", scope="accounts transfer""#,
+        ),
+        (
+            Reason::StepUpRequired,
+            USER,
+            r#", acr_values="urn:acr:2 urn:acr:3", max_age="300""#,
+        ),
+    ];
+
     #[test]
     fn each_reason_has_its_header() {
         for reason in Reason::ALL.iter().copied() {
-            let header = www_authenticate(reason, &required());
-            let (error, more) = match reason {
-                Reason::ProofNonceRequired | Reason::ProofNonceStale => ("use_dpop_nonce", ""),
-                Reason::ProofInvalid
-                | Reason::ProofKeyMismatch
-                | Reason::ProofTargetMismatch
-                | Reason::ProofStale
-                | Reason::ProofReplayed => ("invalid_dpop_proof", ""),
-                Reason::ScopeNotAllowed => ("insufficient_scope", r#", scope="accounts transfer""#),
-                Reason::TrustLevelTooLow => ("insufficient_scope", ""),
-                Reason::StepUpRequired => (
-                    "insufficient_user_authentication",
-                    r#", acr_values="urn:acr:2 urn:acr:3", max_age="300""#,
-                ),
-                _ => ("invalid_token", ""),
-            };
+            let other = OTHERS.iter().find(|(other, ..)| *other == reason);
+            let (error, more) =
+                other.map_or(("invalid_token", ""), |(_, error, more)| (error, more));
             let golden = format!(
                 r#"DPoP error="{error}", error_description="{reason}"{more}, algs="ES256""#
             );
-            assert_eq!(header, golden);
+            assert_eq!(www_authenticate(reason, &required()), golden);
         }
     }
 

@@ -252,3 +252,53 @@ fn no_policy_lifts_the_bound_of_the_index() {
     let last = registered(None, Some(&with_devices(10..137)), &none(), &boundless);
     assert_eq!(last.unwrap().subject.devices.len(), ENTRIES_MAX);
 }
+
+#[test]
+fn the_device_unused_for_longest_gives_way_and_no_other() {
+    let replacing = AppPolicy {
+        on_device_limit: DeviceLimitRule::ReplaceOldest,
+        ..policy()
+    };
+    let at = |millis| now().before(MILLISECOND * millis);
+    let used = |known: &[(u8, u32)]| KnownDevices {
+        used: known
+            .iter()
+            .map(|(id, age)| (device_id(*id), at(*age)))
+            .collect(),
+        ..none()
+    };
+    let full = with_devices([2, 3, 4]);
+    let replaced = |known: &KnownDevices, policy: &AppPolicy| {
+        let made = registered(None, Some(&full), known, policy)?;
+        Ok::<_, Refusal>((made.replaced, made.subject.devices.len()))
+    };
+    let seen = replaced(&used(&[(2, 5), (3, 9), (4, 1)]), &replacing);
+    assert_eq!(seen, Ok((vec![device_id(3)], 4)));
+    // Of two that were used at the same time the one that was registered first.
+    let seen = replaced(&used(&[(2, 5), (3, 5), (4, 5)]), &replacing);
+    assert_eq!(seen, Ok((vec![device_id(2)], 4)));
+    // Those of other apps are not known here, and stay.
+    let seen = replaced(&used(&[(4, 1)]), &replacing);
+    assert_eq!(seen, Ok((vec![device_id(4)], 4)));
+    assert_eq!(replaced(&none(), &replacing), refused(Reason::DeviceLimit));
+    let refusing = replaced(&used(&[(2, 5), (3, 9), (4, 1)]), &policy());
+    assert_eq!(refusing, refused(Reason::DeviceLimit));
+    // What is revoked already makes room first.
+    let known = KnownDevices {
+        revoked: [device_id(4)].into(),
+        ..used(&[(2, 5), (3, 9)])
+    };
+    assert_eq!(replaced(&known, &replacing), Ok((Vec::new(), 4)));
+    // A limit that was lowered by much is not met at the price of all devices.
+    let lowered = AppPolicy {
+        devices_per_subject_max: 1,
+        ..replacing
+    };
+    let many = with_devices(10..30);
+    let known = KnownDevices {
+        used: (10..30).map(|id| (device_id(id), now())).collect(),
+        ..none()
+    };
+    let seen = registered(None, Some(&many), &known, &lowered);
+    assert_eq!(seen, refused(Reason::DeviceLimit));
+}

@@ -20,7 +20,8 @@ const CALLERS: &[(&str, &str)] = &[
     (
         "auth-server",
         "CreateChallenge RegisterDevice ReattestDevice LinkDeviceSuccessor IssueSession EndSession \
-         RevokeSession RevokeSubject RevokeConsent ConfirmRevocations",
+         RevokeSession RevokeSubject RevokeConsent ConfirmRevocations EnrolPresenceKey \
+         ElevateSession RotateSession",
     ),
     (
         "mobile-backend",

@@ -30,6 +30,13 @@ const NOT_REACHED_HERE: &[(&str, &str)] = &[
         "no service starts without a list it needs",
     ),
     ("INTERNAL", "a fault of ours"),
+    ("ACCESS_TOKEN_VOID", "see the step-ups"),
+    ("REFRESH_TOKEN_VOID", "see the step-ups"),
+    ("REQUEST_ID_REUSED", "see the step-ups"),
+    (
+        "USER_PRESENCE_REQUIRED",
+        "needs a policy of its own; see the flows",
+    ),
 ];
 
 /// Refusals seen so far; each was held against everything that is promised.
