@@ -62,6 +62,9 @@ pub(super) struct Watched {
     hold: AtomicU32,
     /// So many commits find that another was quicker.
     conflicts: AtomicU32,
+    /// So many of the next loads and commits are done, and their answers lost.
+    lost_loads: AtomicU32,
+    lost_commits: AtomicU32,
     /// Told when it is held.
     pub(super) holding: Notify,
     /// Lets it go on.
@@ -80,6 +83,8 @@ impl Watched {
             dice: AtomicU64::new(0),
             hold: AtomicU32::new(Hold::Not as u32),
             conflicts: AtomicU32::new(0),
+            lost_loads: AtomicU32::new(0),
+            lost_commits: AtomicU32::new(0),
             holding: Notify::new(),
             release: Notify::new(),
         }
@@ -96,6 +101,18 @@ impl Watched {
 
     pub(super) fn lose(&self, percent: u32) {
         self.percent_lost.store(percent, Ordering::SeqCst);
+    }
+
+    /// Loses the answers of so many of the next loads and commits.
+    pub(super) fn lose_next(&self, loads: u32, commits: u32) {
+        self.lost_loads.store(loads, Ordering::SeqCst);
+        self.lost_commits.store(commits, Ordering::SeqCst);
+    }
+
+    /// How many of them are still to be lost.
+    pub(super) fn to_lose(&self) -> (u32, u32) {
+        let left = |count: &AtomicU32| count.load(Ordering::SeqCst);
+        (left(&self.lost_loads), left(&self.lost_commits))
     }
 
     /// Has others be quicker than the next so many commits.
@@ -133,6 +150,14 @@ impl Watched {
     }
 }
 
+/// Takes one off, if there is one.
+fn take_one(count: &AtomicU32) -> bool {
+    let less = |count: u32| count.checked_sub(1);
+    count
+        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less)
+        .is_ok()
+}
+
 fn never_sent<T>() -> Result<T, StoreError> {
     Err(StoreError::Unavailable("told to be".to_owned()))
 }
@@ -151,7 +176,7 @@ impl Store for Watched {
             return never_sent();
         }
         let answer = self.inner.admit(ask).await;
-        if fate == Fate::AnswerLost {
+        if fate == Fate::AnswerLost || take_one(&self.lost_loads) {
             return answer_lost();
         }
         answer
@@ -177,7 +202,7 @@ impl Store for Watched {
             self.held().await;
             return answer_lost();
         }
-        if fate == Fate::AnswerLost {
+        if fate == Fate::AnswerLost || take_one(&self.lost_commits) {
             return answer_lost();
         }
         answer
