@@ -19,6 +19,7 @@ mod registering;
 mod renewing;
 mod revoking;
 mod suspending;
+mod trips;
 mod truth;
 mod verifying;
 mod watched;
