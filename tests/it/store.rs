@@ -2,6 +2,7 @@
 
 mod behaviours;
 mod disk;
+mod failover;
 mod faults;
 mod indexes;
 mod limits;

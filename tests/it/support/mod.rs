@@ -2,5 +2,7 @@
 
 pub(crate) mod http_server;
 pub(crate) mod proxy;
+pub(crate) mod redis_cluster;
+pub(crate) mod redis_sentinels;
 pub(crate) mod redis_server;
 pub(crate) mod sources;
