@@ -1,5 +1,6 @@
 //! What several areas need: real servers and broken networks.
 
+pub(crate) mod certificates;
 pub(crate) mod http_server;
 pub(crate) mod proxy;
 pub(crate) mod redis_cluster;

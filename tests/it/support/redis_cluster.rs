@@ -76,7 +76,7 @@ impl Cluster {
             }
             order(number, &format!("CLUSTER SET-CONFIG-EPOCH {}", number + 1));
             if number > 0 {
-                let port = cluster.nodes[number].port();
+                let port = cluster.nodes[number].main_port();
                 order(0, &format!("CLUSTER MEET 127.0.0.1 {port} {bus}"));
             }
         }

@@ -27,7 +27,7 @@ impl Sentinels {
         // Otherwise the primary gathers replicas for seconds before it sends them anything.
         let args = [&["--repl-diskless-sync-delay", "0"][..], node_args].concat();
         let mut nodes = vec![RedisServer::start_with(&args)];
-        let primary = format!("127.0.0.1 {}", nodes[0].port());
+        let primary = format!("127.0.0.1 {}", nodes[0].main_port());
         for _ in 0..REPLICAS {
             let replica = [&args[..], &["--replicaof", &primary]].concat();
             nodes.push(RedisServer::start_with(&replica));
@@ -39,7 +39,7 @@ impl Sentinels {
         };
         set.wait_until_in_sync();
         for sentinel in &set.sentinels {
-            set.watch_over(sentinel, set.nodes[0].port());
+            set.watch_over(sentinel, set.nodes[0].main_port());
         }
         set.wait_until_watched();
         set
@@ -92,7 +92,7 @@ impl Sentinels {
         };
         self.nodes.iter().position(|node| {
             node.is_running()
-                && named(node.port()) >= QUORUM
+                && named(node.main_port()) >= QUORUM
                 && node
                     .try_command("ROLE")
                     .is_ok_and(|role| role.contains("master"))

@@ -17,6 +17,7 @@ const PAUSE: Duration = Duration::from_millis(25);
 pub(crate) struct RedisServer {
     dir: TempDir,
     port: u16,
+    tls_port: Option<u16>,
     role: Role,
     program: PathBuf,
     args: Vec<String>,
@@ -37,7 +38,8 @@ impl RedisServer {
         Self::start_with(&[])
     }
 
-    /// A server with further arguments, e.g. `["--requirepass", "x"]`.
+    /// A server with further arguments, e.g. `["--requirepass", "x"]`. A `--tls-port` of `auto` is a
+    /// free one; the server listens on both.
     pub(crate) fn start_with(args: &[&str]) -> Self {
         Self::launch(Role::Data, &program(), args)
     }
@@ -55,12 +57,18 @@ impl RedisServer {
     fn launch(role: Role, program: &Path, args: &[&str]) -> Self {
         // Another process may take the port between our look and the server's bind: look again.
         for _ in 0..5 {
+            let tls_port = args.contains(&"auto").then(free_port);
+            let arg = |arg: &&str| match (*arg, tls_port) {
+                ("auto", Some(port)) => port.to_string(),
+                (arg, _) => arg.to_owned(),
+            };
             let mut server = Self {
                 dir: tempfile::tempdir().unwrap(),
                 port: free_port(),
+                tls_port,
                 role,
                 program: program.to_owned(),
-                args: args.iter().map(ToString::to_string).collect(),
+                args: args.iter().map(arg).collect(),
                 child: None,
             };
             if server.try_restart() {
@@ -102,8 +110,17 @@ impl RedisServer {
         self.port
     }
 
+    /// The port by TLS, or the other one where there is none: what servers tell each other.
+    pub(crate) fn main_port(&self) -> u16 {
+        self.tls_port.unwrap_or(self.port)
+    }
+
+    /// By TLS, where there is TLS.
     pub(crate) fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        match self.tls_port {
+            Some(port) => format!("rediss://127.0.0.1:{port}"),
+            None => format!("redis://127.0.0.1:{}", self.port),
+        }
     }
 
     /// Sends one inline command and gives the first bytes of the answer.
@@ -182,6 +199,15 @@ impl Drop for RedisServer {
 
 fn program() -> PathBuf {
     std::env::var_os("ASSAY_REDIS_SERVER").map_or_else(|| "redis-server".into(), PathBuf::from)
+}
+
+/// A program that `make setup` installs; `ASSAY_TOOLS` names another directory.
+pub(crate) fn tool(name: &str) -> PathBuf {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let tools = std::env::var_os("ASSAY_TOOLS");
+    tools
+        .map_or_else(|| project.join(".tools/bin"), PathBuf::from)
+        .join(name)
 }
 
 /// Looks until it is so; blocks the thread.
