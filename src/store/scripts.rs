@@ -1,4 +1,4 @@
-//! All Lua that runs in the server: two scripts, which know nothing of devices or sessions.
+//! All Lua that runs in the server: three scripts, which know nothing of devices or sessions.
 
 use std::sync::LazyLock;
 
@@ -161,6 +161,34 @@ end
 return used + every - span
 ";
 
+/// Which commands the user may not run on a key of ours.
+///
+/// KEYS: any key of ours.
+///
+/// ARGV:
+/// 1. `1` where disks are waited for, too
+///
+/// Answers the names.
+const LACKING: &str = r"#!lua flags=no-writes
+local key = KEYS[1]
+local needed = {
+  {'EVALSHA', '', '1', key}, {'GET', key}, {'MGET', key}, {'SET', key, ''}, {'DEL', key},
+  {'EXISTS', key}, {'GETRANGE', key, '0', '0'}, {'XADD', key, '*', 'e', ''},
+  {'XRANGE', key, '-', '+'}, {'ZADD', key, '0', ''}, {'ZREM', key, ''}, {'ZCARD', key},
+  {'ZRANGE', key, '-', '+'}, {'TIME'}, {'WAIT', '0', '0'},
+}
+if ARGV[1] == '1' then
+  table.insert(needed, {'WAITAOF', '0', '0', '0'})
+end
+local lacking = {}
+for _, command in ipairs(needed) do
+  if not redis.acl_check_cmd(unpack(command)) then
+    table.insert(lacking, command[1])
+  end
+end
+return lacking
+";
+
 static COMMIT_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(COMMIT));
 static LIMIT_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(LIMIT));
 
@@ -235,6 +263,13 @@ pub(super) fn limit(limit: &Limit, by: By) -> Cmd {
     let mut cmd = call(&LIMIT_SCRIPT, LIMIT, by);
     cmd.arg(1).arg(limit.key.to_string());
     cmd.arg(rate.every).arg(rate.span);
+    cmd
+}
+
+/// The call of the script that names what our user may not do. By its text: it is rarely run.
+pub(super) fn lacking(key: &str, fsync: bool) -> Cmd {
+    let mut cmd = redis::cmd("EVAL");
+    cmd.arg(LACKING).arg(1).arg(key).arg(u8::from(fsync));
     cmd
 }
 

@@ -249,7 +249,7 @@ const PLACES: &[(&str, &[&str])] = &[
             "grpc/observe.rs",
             "cli/demo/",
             "telemetry/store.rs",
-            "store/redis/link.rs",
+            "store/redis/",
         ],
     ),
 ];

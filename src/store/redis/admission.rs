@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use redis::{Cmd, Pipeline, Value};
+use redis::{Cmd, Value};
 
 use super::super::rules::life_millis;
 use super::super::scripts::{self, By};
@@ -10,6 +10,7 @@ use super::super::{Admission, Admitted, Claim, Key, Limit, StoreError};
 use super::Redis;
 use super::answer::{claimed, is_unknown_script, limited, loaded, optional_bytes};
 use super::fault::Fault;
+use super::node::Purpose;
 use crate::id::Bucket;
 
 impl Redis {
@@ -19,12 +20,15 @@ impl Redis {
         if commands.is_empty() {
             return Ok(Admitted::default());
         }
-        let sent = self.send(&commands).await;
+        let purpose = if ask.claim.is_empty() && ask.limit.is_empty() {
+            Purpose::Read
+        } else {
+            Purpose::Write
+        };
+        let mut answers = self.send(commands, purpose).await;
         if ask.claim.is_empty() {
-            let answers = sent.map_err(Fault::of_read)?;
             return self.without_claims(ask, &groups, answers).await;
         }
-        let mut answers = sent.map_err(Fault::of_write)?;
         let rest = answers.split_off(ask.claim.len().min(answers.len()));
         let claims = claimed(&ask.claim, answers)?;
         // The claims are made. What is wrong with the rest then leaves them as they are.
@@ -41,17 +45,17 @@ impl Redis {
         &self,
         ask: &Admission,
         groups: &Groups<'_>,
-        mut answers: Vec<Value>,
+        mut answers: Vec<Result<Value, Fault>>,
     ) -> Result<Admitted, StoreError> {
         let mut rest = answers.split_off(ask.owner_of.len().min(answers.len()));
         let loads = rest.split_off(ask.limit.len().min(rest.len()));
-        let owners = answers.into_iter().map(optional_bytes);
+        let owners = answers
+            .into_iter()
+            .map(|answer| answer.and_then(optional_bytes));
         let owners = owners.collect::<Result<_, _>>().map_err(Fault::of_read)?;
         let records = loaded(&ask.load, groups, loads)?;
-        self.count_unknown(&ask.limit, &mut rest)
-            .await
-            .map_err(Fault::of_read)?;
-        let limits = rest.into_iter().map(limited);
+        self.count_unknown(&ask.limit, &mut rest).await;
+        let limits = rest.into_iter().map(|answer| answer.and_then(limited));
         let limits = limits.collect::<Result<_, _>>().map_err(Fault::of_read)?;
         Ok(Admitted {
             records,
@@ -62,46 +66,42 @@ impl Redis {
     }
 
     /// Counts by the text of the script what the server could not count by its digest.
-    async fn count_unknown(&self, limits: &[Limit], answers: &mut [Value]) -> Result<(), Fault> {
+    async fn count_unknown(&self, limits: &[Limit], answers: &mut [Result<Value, Fault>]) {
         let answers = limits.iter().zip(answers);
         let unknown: Vec<_> = answers
             .filter(|(_, answer)| is_unknown_script(answer))
             .collect();
         if unknown.is_empty() {
-            return Ok(());
+            return;
         }
-        let mut commands = Pipeline::with_capacity(unknown.len());
-        for (limit, _) in &unknown {
-            commands.add_command(scripts::limit(limit, By::Text));
-        }
-        let again = self.send(&commands).await?;
+        let command = |limit: &Limit| (limit.key.bucket(), scripts::limit(limit, By::Text));
+        let commands = unknown.iter().map(|(limit, _)| command(limit)).collect();
+        let again = self.send(commands, Purpose::Write).await;
         for ((_, slot), answer) in unknown.into_iter().zip(again) {
             *slot = answer;
         }
-        Ok(())
     }
 }
 
 /// Claims, looks at claims, limits, loads.
-fn commands(ask: &Admission, groups: &Groups<'_>) -> Pipeline {
-    let mut commands = Pipeline::new();
-    for claim in &ask.claim {
-        commands.add_command(claim_command(claim));
-    }
-    for key in &ask.owner_of {
-        commands.cmd("GET").arg(key.to_string());
-    }
-    for limit in &ask.limit {
-        commands.add_command(scripts::limit(limit, By::Digest));
-    }
-    for group in groups.values() {
+fn commands(ask: &Admission, groups: &Groups<'_>) -> Vec<(Bucket, Cmd)> {
+    let claims = ask.claim.iter();
+    let claims = claims.map(|claim| (claim.key.bucket(), claim_command(claim)));
+    let owners = ask.owner_of.iter().map(|key| {
+        let mut get = redis::cmd("GET");
+        get.arg(key.to_string());
+        (key.bucket(), get)
+    });
+    let limits = ask.limit.iter();
+    let limits = limits.map(|limit| (limit.key.bucket(), scripts::limit(limit, By::Digest)));
+    let loads = groups.iter().map(|(bucket, group)| {
         let mut load = redis::cmd("MGET");
         for (_, key) in group {
             load.arg(key.to_string());
         }
-        commands.add_command(load);
-    }
-    commands
+        (*bucket, load)
+    });
+    claims.chain(owners).chain(limits).chain(loads).collect()
 }
 
 fn claim_command(claim: &Claim) -> Cmd {

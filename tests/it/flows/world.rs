@@ -32,7 +32,7 @@ use assay::simulator::Authorities;
 use assay::simulator::proof::Dpop;
 use assay::simulator::receipt::Receipt;
 use assay::store::embedded::Embedded;
-use assay::store::redis::{Redis, RedisOptions};
+use assay::store::redis::{Redis, RedisOptions, Servers};
 use assay::store::{Durability, Store};
 use assay::time::{Clock, Timestamp};
 use assay::token::challenge::ChallengePurpose;
@@ -166,12 +166,9 @@ impl World {
 
     pub(super) fn over_redis(server: &RedisServer) -> Self {
         let options = RedisOptions {
-            url: server.url(),
-            username: None,
-            password: None,
-            tls_ca: None,
             connect_timeout: Duration::from_secs(10),
             response_timeout: Duration::from_secs(10),
+            ..RedisOptions::new(Servers::One(server.url()))
         };
         let store = Arc::new(Redis::connect(&options).unwrap());
         Self::new(store, Clock::manual(start()))
