@@ -14,6 +14,9 @@ use super::phones::{Place, live};
 use super::scale::{Dice, Run};
 use super::*;
 use crate::support::proxy::Proxy;
+use crate::support::redis_cluster::Cluster;
+use crate::support::redis_sentinels::{PRIMARY, Sentinels};
+use crate::support::redis_server::wait_until;
 
 const PHONES: u32 = 4;
 /// More sessions than a phone has time for: it ends with the round.
@@ -293,4 +296,90 @@ async fn a_replica_that_missed_changes_takes_over_and_no_durable_revocation_is_l
         )
         .await;
     }
+}
+
+/// One replica of two is cut off and misses changes, the primary dies, and the Sentinels decide. A
+/// revocation that two replicas have survives whichever takes over.
+#[tokio::test(flavor = "multi_thread")]
+async fn sentinels_replace_a_primary_and_no_durable_revocation_is_lost() {
+    let name = "primary killed under Sentinels, a replica cut off";
+    let mut run = Run::timed(name, "Redis", 1);
+    while let Some(dice) = run.next() {
+        let mut set = block_in_place(Sentinels::start);
+        let store = of_many("sentinels", &set.urls())
+            + &format!(
+                "\nmaster = \"{PRIMARY}\"\nreplicas_wanted = 2\nreplicas_within = \"100ms\""
+            );
+        let promise = Promise::RevocationsOnly;
+        under(
+            (&store, promise),
+            &mut run,
+            dice,
+            async |place, dice, run| {
+                pause(QUIET_MILLIS).await;
+                let since = place.history.now();
+                pause(QUIET_MILLIS).await;
+                // A replica that is stopped receives nothing, as one behind a cut.
+                set.node(2).pause();
+                pause(QUIET_MILLIS + dice.below(QUIET_MILLIS)).await;
+                set.kill(0);
+                place.may_lose(since);
+                let from = monotonic_now();
+                set.node(2).resume();
+                let primary = block_in_place(|| set.wait_for_another_than(0));
+                let tick = place.history.now();
+                run.recovered(place.history.recovery(tick, from).await);
+                run.note("times the replica that was behind", u64::from(primary == 2));
+                block_in_place(|| set.restart(0));
+                // Revocations become durable again, with the two replicas that are wanted.
+                pause(10 * QUIET_MILLIS).await;
+            },
+        )
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_replaces_a_primary_and_no_durable_revocation_is_lost() {
+    let mut run = Run::timed("cluster, a primary killed", "Redis Cluster", 1);
+    while let Some(dice) = run.next() {
+        let mut cluster = block_in_place(|| Cluster::start(1));
+        let store = of_many("cluster", &cluster.urls())
+            + "\nreplicas_wanted = 1\nreplicas_within = \"100ms\"";
+        let promise = Promise::RevocationsOnly;
+        under(
+            (&store, promise),
+            &mut run,
+            dice,
+            async |place, dice, run| {
+                let node = usize::try_from(dice.below(3)).unwrap();
+                pause(QUIET_MILLIS).await;
+                let since = place.history.now();
+                pause(QUIET_MILLIS).await;
+                cluster.kill(node);
+                place.may_lose(since);
+                let from = monotonic_now();
+                block_in_place(|| {
+                    wait_until("every bucket has a primary", || {
+                        (0..64).all(|bucket| cluster.primary_of(bucket).is_some())
+                    });
+                });
+                let tick = place.history.now();
+                run.recovered(place.history.recovery(tick, from).await);
+                block_in_place(|| {
+                    cluster.restart(node);
+                    cluster.wait_until_well();
+                });
+                pause(2 * QUIET_MILLIS).await;
+            },
+        )
+        .await;
+    }
+}
+
+/// A `[store]` on several servers, which are soon taken for away.
+fn of_many(key: &str, urls: &[String]) -> String {
+    let urls: Vec<String> = urls.iter().map(|url| format!("\"{url}\"")).collect();
+    let urls = urls.join(", ");
+    format!("kind = \"redis\"\n{key} = [{urls}]\nrequest = \"300ms\"\nconnect = \"300ms\"")
 }

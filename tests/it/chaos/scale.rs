@@ -30,6 +30,8 @@ pub(super) const RUNS: &[&str] = &[
     "SCRIPT FLUSH",
     "FLUSHALL",
     "primary killed, a replica behind takes over",
+    "primary killed under Sentinels, a replica cut off",
+    "cluster, a primary killed",
     "instance killed during a revocation",
 ];
 
