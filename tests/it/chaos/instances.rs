@@ -52,6 +52,11 @@ async fn process(world: &World, store: &str) -> (Process, Clients) {
     (process, Clients(channel))
 }
 
+/// A `[store]` that is waited for, however busy the machine is.
+fn patient(url: &str) -> String {
+    redis_at(url).replace("300ms", "5s")
+}
+
 fn revoking(through: &Clients, device_id: &str) -> JoinHandle<Result<(), Status>> {
     let (through, device_id) = (through.clone(), device_id.to_owned());
     tokio::spawn(async move { revoke(&through, &device_id).await.map(|_| ()) })
@@ -70,9 +75,9 @@ async fn a_revocation_of_a_killed_instance_is_told_if_and_only_if_it_holds() {
     let world = World::new();
     let mut run = Run::counted("instance killed during a revocation", "Redis", ROUNDS);
     // The keys are there before the process looks for them.
-    let other = world.start(&redis_on(&redis)).await;
+    let other = world.start(&patient(&redis.url())).await;
     while let Some(mut dice) = run.next() {
-        let (process, clients) = process(&world, &redis_on(&redis)).await;
+        let (process, clients) = process(&world, &patient(&redis.url())).await;
         let mut phone = world.android();
         let subject = format!("killed-{}@chaos.test", dice.below(u64::MAX));
         let device = phone.join(&other, &subject).await;
@@ -101,9 +106,9 @@ async fn a_revocation_of_a_killed_instance_is_told_if_and_only_if_it_holds() {
 async fn a_revocation_whose_instance_died_between_commit_and_answer_is_told() {
     let redis = RedisServer::start();
     let world = World::new();
-    let other = world.start(&redis_on(&redis)).await;
+    let other = world.start(&patient(&redis.url())).await;
     let proxy = Proxy::to(redis.port()).await;
-    let store = redis_at(&proxy.url()).replace("300ms", "5s");
+    let store = patient(&proxy.url());
     let (process, clients) = process(&world, &store).await;
     let mut phone = world.iphone();
     let device = phone.join(&clients, "between@chaos.test").await;
