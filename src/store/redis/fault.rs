@@ -12,6 +12,8 @@ use rustls::CertificateError;
 
 use super::super::StoreError;
 
+const NOT_REDIS: &str = "what answers does not speak Redis: it may want TLS (rediss://)";
+
 /// How a call failed, and with that whether the server may have done something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Fault {
@@ -44,9 +46,14 @@ impl Fault {
         }
     }
 
-    /// Why no connection could be made.
-    pub(super) fn while_connecting(error: &RedisError) -> Self {
-        Self::NotSent(format!("no connection: {}", words(error)))
+    /// Why no connection could be made, by TLS or without.
+    pub(super) fn while_connecting(error: &RedisError, tls: bool) -> Self {
+        let why = if !tls && error.is_connection_dropped() && !error.is_connection_refusal() {
+            NOT_REDIS.to_owned()
+        } else {
+            words(error)
+        };
+        Self::NotSent(format!("no connection: {why}"))
     }
 
     /// How sending or receiving ended.
@@ -75,7 +82,7 @@ fn words(error: &RedisError) -> String {
         return code_words(code, error.detail());
     }
     if error.kind() == ErrorKind::Parse {
-        return "what answers does not speak Redis: it may want TLS (rediss://)".to_owned();
+        return NOT_REDIS.to_owned();
     }
     // Only the operating system and TLS speak for themselves: their texts hold nothing we sent.
     match error.source().filter(|_| error.is_io_error()) {
