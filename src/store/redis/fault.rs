@@ -6,6 +6,7 @@
 
 use std::error::Error;
 use std::io;
+use std::sync::Arc;
 
 use redis::{ErrorKind, RedisError, ServerError};
 use rustls::CertificateError;
@@ -93,14 +94,14 @@ fn words(error: &RedisError) -> String {
 
 /// What TLS did not like, where that is it.
 fn tls_words(error: &(dyn Error + 'static)) -> Option<&'static str> {
-    let mut inner = error.downcast_ref::<io::Error>()?.get_ref()?;
-    while let Some(wrapped) = inner.downcast_ref::<io::Error>() {
-        inner = wrapped.get_ref()?;
-    }
+    // The client library shares its errors, and TLS ends as an error of the operating system.
+    let shared = error.downcast_ref::<Arc<dyn Error + Send + Sync>>()?;
+    let inner = shared.downcast_ref::<io::Error>()?.get_ref()?;
     match inner.downcast_ref::<rustls::Error>()? {
-        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-            Some("the server's certificate is not from an authority we trust: look at tls_ca")
-        }
+        // The latter where the authority has the name of another one.
+        rustls::Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+        ) => Some("the server's certificate is not from an authority we trust: look at tls_ca"),
         rustls::Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         ) => Some("the server's certificate is for another name than the one it is called by"),
