@@ -10,7 +10,7 @@ export ASSAY_TOOLS := $(TOOLS)/bin
 help: ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
-setup: ## installs what the tests call: redis-server, openssl, helm, kubernetes-validate, grpcurl
+setup: ## installs what the tests call: redis-server, valkey-server, openssl, helm, kubernetes-validate, grpcurl
 	@scripts/setup.sh
 
 # The data of real devices is not in this repository. Without it the tests that read it are left out,

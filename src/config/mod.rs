@@ -170,7 +170,7 @@ pub enum StoreConfig {
         directory: PathBuf,
     },
     /// In Redis or Valkey, shared by all instances.
-    Redis(RedisConfig),
+    Redis(Box<RedisConfig>),
 }
 
 /// How Redis is reached.

@@ -204,7 +204,7 @@ impl Redis {
             reader.wrong::<()>(at, "\"tls_ca\" is of no use without TLS", &hint);
         }
         let (username, password_file) = self.user.checked(reader, section)?;
-        Some(StoreConfig::Redis(RedisConfig {
+        Some(StoreConfig::Redis(Box::new(RedisConfig {
             servers,
             username,
             password_file,
@@ -215,7 +215,7 @@ impl Redis {
             replicas_wanted: self.replicas_wanted?,
             replicas_within: self.replicas_within?,
             revocation_fsync: self.revocation_fsync?,
-        }))
+        })))
     }
 }
 

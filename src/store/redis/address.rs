@@ -64,11 +64,13 @@ impl Access {
     /// The client of the server at a URL, and where that is.
     pub(super) fn client(&self, url: &str) -> Result<(Client, Address), &'static str> {
         let info = url.into_connection_info().map_err(|_| BAD_URL)?;
-        let (encrypted, host, port) = match info.addr() {
-            ConnectionAddr::Tcp(host, port) => (false, host.clone(), *port),
-            ConnectionAddr::TcpTls { host, port, .. } => (true, host.clone(), *port),
-            _ => return Err(BAD_URL),
+        let encrypted = matches!(info.addr(), ConnectionAddr::TcpTls { .. });
+        let (ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. }) =
+            info.addr()
+        else {
+            return Err(BAD_URL);
         };
+        let (host, port) = (host.clone(), *port);
         let settings = info.redis_settings();
         if settings.username().is_some() || settings.password().is_some() {
             return Err("credentials do not belong in the URL of the Redis server");

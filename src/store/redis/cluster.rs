@@ -99,11 +99,10 @@ impl Cluster {
         let Value::ServerError(error) = answer else {
             return None;
         };
-        let asking = match error.kind()? {
-            ServerErrorKind::Moved => false,
-            ServerErrorKind::Ask => true,
-            _ => return None,
-        };
+        let asking = error.kind()? == ServerErrorKind::Ask;
+        if !asking && error.kind()? != ServerErrorKind::Moved {
+            return None;
+        }
         let told = error.details()?.split_ascii_whitespace().nth(1)?;
         let address = Address::parse(told, asked.address.as_ref()?)?;
         Some((self.node_at(&address).ok()?, asking))
@@ -213,7 +212,7 @@ impl Cluster {
             Some(address.clone()),
             self.connections,
             self.connect_timeout,
-            || Target::Server(client.clone()),
+            || Target::Server(Box::new(client.clone())),
         )))
     }
 }

@@ -6,11 +6,14 @@
 
 use std::error::Error;
 use std::io;
+use std::sync::Arc;
 
 use redis::{ErrorKind, RedisError, ServerError};
 use rustls::CertificateError;
 
 use super::super::StoreError;
+
+const NOT_REDIS: &str = "what answers does not speak Redis: it may want TLS (rediss://)";
 
 /// How a call failed, and with that whether the server may have done something.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,9 +47,14 @@ impl Fault {
         }
     }
 
-    /// Why no connection could be made.
-    pub(super) fn while_connecting(error: &RedisError) -> Self {
-        Self::NotSent(format!("no connection: {}", words(error)))
+    /// Why no connection could be made, by TLS or without.
+    pub(super) fn while_connecting(error: &RedisError, tls: bool) -> Self {
+        let why = if !tls && error.is_connection_dropped() && !error.is_connection_refusal() {
+            NOT_REDIS.to_owned()
+        } else {
+            words(error)
+        };
+        Self::NotSent(format!("no connection: {why}"))
     }
 
     /// How sending or receiving ended.
@@ -75,7 +83,7 @@ fn words(error: &RedisError) -> String {
         return code_words(code, error.detail());
     }
     if error.kind() == ErrorKind::Parse {
-        return "what answers does not speak Redis: it may want TLS (rediss://)".to_owned();
+        return NOT_REDIS.to_owned();
     }
     // Only the operating system and TLS speak for themselves: their texts hold nothing we sent.
     match error.source().filter(|_| error.is_io_error()) {
@@ -86,14 +94,14 @@ fn words(error: &RedisError) -> String {
 
 /// What TLS did not like, where that is it.
 fn tls_words(error: &(dyn Error + 'static)) -> Option<&'static str> {
-    let mut inner = error.downcast_ref::<io::Error>()?.get_ref()?;
-    while let Some(wrapped) = inner.downcast_ref::<io::Error>() {
-        inner = wrapped.get_ref()?;
-    }
+    // The client library shares its errors, and TLS ends as an error of the operating system.
+    let shared = error.downcast_ref::<Arc<dyn Error + Send + Sync>>()?;
+    let inner = shared.downcast_ref::<io::Error>()?.get_ref()?;
     match inner.downcast_ref::<rustls::Error>()? {
-        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-            Some("the server's certificate is not from an authority we trust: look at tls_ca")
-        }
+        // The latter where the authority has the name of another one.
+        rustls::Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+        ) => Some("the server's certificate is not from an authority we trust: look at tls_ca"),
         rustls::Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         ) => Some("the server's certificate is for another name than the one it is called by"),

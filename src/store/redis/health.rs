@@ -77,10 +77,11 @@ impl Redis {
                  to yes, or revocation_fsync to false",
             ));
         }
-        match write {
-            Value::Okay => {}
-            Value::ServerError(error) => return Err(Fault::reply(&error)),
-            _ => return Err(odd()),
+        if let Value::ServerError(error) = &write {
+            return Err(Fault::reply(error));
+        }
+        if write != Value::Okay {
+            return Err(odd());
         }
         is_allowed(lacking)?;
         let time = time_of(time)?;

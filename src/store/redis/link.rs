@@ -9,7 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Pipeline, PushInfo, PushKind, ServerErrorKind, Value};
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, Pipeline, PushInfo, PushKind, ServerErrorKind,
+    Value,
+};
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::timeout;
 
@@ -39,7 +42,7 @@ pub(super) struct Link(Arc<Inner>);
 /// Where a link leads.
 pub(super) enum Target {
     /// To one server, whatever it is.
-    Server(Client),
+    Server(Box<Client>),
     /// To whichever server is the primary.
     Primary(Arc<Sentinels>),
 }
@@ -58,7 +61,7 @@ struct Wire {
     connection: MultiplexedConnection,
     broken: Arc<AtomicBool>,
     unanswered: Arc<AtomicU32>,
-    /// The turn of the primaries it was made in.
+    /// Which of the primaries there were it leads to.
     turn: u64,
 }
 
@@ -197,13 +200,11 @@ impl Inner {
     }
 
     async fn try_connect(&self) -> Result<Wire, Fault> {
-        // Before the primary is looked up: what is learned meanwhile makes the connection an old one.
-        let turn = self.target.turn();
         let attempt = async {
             match &self.target {
-                Target::Server(client) => self.open(client, turn).await,
+                Target::Server(client) => self.open(client, 0).await,
                 Target::Primary(sentinels) => {
-                    let client = sentinels.primary().await?;
+                    let (client, turn) = sentinels.primary().await?;
                     match self.open(&client, turn).await {
                         Ok(wire) => must_be_primary(wire).await,
                         Err(fault) => Err(sentinels.explain(fault).await),
@@ -230,10 +231,14 @@ impl Inner {
             .set_response_timeout(None)
             .set_pipeline_buffer_size(QUEUED_MAX)
             .set_push_sender(on_push);
+        let tls = matches!(
+            client.get_connection_info().addr(),
+            ConnectionAddr::TcpTls { .. }
+        );
         let connection = client
             .get_multiplexed_async_connection_with_config(&config)
             .await
-            .map_err(|error| Fault::while_connecting(&error))?;
+            .map_err(|error| Fault::while_connecting(&error, tls))?;
         Ok(Wire {
             connection,
             broken,
@@ -258,7 +263,7 @@ async fn must_be_primary(mut wire: Wire) -> Result<Wire, Fault> {
     let mut ask = Pipeline::with_capacity(1);
     ask.cmd("ROLE");
     let answer = wire.connection.send_packed_commands(&ask, 0, 1).await;
-    let answer = answer.map_err(|error| Fault::while_connecting(&error))?;
+    let answer = answer.map_err(|error| Fault::while_connecting(&error, true))?;
     match answer.into_iter().next() {
         Some(Value::ServerError(error)) => Err(Fault::NotSent(Fault::reply(&error).words())),
         Some(Value::Array(role)) if role.first() == Some(&Value::BulkString(b"master".into())) => {

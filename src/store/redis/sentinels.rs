@@ -48,14 +48,15 @@ pub(super) struct Known {
 }
 
 impl Sentinels {
-    /// A client of the server they call the primary. Boxed: it is asked for over links like the one
-    /// that it is for.
-    pub(super) fn primary(&self) -> BoxFuture<'_, Result<Client, Fault>> {
+    /// A client of the server they call the primary, and its number. Boxed: it is asked for over links
+    /// like the one that it is for.
+    pub(super) fn primary(&self) -> BoxFuture<'_, Result<(Client, u64), Fault>> {
         let asked = async {
             let primary = self.ask().await?;
-            self.learn(&primary);
+            let turn = self.learn(&primary);
             let client = self.access.client_at(&primary, self.tls);
-            client.map_err(|why| Fault::NotSent(why.to_owned()))
+            let client = client.map_err(|why| Fault::NotSent(why.to_owned()))?;
+            Ok((client, turn))
         };
         asked.boxed()
     }
@@ -104,16 +105,16 @@ impl Sentinels {
         asked.boxed()
     }
 
-    fn learn(&self, primary: &Address) {
+    /// Takes what they say now, and gives its number. The number changes under the lock: one that is
+    /// given away belongs to the primary it was given with.
+    fn learn(&self, primary: &Address) -> u64 {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.looked_at = Some(monotonic_now());
-        if known.primary.as_ref() == Some(primary) {
-            return;
-        }
-        let is_first = known.primary.replace(primary.clone()).is_none();
-        if !is_first {
+        if known.primary.as_ref() != Some(primary) {
+            known.primary = Some(primary.clone());
             self.turn.fetch_add(1, Ordering::AcqRel);
         }
+        self.turn()
     }
 
     /// The primary of the newest configuration that any of them knows.

@@ -60,7 +60,9 @@ impl Topology {
         match &options.servers {
             Servers::One(url) => {
                 let (client, address) = access.client(url)?;
-                Ok(one(Some(address), &|| Target::Server(client.clone())))
+                Ok(one(Some(address), &|| {
+                    Target::Server(Box::new(client.clone()))
+                }))
             }
             Servers::Sentinels {
                 urls,
@@ -254,7 +256,10 @@ fn links(
 ) -> Result<Vec<(Link, Address)>, &'static str> {
     let link = |url: &String| {
         let (client, address) = access.client(url)?;
-        Ok((Link::new(Target::Server(client), connect_timeout), address))
+        Ok((
+            Link::new(Target::Server(Box::new(client)), connect_timeout),
+            address,
+        ))
     };
     urls.iter().map(link).collect()
 }

@@ -10,6 +10,7 @@ use crate::support::redis_cluster::Cluster;
 use crate::support::redis_sentinels::{PRIMARY, Sentinels};
 use crate::support::redis_server::RedisServer;
 use assay::secret::Secret;
+use assay::time::monotonic_now;
 
 const REPLICATED: Duration = Duration::from_secs(2);
 
@@ -102,7 +103,7 @@ impl History {
             }
             if write == 50 {
                 kill.take().unwrap()();
-                killed_at = Some(Instant::now());
+                killed_at = Some(monotonic_now());
             }
         }
         panic!("it never works again");

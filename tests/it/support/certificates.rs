@@ -6,6 +6,9 @@ use std::path::Path;
 pub(crate) fn certificates() -> (String, String, String) {
     let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    // Another name than that of the certificate, which would pass for its own authority.
+    let name = rcgen::DnType::CommonName;
+    params.distinguished_name.push(name, "authority of a test");
     let authority_key = rcgen::KeyPair::generate().unwrap();
     let authority = params.self_signed(&authority_key).unwrap().pem();
     let issuer = rcgen::Issuer::new(params, authority_key);
