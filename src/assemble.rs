@@ -10,8 +10,8 @@ use tokio::sync::watch;
 use crate::attestation::lists::Lists;
 use crate::attestation::roots::{AndroidRoots, AppleRoots, Roots};
 use crate::config::{
-    AttestationConfig, CallerIdentity, Config, KeyGeneration, Keys, RedisConfig, StatusListConfig,
-    StoreConfig, TlsFiles, Transport, read_secret,
+    AttestationConfig, CallerIdentity, Config, KeyGeneration, Keys, RedisConfig, RedisServers,
+    StatusListConfig, StoreConfig, TlsFiles, Transport, read_secret,
 };
 use crate::flow::{Apps, Board, Engine, UsedProofs, Watchers};
 use crate::grpc::caller::{Callers, Role};
@@ -25,7 +25,7 @@ use crate::receipts;
 use crate::secret::Secret;
 use crate::status_feed::{self, FileError};
 use crate::store::embedded::Embedded;
-use crate::store::redis::{Redis, RedisOptions};
+use crate::store::redis::{Redis, RedisOptions, Servers};
 use crate::store::{Durability, Store};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::store::Observed;
@@ -156,37 +156,62 @@ fn store(
             Arc::new(Observed::new(store, metrics))
         }
         StoreConfig::Redis(redis) => {
-            let store = Redis::connect(&redis_options(redis)?).map_err(|why| failed(&why))?;
+            let store =
+                Redis::connect(&redis_options(redis, clock)?).map_err(|why| failed(&why))?;
             Arc::new(Observed::new(store, metrics))
         }
     })
 }
 
-fn redis_options(config: &RedisConfig) -> Result<RedisOptions, AssembleError> {
-    let password = config
-        .password_file
-        .as_deref()
-        .map(|path| read_secret(path).map_err(|why| because(path.display())(&why)));
+fn redis_options(config: &RedisConfig, clock: &Clock) -> Result<RedisOptions, AssembleError> {
     let tls_ca = config
         .tls_ca
         .as_deref()
         .map(|path| Ok(read(path)?.into_bytes()));
     Ok(RedisOptions {
-        url: config.url.clone(),
         username: config.username.clone(),
-        password: password.transpose()?,
+        password: password(config.password_file.as_deref())?,
         tls_ca: tls_ca.transpose()?,
+        connections: config.connections,
         connect_timeout: config.connect_for,
         response_timeout: config.request_for,
+        fsync: config.revocation_fsync,
+        clock: clock.clone(),
+        ..RedisOptions::new(redis_servers(&config.servers)?)
     })
+}
+
+fn redis_servers(servers: &RedisServers) -> Result<Servers, AssembleError> {
+    Ok(match servers {
+        RedisServers::One(url) => Servers::One(url.clone()),
+        RedisServers::Cluster(urls) => Servers::Cluster(urls.clone()),
+        RedisServers::Sentinels {
+            urls,
+            master,
+            username,
+            password_file,
+        } => Servers::Sentinels {
+            urls: urls.clone(),
+            master: master.clone(),
+            username: username.clone(),
+            password: password(password_file.as_deref())?,
+        },
+    })
+}
+
+fn password(file: Option<&Path>) -> Result<Option<Secret<String>>, AssembleError> {
+    file.map(|path| read_secret(path).map_err(|why| because(path.display())(&why)))
+        .transpose()
 }
 
 const fn durability(config: &StoreConfig) -> Durability {
     match config {
-        StoreConfig::Redis(redis) if redis.replicas_wanted > 0 => Durability::Replicated {
-            replicas: redis.replicas_wanted,
-            within: redis.replicas_within,
-        },
+        StoreConfig::Redis(redis) if redis.replicas_wanted > 0 || redis.revocation_fsync => {
+            Durability::Replicated {
+                replicas: redis.replicas_wanted,
+                within: redis.replicas_within,
+            }
+        }
         StoreConfig::Redis(_) | StoreConfig::Memory | StoreConfig::Disk { .. } => Durability::Local,
     }
 }

@@ -175,20 +175,22 @@ pub enum StoreConfig {
         directory: PathBuf,
     },
     /// In Redis or Valkey, shared by all instances.
-    Redis(RedisConfig),
+    Redis(Box<RedisConfig>),
 }
 
 /// How Redis is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisConfig {
-    /// `redis://HOST:PORT/DATABASE` or `rediss://…`, without a user.
-    pub url: String,
+    /// Which servers.
+    pub servers: RedisServers,
     /// The ACL user; the default user where there is none.
     pub username: Option<String>,
     /// The file that holds the password; read it with [`read_secret`].
     pub password_file: Option<PathBuf>,
     /// Authorities of the server's certificate; the system's where there is none.
     pub tls_ca: Option<PathBuf>,
+    /// Connections to each server.
+    pub connections: usize,
     /// How long connecting may take.
     pub connect_for: Duration,
     /// How long one command may take.
@@ -197,6 +199,28 @@ pub struct RedisConfig {
     pub replicas_wanted: u32,
     /// How long they are waited for.
     pub replicas_within: Duration,
+    /// Whether a revocation must be on disk before it is answered.
+    pub revocation_fsync: bool,
+}
+
+/// Which Redis servers, each `redis://HOST:PORT` or `rediss://…`, without a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RedisServers {
+    /// One, with the number of a database behind a slash.
+    One(String),
+    /// The one that these Sentinels call the primary.
+    Sentinels {
+        /// The Sentinels.
+        urls: Vec<String>,
+        /// What they call it.
+        master: String,
+        /// The ACL user of the Sentinels; the default user where there is none.
+        username: Option<String>,
+        /// The file that holds its password; read it with [`read_secret`].
+        password_file: Option<PathBuf>,
+    },
+    /// Nodes of a cluster.
+    Cluster(Vec<String>),
 }
 
 /// Whom attestations are believed, beyond the built-in roots.

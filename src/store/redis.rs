@@ -1,9 +1,11 @@
-//! The shared store: a Redis 7 or Valkey server.
+//! The shared store: Redis 7 or Valkey, be it one server, a primary that Sentinels replace, or a
+//! cluster.
 //!
 //! Every call is one trip: an admission or a page is one pipeline, a commit is one script
-//! (`src/store/scripts.rs`). Every command stays within one bucket, so in one slot. Nothing is ever sent again here, except a script the server did not know:
-//! whoever gets [`StoreError::OutcomeUnknown`] decides. The server is not needed to start:
-//! [`Store::ping`] tells how it is.
+//! (`src/store/scripts.rs`). Every command stays within one bucket, so in one slot.
+//! What may have been done is never sent again here: whoever gets [`StoreError::OutcomeUnknown`]
+//! decides. Sent again is what a server refused (a script it did not know, a slot it does not have),
+//! and what only reads, once. No server is needed to start: [`Store::ping`] tells how they are.
 //!
 //! A record is one string: its version, 16 bytes, and its value. A claim is a string: its owner. A
 //! limit is a string: the instant at which it is idle. A counter is a string: its window and last use. An
@@ -11,30 +13,33 @@
 //! so that its members are ordered by their bytes; without members it has no key. An outbox is a
 //! stream.
 
+mod address;
 mod admission;
 mod answer;
+mod breaker;
+mod cluster;
+mod durable;
 mod fault;
+mod gather;
+mod health;
 mod link;
+mod node;
+mod sentinels;
+mod slot;
+mod topology;
 
 use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use redis::{
-    Client, Cmd, ConnectionAddr, IntoConnectionInfo as _, Pipeline, ProtocolVersion,
-    TlsCertificates, Value,
-};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-use tokio::sync::Mutex;
-use tokio::time::timeout;
+use redis::{Cmd, Value};
 
-use self::answer::{committed, count, events, healthy, is_unknown_script, members, odd};
+use self::answer::{committed, events, is_unknown_script, members, odd};
 use self::fault::Fault;
-use self::link::Link;
+use self::node::Purpose;
+use self::topology::Topology;
 use super::rules::{
-    MARK_PREFIX, OUTBOX_NAME, Place, check_admission, check_change_set, check_outboxes,
-    check_ranges, life_millis,
+    OUTBOX_NAME, Place, check_admission, check_change_set, check_outboxes, check_ranges,
 };
 use super::scripts::{self, By};
 use super::{
@@ -43,31 +48,77 @@ use super::{
 };
 use crate::id::Bucket;
 use crate::secret::Secret;
+use crate::time::Clock;
 
-/// Where the server is and how long to wait for it.
+/// Where the servers are and how long to wait for them.
 #[derive(Debug, Clone)]
 pub struct RedisOptions {
-    /// `redis://host:port/db`, or `rediss://` for TLS. Credentials in it are refused.
-    pub url: String,
+    /// Which servers.
+    pub servers: Servers,
     /// The ACL user, if not the default one.
     pub username: Option<String>,
     /// Its password.
     pub password: Option<Secret<String>>,
     /// PEM of the only authority to trust; `None`: those of the system. Needs `rediss://`.
     pub tls_ca: Option<Vec<u8>>,
+    /// Connections to each server for everyday use; a server has two more, for what is asked a second
+    /// time and for commits that wait for replicas.
+    pub connections: usize,
     /// How long to wait for a connection, handshakes included.
     pub connect_timeout: Duration,
     /// How long to wait for an answer.
     pub response_timeout: Duration,
+    /// Whether a commit that waits for replicas ([`Durability::Replicated`]) waits until they and the
+    /// primary have it on disk.
+    pub fsync: bool,
+    /// What the clocks of the servers are held against.
+    pub clock: Clock,
 }
 
-/// The client of one server.
+/// Which servers have the state.
+#[derive(Debug, Clone)]
+pub enum Servers {
+    /// One: `redis://host:port/db`, or `rediss://` for TLS. Credentials in it are refused.
+    One(String),
+    /// The one that Sentinels call the primary.
+    Sentinels {
+        /// The Sentinels, as above, without a database. The servers are reached by TLS where they are.
+        urls: Vec<String>,
+        /// What they call it.
+        master: String,
+        /// The ACL user of the Sentinels, if not the default one.
+        username: Option<String>,
+        /// Its password.
+        password: Option<Secret<String>>,
+    },
+    /// The nodes of a cluster, or some of them: they know the others.
+    Cluster(Vec<String>),
+}
+
+impl RedisOptions {
+    /// These servers, with what the configuration has where it says nothing else.
+    #[must_use]
+    pub const fn new(servers: Servers) -> Self {
+        Self {
+            servers,
+            username: None,
+            password: None,
+            tls_ca: None,
+            connections: 1,
+            connect_timeout: Duration::from_secs(2),
+            response_timeout: Duration::from_millis(250),
+            fsync: false,
+            clock: Clock::system(),
+        }
+    }
+}
+
+/// The client of one server, or of all those that are one store together.
 pub struct Redis {
-    link: Link,
-    /// For commits that wait for replicas: the server answers nothing else on such a connection
-    /// meanwhile. One at a time.
-    waiting: Mutex<Link>,
+    topology: Topology,
     response_timeout: Duration,
+    fsync: bool,
+    clock: Clock,
 }
 
 impl Redis {
@@ -76,60 +127,32 @@ impl Redis {
     /// # Errors
     /// [`StoreError::Unavailable`] when the options make no sense, in plain words.
     pub fn connect(options: &RedisOptions) -> Result<Self, StoreError> {
-        let client = client(options).map_err(|why| StoreError::Unavailable(why.to_owned()))?;
+        let topology = Topology::new(options);
         Ok(Self {
-            link: Link::new(client.clone(), options.connect_timeout),
-            waiting: Mutex::new(Link::new(client, options.connect_timeout)),
+            topology: topology.map_err(|why| StoreError::Unavailable(why.to_owned()))?,
             response_timeout: options.response_timeout,
+            fsync: options.fsync,
+            clock: options.clock.clone(),
         })
     }
 
-    async fn send(&self, commands: &Pipeline) -> Result<Vec<Value>, Fault> {
-        self.link.send(commands, self.response_timeout).await
-    }
-
-    async fn send_one(&self, command: Cmd) -> Result<Value, Fault> {
-        let mut commands = Pipeline::with_capacity(1);
-        commands.add_command(command);
-        let answers = self.send(&commands).await?;
-        answers.into_iter().next().ok_or_else(odd)
+    async fn send(&self, parts: Vec<(Bucket, Cmd)>, purpose: Purpose) -> Vec<Result<Value, Fault>> {
+        let within = self.response_timeout;
+        self.topology.send(parts, purpose, within).await
     }
 
     async fn commit_local(&self, change: &ChangeSet) -> Result<Committed, StoreError> {
-        let sent = self.send_one(scripts::commit(change, By::Digest)).await;
-        let mut answer = sent.map_err(Fault::of_write)?;
-        if is_unknown_script(&answer) {
-            let sent = self.send_one(scripts::commit(change, By::Text)).await;
-            answer = sent.map_err(Fault::of_write)?;
+        let mut answer = Err(odd());
+        for by in [By::Digest, By::Text] {
+            let command = scripts::commit(change, by);
+            let sent = self.send(vec![(change.bucket, command)], Purpose::Write);
+            answer = sent.await.into_iter().next().unwrap_or_else(|| Err(odd()));
+            if !is_unknown_script(&answer) {
+                break;
+            }
         }
-        committed(answer, 0).map_err(Fault::of_write)
-    }
-
-    async fn commit_replicated(
-        &self,
-        change: &ChangeSet,
-        replicas: u32,
-        within: Duration,
-    ) -> Result<Committed, StoreError> {
-        let deadline = within.saturating_add(self.response_timeout);
-        let Ok(link) = timeout(deadline, self.waiting.lock()).await else {
-            // Where replicas lag, commits queue up here. What waits in vain is done all the same, and
-            // said to be on no replica: a revocation that is not applied is worse than one that may
-            // be lost.
-            return self.commit_local(change).await;
-        };
-        let mut commands = Pipeline::with_capacity(2);
-        // By its text: a script that was unknown would cost a second wait.
-        commands.add_command(scripts::commit(change, By::Text));
-        let mut wait = redis::cmd("WAIT");
-        wait.arg(replicas).arg(life_millis(within));
-        commands.add_command(wait);
-        let answers = link.send(&commands, deadline).await;
-        let [done, acked] = <[Value; 2]>::try_from(answers.map_err(Fault::of_write)?)
-            .map_err(|_| odd().of_write())?;
-        // Where WAIT was refused the commit is done, and no replica is known to have it.
-        let acked = count(&acked).unwrap_or(0);
-        committed(done, acked).map_err(Fault::of_write)
+        let done = answer.and_then(|answer| committed(answer, 0));
+        done.map_err(Fault::of_write)
     }
 }
 
@@ -143,12 +166,10 @@ impl Store for Redis {
     async fn commit(&self, change: ChangeSet) -> Result<Committed, StoreError> {
         check_change_set(&change)?;
         match change.durability {
-            Durability::Local | Durability::Replicated { replicas: 0, .. } => {
-                self.commit_local(&change).await
-            }
-            Durability::Replicated { replicas, within } => {
+            Durability::Replicated { replicas, within } if replicas > 0 || self.fsync => {
                 self.commit_replicated(&change, replicas, within).await
             }
+            Durability::Local | Durability::Replicated { .. } => self.commit_local(&change).await,
         }
     }
 
@@ -160,12 +181,10 @@ impl Store for Redis {
         if ranges.is_empty() {
             return Ok(Vec::new());
         }
-        let mut commands = Pipeline::with_capacity(ranges.len());
-        for (range, after) in ranges.iter().zip(places) {
-            commands.add_command(outbox_command(range, after));
-        }
-        let answers = self.send(&commands).await.map_err(Fault::of_read)?;
-        let parts = answers.into_iter().map(events);
+        let commands = ranges.iter().zip(places);
+        let commands = commands.map(|(range, after)| (range.bucket, outbox_command(range, after)));
+        let answers = self.send(commands.collect(), Purpose::Read).await;
+        let parts = answers.into_iter().map(|answer| answer.and_then(events));
         parts.collect::<Result<_, _>>().map_err(Fault::of_read)
     }
 
@@ -174,27 +193,15 @@ impl Store for Redis {
         if ranges.is_empty() {
             return Ok(Vec::new());
         }
-        let mut commands = Pipeline::with_capacity(ranges.len());
-        for range in &ranges {
-            commands.add_command(range_command(range));
-        }
-        let answers = self.send(&commands).await.map_err(Fault::of_read)?;
-        let pages = answers.into_iter().map(members);
+        let commands = ranges.iter();
+        let commands = commands.map(|range| (range.key.bucket(), range_command(range)));
+        let answers = self.send(commands.collect(), Purpose::Read).await;
+        let pages = answers.into_iter().map(|answer| answer.and_then(members));
         pages.collect::<Result<_, _>>().map_err(Fault::of_read)
     }
 
     async fn ping(&self) -> Result<Lineage, StoreError> {
-        let mut commands = Pipeline::new();
-        commands.cmd("INFO").arg("server");
-        commands.cmd("INFO").arg("memory");
-        commands.cmd("INFO").arg("replication");
-        let key = Bucket::new(0).map(|bucket| Key::new(bucket, format!("{MARK_PREFIX}ping")));
-        let key = key.map_or_else(String::new, |key| key.to_string());
-        commands.cmd("SET").arg(key).arg("1").arg("PX").arg(1000);
-        let answers = self.send(&commands).await.map_err(Fault::of_read)?;
-        let [server, memory, replication, write] =
-            <[Value; 4]>::try_from(answers).map_err(|_| odd().of_read())?;
-        healthy([server, memory, replication], write).map_err(Fault::of_read)
+        self.health().await.map_err(Fault::of_read)
     }
 }
 
@@ -203,48 +210,6 @@ impl fmt::Debug for Redis {
         f.debug_struct("Redis")
             .field("response_timeout", &self.response_timeout)
             .finish_non_exhaustive()
-    }
-}
-
-fn client(options: &RedisOptions) -> Result<Client, &'static str> {
-    const BAD_URL: &str = "the URL of the Redis server is not valid";
-    let info = options
-        .url
-        .as_str()
-        .into_connection_info()
-        .map_err(|_| BAD_URL)?;
-    let settings = info.redis_settings();
-    if settings.username().is_some() || settings.password().is_some() {
-        return Err("credentials do not belong in the URL of the Redis server");
-    }
-    // RESP3, because only there the client library tells at once when the connection breaks.
-    let mut settings = settings.clone().set_protocol(ProtocolVersion::RESP3);
-    if let Some(username) = &options.username {
-        settings = settings.set_username(username);
-    }
-    if let Some(password) = &options.password {
-        settings = settings.set_password(password.expose());
-    }
-    let encrypted = matches!(info.addr(), ConnectionAddr::TcpTls { .. });
-    let info = info.set_redis_settings(settings);
-    match &options.tls_ca {
-        None => Client::open(info).map_err(|_| BAD_URL),
-        Some(_) if !encrypted => {
-            Err("a certificate authority is given, but the URL asks for no TLS")
-        }
-        Some(pem) => {
-            const BAD_PEM: &str = "the certificate authority of the Redis server is not valid PEM";
-            // The client library takes a text without any certificate, and then trusts nobody.
-            let mut authorities = CertificateDer::pem_slice_iter(pem).peekable();
-            if authorities.peek().is_none() || authorities.any(|found| found.is_err()) {
-                return Err(BAD_PEM);
-            }
-            let authority = TlsCertificates {
-                client_tls: None,
-                root_cert: Some(pem.clone()),
-            };
-            Client::build_with_tls(info, authority).map_err(|_| BAD_PEM)
-        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! All Lua that runs in the server: three scripts, and how they count rates and use counters. They know
+//! All Lua that runs in the server: four scripts, and how they count rates and use counters. They know
 //! nothing of devices or sessions.
 
 use std::sync::LazyLock;
@@ -322,6 +322,34 @@ return said
 "
 );
 
+/// Which commands the user may not run on a key of ours.
+///
+/// KEYS: any key of ours.
+///
+/// ARGV:
+/// 1. `1` where disks are waited for, too
+///
+/// Answers the names.
+const LACKING: &str = r"#!lua flags=no-writes
+local key = KEYS[1]
+local needed = {
+  {'EVALSHA', '', '1', key}, {'GET', key}, {'MGET', key}, {'SET', key, ''}, {'DEL', key},
+  {'EXISTS', key}, {'GETRANGE', key, '0', '0'}, {'XADD', key, '*', 'e', ''},
+  {'XRANGE', key, '-', '+'}, {'ZADD', key, '0', ''}, {'ZREM', key, ''}, {'ZCARD', key},
+  {'ZRANGE', key, '-', '+'}, {'TIME'}, {'WAIT', '0', '0'},
+}
+if ARGV[1] == '1' then
+  table.insert(needed, {'WAITAOF', '0', '0', '0'})
+end
+local lacking = {}
+for _, command in ipairs(needed) do
+  if not redis.acl_check_cmd(unpack(command)) then
+    table.insert(lacking, command[1])
+  end
+end
+return lacking
+";
+
 static COMMIT_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(COMMIT));
 static LIMIT_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(LIMIT));
 static WINDOW_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(WINDOW));
@@ -433,6 +461,13 @@ fn use_arguments(cmd: &mut Cmd, used: &CounterUse) {
         .arg(order)
         .arg(&used.operation.0[..])
         .arg(used.live_for.map_or(0, life_millis));
+}
+
+/// The call of the script that names what our user may not do. By its text: it is rarely run.
+pub(super) fn lacking(key: &str, fsync: bool) -> Cmd {
+    let mut cmd = redis::cmd("EVAL");
+    cmd.arg(LACKING).arg(1).arg(key).arg(u8::from(fsync));
+    cmd
 }
 
 fn call(script: &Script, text: &str, by: By) -> Cmd {

@@ -260,7 +260,7 @@ const PLACES: &[(&str, &[&str])] = &[
             "grpc/observe.rs",
             "cli/demo/",
             "telemetry/store.rs",
-            "store/redis/link.rs",
+            "store/redis/",
             "flow/run_drill.rs",
         ],
     ),

@@ -9,7 +9,7 @@ use assay::id::Bucket;
 use assay::key_directory::generate_files;
 use assay::session::Fleet;
 use assay::store::record::{seal, unseal};
-use assay::store::redis::{Redis, RedisOptions};
+use assay::store::redis::{Redis, RedisOptions, Servers};
 use assay::store::{
     Admission, Change, ChangeSet, Committed, Durability, Item, Key, OperationId, Record, Store,
 };
@@ -32,12 +32,9 @@ async fn commits_that_wait_in_vain_for_their_turn_with_the_replicas_are_applied(
     let server = RedisServer::start();
     let store: Arc<dyn Store> = Arc::new(
         Redis::connect(&RedisOptions {
-            url: server.url(),
-            username: None,
-            password: None,
-            tls_ca: None,
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(1),
+            ..RedisOptions::new(Servers::One(server.url()))
         })
         .unwrap(),
     );

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use assay::cli::config::{ConfigArgs, write_to};
 use assay::config::{
-    CallerIdentity, Config, ConfigFile, DEVELOPMENT, EXAMPLE, Look, Mode, Role, StoreConfig,
-    Transport, read_secret,
+    CallerIdentity, Config, ConfigFile, DEVELOPMENT, EXAMPLE, Look, Mode, RedisServers, Role,
+    StoreConfig, Transport, read_secret,
 };
 use assay::policy::{
     ActionRates, AndroidPolicy, ApplePolicy, AttestKeyRule, Authenticators, BodyRule, Consequence,
@@ -532,6 +532,51 @@ const WRONG: &[(&str, &str, &str)] = &[
     ),
     (
         "\"memory\"",
+        "\"redis\"\nsentinels = [\"redis://h\"]",
+        "5:1: [store] lacks \"master\" [it is what the Sentinels call the primary]",
+    ),
+    (
+        "\"memory\"",
+        "\"redis\"\nsentinels = [\"redis://h/1\"]\nmaster = \"m\"",
+        "7:14: a URL with a path is not taken here",
+    ),
+    (
+        "\"memory\"",
+        "\"redis\"\nsentinels = [\"redis://h\"]\nmaster = \"m\"\nsentinel_username = \"x\"",
+        "9:1: a user needs a password [name its file in \"sentinel_password_file\"]",
+    ),
+    (
+        "\"memory\"",
+        "\"redis\"\ncluster = []",
+        "7:11: has to have at least one entry",
+    ),
+    (
+        "\"memory\"",
+        "\"redis\"\ncluster = [\"redis://h\"]\nmaster = \"m\"",
+        "8:1: \"master\" is of no use without \"sentinels\" [remove it]",
+    ),
+    (
+        "\"memory\"",
+        "\"redis\"\nurl = \"redis://h\"\ncluster = [\"redis://h\"]",
+        "8:1: \"url\", \"sentinels\" and \"cluster\" are three ways to name servers [keep one of them]",
+    ),
+    (
+        "\"memory\"",
+        "\"redis\"\ncluster = [\"redis://h\", \"rediss://i\"]",
+        "7:11: some of them ask for TLS and some do not [write rediss:// everywhere]",
+    ),
+    (
+        "\"memory\"",
+        "\"redis\"\nurl = \"redis://h\"\nconnections = 17",
+        "8:15: has to be from 1 to 16",
+    ),
+    (
+        "\"memory\"",
+        "\"memory\"\nrevocation_fsync = true",
+        "7:1: \"revocation_fsync\" is for a store of kind = \"redis\" [remove it, or change \"kind\"]",
+    ),
+    (
+        "\"memory\"",
         "\"memory\"\npassword = \"hunter2\"",
         "7:1: unknown key \"password\" in [store] [secrets are never written here: put it in a file and name it in \"password_file\"]",
     ),
@@ -860,6 +905,45 @@ fn production_makes_no_concession() {
     assert!(parse(&said).is_ok());
     let no_list = EXAMPLE.replace("status_list_url = \"", "#");
     assert_eq!(parse(&no_list).unwrap_err().len(), 1);
+}
+
+#[test]
+fn the_other_ways_to_name_redis_servers_in_the_example_are_good() {
+    let url = "url = \"rediss://redis.example.com:6379\"\n";
+    assert!(EXAMPLE.contains(url));
+    let instead = |first: &str| {
+        let lines = EXAMPLE
+            .lines()
+            .filter_map(|line| line.strip_prefix("#     "));
+        let lines: Vec<_> = lines.skip_while(|line| !line.starts_with(first)).collect();
+        let count = if first == "cluster" { 1 } else { 4 };
+        let text = EXAMPLE.replace(url, &format!("{}\n", lines[..count].join("\n")));
+        let StoreConfig::Redis(redis) = parse(&text).unwrap().store else {
+            panic!("another store");
+        };
+        redis.servers
+    };
+    let nodes = [
+        "rediss://redis-0.example.com:6379",
+        "rediss://redis-1.example.com:6379",
+    ];
+    assert_eq!(
+        instead("cluster"),
+        RedisServers::Cluster(nodes.map(ToOwned::to_owned).to_vec())
+    );
+    let sentinels = [
+        "rediss://sentinel-0.example.com:26379",
+        "rediss://sentinel-1.example.com:26379",
+    ];
+    assert_eq!(
+        instead("sentinels"),
+        RedisServers::Sentinels {
+            urls: sentinels.map(ToOwned::to_owned).to_vec(),
+            master: "assay".to_owned(),
+            username: Some("assay".to_owned()),
+            password_file: Some("/etc/assay/secrets/sentinel-password".into()),
+        }
+    );
 }
 
 #[test]

@@ -31,6 +31,8 @@ mod repeating;
 mod revoking;
 mod stepping;
 mod suspending;
+mod trips;
+mod truth;
 mod verifying;
 mod watched;
 mod watching;

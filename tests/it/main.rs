@@ -19,6 +19,7 @@ mod apple_vectors;
 mod apple_vouching;
 mod architecture;
 mod borders;
+mod chaos;
 mod config;
 mod differential;
 mod events;

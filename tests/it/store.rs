@@ -2,10 +2,12 @@
 
 mod behaviours;
 mod disk;
+mod failover;
 mod faults;
 mod indexes;
 mod limits;
 mod model;
+mod readiness;
 mod windows;
 
 use std::future::Future;
@@ -16,7 +18,7 @@ use std::time::Duration;
 use assay::id::Bucket;
 use assay::secret::random;
 use assay::store::embedded::Embedded;
-use assay::store::redis::{Redis, RedisOptions};
+use assay::store::redis::{Redis, RedisOptions, Servers};
 use assay::store::{
     Admission, Change, ChangeSet, Claim, Claimed, Committed, Cursor, Durability, IndexChange,
     IndexRange, Item, Key, Limit, Limited, OperationId, OutboxRange, Presence, Record, Store,
@@ -264,12 +266,9 @@ fn on_disk(dir: &Path) -> Embedded {
 
 fn redis_options(url: String) -> RedisOptions {
     RedisOptions {
-        url,
-        username: None,
-        password: None,
-        tls_ca: None,
         connect_timeout: Duration::from_secs(5),
         response_timeout: Duration::from_secs(5),
+        ..RedisOptions::new(Servers::One(url))
     }
 }
 

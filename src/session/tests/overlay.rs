@@ -48,9 +48,8 @@ fn facts(millis: u64) -> Vec<Known> {
     let mut facts: Vec<Known> = events.iter().filter_map(Known::of).collect();
     assert_eq!(facts.len(), events.len());
     facts.push(Known::subject_cut(
-        [7; 32],
-        RevocationReason::Lost,
-        &by(),
+        ([7; 32], None),
+        ("lost", &by()),
         at(millis),
     ));
     for app in [None, Some(app())] {
@@ -232,7 +231,7 @@ fn what_was_opened_after_stays_alive() {
 #[test]
 fn a_subject_cut_unseen_is_cut_whatever_its_epoch_can_be() {
     let ahead = SubjectRecord::new(now().after(crate::token::INSTANCE_SKEW_MAX));
-    let known = Known::subject_cut([7; 32], RevocationReason::Lost, &by(), at(1));
+    let known = Known::subject_cut(([7; 32], None), ("lost", &by()), at(1));
     let mut subject = ahead.clone();
     let facts = overlay(&[known]);
     assert!(facts.has_subject([7; 32]) && !facts.has_subject([8; 32]));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use redis::{Cmd, Pipeline, Value};
+use redis::{Cmd, Value};
 
 use super::super::rules::life_millis;
 use super::super::scripts::{self, By};
@@ -10,6 +10,7 @@ use super::super::{Admission, Admitted, Claim, Key, StoreError};
 use super::Redis;
 use super::answer::{claimed, is_unknown_script, limited, loaded, optional_bytes, windowed};
 use super::fault::Fault;
+use super::node::Purpose;
 use crate::id::Bucket;
 
 impl Redis {
@@ -19,15 +20,21 @@ impl Redis {
         if commands.is_empty() {
             return Ok(Admitted::default());
         }
-        let sent = self.send(&commands).await;
-        if ask.claim.is_empty() && ask.window.is_empty() {
-            let answers = sent.map_err(Fault::of_read)?;
+        let marks = !ask.claim.is_empty() || !ask.window.is_empty();
+        let purpose = if marks || !ask.limit.is_empty() {
+            Purpose::Write
+        } else {
+            Purpose::Read
+        };
+        let mut answers = self.send(commands, purpose).await;
+        let unsent = |answer: &Result<Value, Fault>| matches!(answer, Err(Fault::NotSent(_)));
+        if !marks || answers.iter().all(unsent) {
             return self.without_claims(ask, &groups, answers).await;
         }
-        let mut answers = sent.map_err(Fault::of_write)?;
         let rest = answers.split_off(ask.claim.len().min(answers.len()));
         let claims = claimed(&ask.claim, answers)?;
-        // The claims are made. What is wrong with the rest then leaves them as they are.
+        // The claims are made, and counters may be used. What is wrong with the rest then leaves them as
+        // they are.
         let admitted = self.without_claims(ask, &groups, rest).await;
         let admitted = admitted.map_err(|error| match error {
             StoreError::Unavailable(why) => StoreError::OutcomeUnknown(why),
@@ -41,21 +48,21 @@ impl Redis {
         &self,
         ask: &Admission,
         groups: &Groups<'_>,
-        mut answers: Vec<Value>,
+        mut answers: Vec<Result<Value, Fault>>,
     ) -> Result<Admitted, StoreError> {
         let mut rest = answers.split_off(ask.owner_of.len().min(answers.len()));
         let scripted = ask.limit.len() + ask.window.len();
         let loads = rest.split_off(scripted.min(rest.len()));
-        let owners = answers.into_iter().map(optional_bytes);
+        let owners = answers
+            .into_iter()
+            .map(|answer| answer.and_then(optional_bytes));
         let owners = owners.collect::<Result<_, _>>().map_err(Fault::of_read)?;
         let records = loaded(&ask.load, groups, loads)?;
-        self.ask_unknown(ask, &mut rest)
-            .await
-            .map_err(Fault::of_read)?;
+        self.ask_unknown(ask, &mut rest).await;
         let windows = rest.split_off(ask.limit.len().min(rest.len()));
-        let limits = rest.into_iter().map(limited);
+        let limits = rest.into_iter().map(|answer| answer.and_then(limited));
         let limits = limits.collect::<Result<_, _>>().map_err(Fault::of_read)?;
-        let windows = windows.into_iter().map(windowed);
+        let windows = windows.into_iter().map(|answer| answer.and_then(windowed));
         let windows = windows.collect::<Result<_, _>>().map_err(Fault::of_read)?;
         Ok(Admitted {
             records,
@@ -67,55 +74,48 @@ impl Redis {
     }
 
     /// Runs by their text the scripts that the server did not know by their digest.
-    async fn ask_unknown(&self, ask: &Admission, answers: &mut [Value]) -> Result<(), Fault> {
+    async fn ask_unknown(&self, ask: &Admission, answers: &mut [Result<Value, Fault>]) {
         let answers = scripted(ask, By::Text).zip(answers);
         let unknown: Vec<_> = answers
             .filter(|(_, answer)| is_unknown_script(answer))
             .collect();
         if unknown.is_empty() {
-            return Ok(());
+            return;
         }
-        let mut commands = Pipeline::with_capacity(unknown.len());
-        let mut slots = Vec::with_capacity(unknown.len());
-        for (command, slot) in unknown {
-            commands.add_command(command);
-            slots.push(slot);
-        }
-        let again = self.send(&commands).await?;
+        let (commands, slots): (Vec<_>, Vec<_>) = unknown.into_iter().unzip();
+        let again = self.send(commands, Purpose::Write).await;
         for (slot, answer) in slots.into_iter().zip(again) {
             *slot = answer;
         }
-        Ok(())
     }
 }
 
 /// The scripts of an admission: limits, then counters.
-fn scripted(ask: &Admission, by: By) -> impl Iterator<Item = Cmd> + '_ {
-    let limits = ask.limit.iter().map(move |limit| scripts::limit(limit, by));
+fn scripted(ask: &Admission, by: By) -> impl Iterator<Item = (Bucket, Cmd)> + '_ {
+    let limits = ask.limit.iter();
+    let limits = limits.map(move |limit| (limit.key.bucket(), scripts::limit(limit, by)));
     let windows = ask.window.iter();
-    limits.chain(windows.map(move |used| scripts::window(used, by)))
+    limits.chain(windows.map(move |used| (used.key.bucket(), scripts::window(used, by))))
 }
 
 /// Claims, looks at claims, limits, counters, loads.
-fn commands(ask: &Admission, groups: &Groups<'_>) -> Pipeline {
-    let mut commands = Pipeline::new();
-    for claim in &ask.claim {
-        commands.add_command(claim_command(claim));
-    }
-    for key in &ask.owner_of {
-        commands.cmd("GET").arg(key.to_string());
-    }
-    for script in scripted(ask, By::Digest) {
-        commands.add_command(script);
-    }
-    for group in groups.values() {
+fn commands(ask: &Admission, groups: &Groups<'_>) -> Vec<(Bucket, Cmd)> {
+    let claims = ask.claim.iter();
+    let claims = claims.map(|claim| (claim.key.bucket(), claim_command(claim)));
+    let owners = ask.owner_of.iter().map(|key| {
+        let mut get = redis::cmd("GET");
+        get.arg(key.to_string());
+        (key.bucket(), get)
+    });
+    let loads = groups.iter().map(|(bucket, group)| {
         let mut load = redis::cmd("MGET");
         for (_, key) in group {
             load.arg(key.to_string());
         }
-        commands.add_command(load);
-    }
-    commands
+        (*bucket, load)
+    });
+    let scripts = scripted(ask, By::Digest);
+    claims.chain(owners).chain(scripts).chain(loads).collect()
 }
 
 fn claim_command(claim: &Claim) -> Cmd {

@@ -9,14 +9,9 @@ use std::time::Duration;
 use redis::{ServerErrorKind, Value};
 
 use super::super::rules::{Place, decode_record};
-use super::super::{
-    Claim, Claimed, Committed, Cursor, Key, Limited, Lineage, Record, StoreError, Windowed,
-};
+use super::super::{Claim, Claimed, Committed, Cursor, Key, Limited, Record, StoreError, Windowed};
 use super::admission::Groups;
 use super::fault::Fault;
-
-/// The oldest version that has `SET … NX GET` and scripts that declare themselves.
-const MAJOR_VERSION_MIN: u32 = 7;
 
 /// An answer this program cannot read: what was asked may have been done.
 pub(super) fn odd() -> Fault {
@@ -24,8 +19,8 @@ pub(super) fn odd() -> Fault {
 }
 
 /// Whether the server does not know the script.
-pub(super) fn is_unknown_script(answer: &Value) -> bool {
-    let Value::ServerError(error) = answer else {
+pub(super) fn is_unknown_script(answer: &Result<Value, Fault>) -> bool {
+    let Ok(Value::ServerError(error)) = answer else {
         return false;
     };
     error.kind() == Some(ServerErrorKind::NoScript)
@@ -39,19 +34,36 @@ pub(super) fn count(answer: &Value) -> Option<u32> {
     u32::try_from(*count).ok()
 }
 
+/// A field of a map that counts something.
+pub(super) fn number(map: &Value, name: &str) -> Option<i64> {
+    let is_name = |value: &Value| *value == Value::BulkString(name.into());
+    let value = match map {
+        Value::Map(fields) => fields.iter().find(|(key, _)| is_name(key)).map(|(_, v)| v),
+        Value::Array(fields) => fields.chunks_exact(2).find_map(|pair| match pair {
+            [key, value] if is_name(key) => Some(value),
+            _ => None,
+        }),
+        _ => None,
+    };
+    match value? {
+        Value::Int(number) => Some(*number),
+        Value::BulkString(digits) => std::str::from_utf8(digits).ok()?.parse().ok(),
+        _ => None,
+    }
+}
+
 /// The records of a request, from one answer for each bucket.
 pub(super) fn loaded(
     keys: &[Key],
     groups: &Groups<'_>,
-    answers: Vec<Value>,
+    answers: Vec<Result<Value, Fault>>,
 ) -> Result<Vec<Option<Record>>, StoreError> {
     let mut records: Vec<Option<Record>> = vec![None; keys.len()];
     for (group, answer) in groups.values().zip(answers) {
-        let values = match answer {
-            Value::Array(values) if values.len() == group.len() => values,
-            Value::ServerError(error) => return Err(Fault::reply(&error).of_read()),
-            _ => return Err(odd().of_read()),
-        };
+        let values = answer.and_then(list).map_err(Fault::of_read)?;
+        if values.len() != group.len() {
+            return Err(odd().of_read());
+        }
         for ((place, _), value) in group.iter().zip(values) {
             let stored = optional_bytes(value).map_err(Fault::of_read)?;
             if let (Some(slot), Some(stored)) = (records.get_mut(*place), stored) {
@@ -62,16 +74,25 @@ pub(super) fn loaded(
     Ok(records)
 }
 
-/// How the claims ended. One refusal among several leaves open which of the others were made.
-pub(super) fn claimed(claims: &[Claim], answers: Vec<Value>) -> Result<Vec<Claimed>, StoreError> {
-    let is_refusal = |answer: &Value| matches!(answer, Value::ServerError(_));
-    let all_refused = answers.iter().all(is_refusal);
+/// How the claims ended. When one failed, and any of them may have been made, nobody knows which.
+pub(super) fn claimed(
+    claims: &[Claim],
+    answers: Vec<Result<Value, Fault>>,
+) -> Result<Vec<Claimed>, StoreError> {
+    let owners = answers.into_iter();
+    let owners: Vec<_> = owners
+        .map(|answer| answer.and_then(optional_bytes))
+        .collect();
+    let was_not_made =
+        |owner: &Result<_, Fault>| matches!(owner, Err(Fault::Refused(_) | Fault::NotSent(_)));
+    let none_was_made = owners.iter().all(was_not_made);
     let mut ended = Vec::with_capacity(claims.len());
-    for (claim, answer) in claims.iter().zip(answers) {
-        let owner = optional_bytes(answer).map_err(|fault| match fault {
-            Fault::Refused(why) if !all_refused => StoreError::OutcomeUnknown(why),
-            fault @ (Fault::Refused(_) | Fault::NotSent(_) | Fault::NoAnswer(_)) => {
+    for (claim, owner) in claims.iter().zip(owners) {
+        let owner = owner.map_err(|fault| {
+            if none_was_made {
                 fault.of_write()
+            } else {
+                StoreError::OutcomeUnknown(fault.words())
             }
         })?;
         ended.push(match owner {
@@ -173,49 +194,16 @@ pub(super) fn events(answer: Value) -> Result<Vec<(Cursor, Vec<u8>)>, Fault> {
     Ok(events)
 }
 
-/// Whether the server is one that can be trusted with state, and which it is: its process and the
-/// history of its data.
-pub(super) fn healthy(
-    [server, memory, replication]: [Value; 3],
-    write: Value,
-) -> Result<Lineage, Fault> {
-    let server = text(server)?;
-    let version = info_field(&server, "redis_version").unwrap_or("");
-    let major = version
-        .split('.')
-        .next()
-        .and_then(|major| major.parse().ok());
-    if major.is_none_or(|major: u32| major < MAJOR_VERSION_MIN) {
-        return Err(Fault::Refused(
-            "the server is older than Redis 7.0".to_owned(),
-        ));
-    }
-    let memory = text(memory)?;
-    if info_field(&memory, "maxmemory_policy") != Some("noeviction") {
-        return Err(Fault::Refused(
-            "the server may evict keys, which would lose revocations: \
-             set its maxmemory-policy to noeviction"
-                .to_owned(),
-        ));
-    }
-    let replication = text(replication)?;
-    let process = info_field(&server, "run_id").ok_or_else(odd)?;
-    let history = info_field(&replication, "master_replid").ok_or_else(odd)?;
-    match write {
-        Value::Okay => Ok(Lineage(format!("{process} {history}"))),
-        Value::ServerError(error) => Err(Fault::reply(&error)),
-        _ => Err(odd()),
-    }
-}
-
-fn info_field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+/// A field of what a server says of itself.
+pub(super) fn info_field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     info.lines().find_map(|line| {
         let (found, value) = line.split_once(':')?;
         (found == name).then(|| value.trim())
     })
 }
 
-fn list(value: Value) -> Result<Vec<Value>, Fault> {
+/// An array.
+pub(super) fn list(value: Value) -> Result<Vec<Value>, Fault> {
     match value {
         Value::Array(values) => Ok(values),
         Value::ServerError(error) => Err(Fault::reply(&error)),
@@ -233,7 +221,8 @@ pub(super) fn optional_bytes(value: Value) -> Result<Option<Vec<u8>>, Fault> {
     }
 }
 
-fn text(value: Value) -> Result<String, Fault> {
+/// A text.
+pub(super) fn text(value: Value) -> Result<String, Fault> {
     match value {
         Value::BulkString(bytes) => String::from_utf8(bytes).map_err(|_| odd()),
         Value::SimpleString(text) | Value::VerbatimString { text, .. } => Ok(text),

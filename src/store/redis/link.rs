@@ -4,18 +4,20 @@
 //! not tell "never sent" from "sent, and the answer was lost", and that is the difference between
 //! "nothing happened" and "nobody knows".
 
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Pipeline, PushInfo, PushKind, ServerErrorKind, Value};
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, Pipeline, PushInfo, PushKind, ServerErrorKind,
+    Value,
+};
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::timeout;
 
 use super::fault::Fault;
+use super::sentinels::Sentinels;
 use crate::time::monotonic_now;
 
 /// After a failed attempt to connect, calls fail with its error for this long: a server that is down
@@ -26,6 +28,10 @@ const RETRY_AFTER: Duration = Duration::from_millis(50);
 /// without a word is not noticed otherwise. One slow answer is not worth a new connection.
 const UNANSWERED_MAX: u32 = 3;
 
+/// A call that was given up counts as unanswered when this part of its time had passed: another
+/// connection had the answer first, or its caller lost patience.
+const PATIENCE: u32 = 2;
+
 /// Commands queued for the socket; further callers wait, within their deadline.
 const QUEUED_MAX: usize = 1024;
 
@@ -33,8 +39,16 @@ const QUEUED_MAX: usize = 1024;
 #[derive(Clone)]
 pub(super) struct Link(Arc<Inner>);
 
+/// Where a link leads.
+pub(super) enum Target {
+    /// To one server, whatever it is.
+    Server(Box<Client>),
+    /// To whichever server is the primary.
+    Primary(Arc<Sentinels>),
+}
+
 struct Inner {
-    client: Client,
+    target: Target,
     connect_timeout: Duration,
     /// A std mutex: held for a clone only, never across an await.
     current: Mutex<Option<Wire>>,
@@ -47,12 +61,41 @@ struct Wire {
     connection: MultiplexedConnection,
     broken: Arc<AtomicBool>,
     unanswered: Arc<AtomicU32>,
+    /// Which of the primaries there were it leads to.
+    turn: u64,
+}
+
+/// A call under way. Dropped without [`Asked::answered`], it counts as unanswered.
+struct Asked<'w> {
+    wire: &'w Wire,
+    since: Instant,
+    within: Duration,
+    answered: bool,
+}
+
+impl Asked<'_> {
+    fn answered(mut self) {
+        self.answered = true;
+        self.wire.unanswered.store(0, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        let waited = monotonic_now().duration_since(self.since);
+        if self.answered || waited < self.within / PATIENCE {
+            return;
+        }
+        if self.wire.unanswered.fetch_add(1, Ordering::Relaxed) + 1 >= UNANSWERED_MAX {
+            self.wire.broken.store(true, Ordering::Release);
+        }
+    }
 }
 
 impl Link {
-    pub(super) fn new(client: Client, connect_timeout: Duration) -> Self {
+    pub(super) fn new(target: Target, connect_timeout: Duration) -> Self {
         Self(Arc::new(Inner {
-            client,
+            target,
             connect_timeout,
             current: Mutex::new(None),
             connecting: AsyncMutex::new(None),
@@ -66,12 +109,19 @@ impl Link {
         commands: &Pipeline,
         within: Duration,
     ) -> Result<Vec<Value>, Fault> {
-        let mut wire = self.wire().await?;
+        let wire = self.wire().await?;
         let count = commands.len();
-        let sent = wire.connection.send_packed_commands(commands, 0, count);
+        let mut connection = wire.connection.clone();
+        let sent = connection.send_packed_commands(commands, 0, count);
+        let asked = Asked {
+            wire: &wire,
+            since: monotonic_now(),
+            within,
+            answered: false,
+        };
         match timeout(within, sent).await {
             Ok(Ok(answers)) if answers.len() == count => {
-                wire.unanswered.store(0, Ordering::Relaxed);
+                asked.answered();
                 if answers.iter().any(is_from_replica) {
                     wire.broken.store(true, Ordering::Release);
                 }
@@ -90,12 +140,7 @@ impl Link {
                 }
                 Err(fault)
             }
-            Err(_elapsed) => {
-                if wire.unanswered.fetch_add(1, Ordering::Relaxed) + 1 >= UNANSWERED_MAX {
-                    wire.broken.store(true, Ordering::Release);
-                }
-                Err(Fault::NoAnswer("no answer in time".to_owned()))
-            }
+            Err(_elapsed) => Err(Fault::NoAnswer("no answer in time".to_owned())),
         }
     }
 
@@ -123,8 +168,9 @@ fn is_from_replica(answer: &Value) -> bool {
 
 impl Inner {
     fn usable(&self) -> Option<Wire> {
+        let turn = self.target.turn();
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let usable = |wire: &&Wire| !wire.broken.load(Ordering::Acquire);
+        let usable = |wire: &&Wire| wire.turn == turn && !wire.broken.load(Ordering::Acquire);
         current.as_ref().filter(usable).cloned()
     }
 
@@ -154,6 +200,24 @@ impl Inner {
     }
 
     async fn try_connect(&self) -> Result<Wire, Fault> {
+        let attempt = async {
+            match &self.target {
+                Target::Server(client) => self.open(client, 0).await,
+                Target::Primary(sentinels) => {
+                    let (client, turn) = sentinels.primary().await?;
+                    match self.open(&client, turn).await {
+                        Ok(wire) => must_be_primary(wire).await,
+                        Err(fault) => Err(sentinels.explain(fault).await),
+                    }
+                }
+            }
+        };
+        timeout(self.connect_timeout, attempt)
+            .await
+            .unwrap_or_else(|_| Err(Fault::NotSent("no connection in time".to_owned())))
+    }
+
+    async fn open(&self, client: &Client, turn: u64) -> Result<Wire, Fault> {
         let broken = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&broken);
         let on_push = move |push: PushInfo| -> Result<(), ()> {
@@ -167,17 +231,46 @@ impl Inner {
             .set_response_timeout(None)
             .set_pipeline_buffer_size(QUEUED_MAX)
             .set_push_sender(on_push);
-        let attempt = self
-            .client
-            .get_multiplexed_async_connection_with_config(&config);
-        match timeout(self.connect_timeout, attempt).await {
-            Ok(Ok(connection)) => Ok(Wire {
-                connection,
-                broken,
-                unanswered: Arc::new(AtomicU32::new(0)),
-            }),
-            Ok(Err(error)) => Err(Fault::while_connecting(&error)),
-            Err(_elapsed) => Err(Fault::NotSent("no connection in time".to_owned())),
+        let tls = matches!(
+            client.get_connection_info().addr(),
+            ConnectionAddr::TcpTls { .. }
+        );
+        let connection = client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await
+            .map_err(|error| Fault::while_connecting(&error, tls))?;
+        Ok(Wire {
+            connection,
+            broken,
+            unanswered: Arc::new(AtomicU32::new(0)),
+            turn,
+        })
+    }
+}
+
+impl Target {
+    /// Another number as soon as another server is the primary.
+    fn turn(&self) -> u64 {
+        match self {
+            Self::Server(_) => 0,
+            Self::Primary(sentinels) => sentinels.turn(),
         }
+    }
+}
+
+/// A server that was just replaced may still be named for a moment.
+async fn must_be_primary(mut wire: Wire) -> Result<Wire, Fault> {
+    let mut ask = Pipeline::with_capacity(1);
+    ask.cmd("ROLE");
+    let answer = wire.connection.send_packed_commands(&ask, 0, 1).await;
+    let answer = answer.map_err(|error| Fault::while_connecting(&error, true))?;
+    match answer.into_iter().next() {
+        Some(Value::ServerError(error)) => Err(Fault::NotSent(Fault::reply(&error).words())),
+        Some(Value::Array(role)) if role.first() == Some(&Value::BulkString(b"master".into())) => {
+            Ok(wire)
+        }
+        _ => Err(Fault::NotSent(
+            "the server that the Sentinels name is not a primary (any more, or yet)".to_owned(),
+        )),
     }
 }

@@ -180,6 +180,25 @@ async fn reattest(world: &World, request: &ReattestDevice) -> Result<Renewed, Re
         .map_err(|failure| failure.reason)
 }
 
+/// Trips of an attestation that changes nothing but the evidence.
+pub(super) async fn trips_of_an_attestation(world: &World) -> usize {
+    let mut moving = moving(world, Kind::Android).await;
+    let token = moving.grant.refresh_token.clone();
+    let request = reattestation(world, &mut moving.phone, &moving.old, Some(&token));
+    let before = world.trips();
+    reattest(world, &request).await.unwrap();
+    world.trips().since(before).0
+}
+
+/// Trips of a move with which the session goes on.
+pub(super) async fn trips_of_a_move(world: &World) -> usize {
+    let mut moving = moving(world, Kind::Android).await;
+    let request = move_of(world, &mut moving);
+    let before = world.trips();
+    send(world, &request).await.unwrap();
+    world.trips().since(before).0
+}
+
 fn same_tokens(one: &Grant, other: &Grant) -> bool {
     one.refresh_token.expose() == other.refresh_token.expose()
 }

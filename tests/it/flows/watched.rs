@@ -70,6 +70,9 @@ pub(super) struct Watched {
     lost: Mutex<HashSet<Vec<u8>>>,
     /// How often another server took over.
     lineage: AtomicU32,
+    /// So many of the next loads and commits are done, and their answers lost.
+    lost_loads: AtomicU32,
+    lost_commits: AtomicU32,
     /// Told when it is held.
     pub(super) holding: Notify,
     /// Lets it go on.
@@ -92,6 +95,8 @@ impl Watched {
             remembered: Mutex::default(),
             lost: Mutex::default(),
             lineage: AtomicU32::new(0),
+            lost_loads: AtomicU32::new(0),
+            lost_commits: AtomicU32::new(0),
             holding: Notify::new(),
             release: Notify::new(),
         }
@@ -108,6 +113,18 @@ impl Watched {
 
     pub(super) fn lose(&self, percent: u32) {
         self.percent_lost.store(percent, Ordering::SeqCst);
+    }
+
+    /// Loses the answers of so many of the next loads and commits.
+    pub(super) fn lose_next(&self, loads: u32, commits: u32) {
+        self.lost_loads.store(loads, Ordering::SeqCst);
+        self.lost_commits.store(commits, Ordering::SeqCst);
+    }
+
+    /// How many of them are still to be lost.
+    pub(super) fn to_lose(&self) -> (u32, u32) {
+        let left = |count: &AtomicU32| count.load(Ordering::SeqCst);
+        (left(&self.lost_loads), left(&self.lost_commits))
     }
 
     /// Has others be quicker than the next so many commits.
@@ -194,6 +211,14 @@ impl Watched {
     }
 }
 
+/// Takes one off, if there is one.
+fn take_one(count: &AtomicU32) -> bool {
+    let less = |count: u32| count.checked_sub(1);
+    count
+        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less)
+        .is_ok()
+}
+
 fn never_sent<T>() -> Result<T, StoreError> {
     Err(StoreError::Unavailable("told to be".to_owned()))
 }
@@ -212,7 +237,7 @@ impl Store for Watched {
             return never_sent();
         }
         let answer = self.inner.admit(ask).await;
-        if fate == Fate::AnswerLost {
+        if fate == Fate::AnswerLost || take_one(&self.lost_loads) {
             return answer_lost();
         }
         answer
@@ -239,7 +264,7 @@ impl Store for Watched {
             self.held().await;
             return answer_lost();
         }
-        if fate == Fate::AnswerLost {
+        if fate == Fate::AnswerLost || take_one(&self.lost_commits) {
             return answer_lost();
         }
         answer

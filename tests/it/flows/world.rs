@@ -34,7 +34,7 @@ use assay::simulator::Authorities;
 use assay::simulator::proof::Dpop;
 use assay::simulator::receipt::Receipt;
 use assay::store::embedded::Embedded;
-use assay::store::redis::{Redis, RedisOptions};
+use assay::store::redis::{Redis, RedisOptions, Servers};
 use assay::store::{Durability, Store};
 use assay::time::{Clock, Timestamp};
 use assay::token::challenge::ChallengePurpose;
@@ -179,12 +179,9 @@ impl World {
 
     pub(super) fn over_redis_at(url: String) -> Self {
         let options = RedisOptions {
-            url,
-            username: None,
-            password: None,
-            tls_ca: None,
             connect_timeout: Duration::from_secs(10),
             response_timeout: Duration::from_secs(10),
+            ..RedisOptions::new(Servers::One(url))
         };
         let store = Arc::new(Redis::connect(&options).unwrap());
         Self::new(store, Clock::manual(start()))

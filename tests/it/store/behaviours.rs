@@ -4,7 +4,8 @@ use super::indexes::*;
 use super::limits::*;
 use super::windows::*;
 use super::*;
-use crate::support::redis_server::RedisServer;
+use crate::support::redis_cluster::Cluster;
+use crate::support::redis_server::{RedisServer, tool};
 use assay::store::StoreError;
 
 pub(super) fn is_invalid<T>(outcome: &Result<T, StoreError>) -> bool {
@@ -34,6 +35,44 @@ macro_rules! over_every_store {
                 let server = super::RedisServer::start();
                 super::$behaviour(super::redis(server.url())).await;
             })*
+        }
+
+        // One after another, over servers of which there is only one set each.
+        #[tokio::test(flavor = "multi_thread")]
+        async fn every_behaviour_over_valkey() {
+            let server = RedisServer::start_program(&tool("valkey-server"), &[]);
+            $(
+                println!(stringify!($behaviour));
+                server.command("FLUSHALL");
+                $behaviour(redis(server.url())).await;
+            )*
+        }
+
+        #[tokio::test(flavor = "multi_thread")]
+        async fn every_behaviour_over_a_newer_redis() {
+            let server = RedisServer::start_program(&tool("redis-server-8"), &[]);
+            $(
+                println!(stringify!($behaviour));
+                server.command("FLUSHALL");
+                $behaviour(redis(server.url())).await;
+            )*
+        }
+
+        #[tokio::test(flavor = "multi_thread")]
+        async fn every_behaviour_over_a_cluster_of_valkey() {
+            let cluster = Cluster::start_program(&tool("valkey-server"), 0);
+            let options = redis_options(String::new());
+            let options = RedisOptions {
+                servers: Servers::Cluster(cluster.urls()),
+                ..options
+            };
+            $(
+                println!(stringify!($behaviour));
+                for node in cluster.nodes() {
+                    node.command("FLUSHALL");
+                }
+                $behaviour(std::sync::Arc::new(Redis::connect(&options).unwrap())).await;
+            )*
         }
     };
 }

@@ -1,8 +1,9 @@
 //! A real Redis server for one test: on a free loopback port, with its data in a directory of its own.
 
+use std::fs::OpenOptions;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -16,8 +17,19 @@ const PAUSE: Duration = Duration::from_millis(25);
 pub(crate) struct RedisServer {
     dir: TempDir,
     port: u16,
+    tls_port: Option<u16>,
+    role: Role,
+    program: PathBuf,
     args: Vec<String>,
     child: Option<Child>,
+}
+
+#[derive(Clone, Copy)]
+enum Role {
+    /// Keeps data, in an append-only file.
+    Data,
+    /// Watches over others, which it is told of by commands.
+    Sentinel,
 }
 
 impl RedisServer {
@@ -26,14 +38,37 @@ impl RedisServer {
         Self::start_with(&[])
     }
 
-    /// A server with further arguments, e.g. `["--requirepass", "x"]`.
+    /// A server with further arguments, e.g. `["--requirepass", "x"]`. A `--tls-port` of `auto` is a
+    /// free one; the server listens on both.
     pub(crate) fn start_with(args: &[&str]) -> Self {
+        Self::launch(Role::Data, &program(), args)
+    }
+
+    /// A server of another make, e.g. Valkey.
+    pub(crate) fn start_program(program: &Path, args: &[&str]) -> Self {
+        Self::launch(Role::Data, program, args)
+    }
+
+    /// A Sentinel that watches over nothing yet.
+    pub(crate) fn start_sentinel(args: &[&str]) -> Self {
+        Self::launch(Role::Sentinel, &program(), args)
+    }
+
+    fn launch(role: Role, program: &Path, args: &[&str]) -> Self {
         // Another process may take the port between our look and the server's bind: look again.
         for _ in 0..5 {
+            let tls_port = args.contains(&"auto").then(free_port);
+            let arg = |arg: &&str| match (*arg, tls_port) {
+                ("auto", Some(port)) => port.to_string(),
+                (arg, _) => arg.to_owned(),
+            };
             let mut server = Self {
                 dir: tempfile::tempdir().unwrap(),
                 port: free_port(),
-                args: args.iter().map(ToString::to_string).collect(),
+                tls_port,
+                role,
+                program: program.to_owned(),
+                args: args.iter().map(arg).collect(),
                 child: None,
             };
             if server.try_restart() {
@@ -66,12 +101,26 @@ impl RedisServer {
         self.signal("-CONT");
     }
 
+    /// Whether it was started and not killed since.
+    pub(crate) const fn is_running(&self) -> bool {
+        self.child.is_some()
+    }
+
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
+    /// The port by TLS, or the other one where there is none: what servers tell each other.
+    pub(crate) fn main_port(&self) -> u16 {
+        self.tls_port.unwrap_or(self.port)
+    }
+
+    /// By TLS, where there is TLS.
     pub(crate) fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        match self.tls_port {
+            Some(port) => format!("rediss://127.0.0.1:{port}"),
+            None => format!("redis://127.0.0.1:{}", self.port),
+        }
     }
 
     /// Sends one inline command and gives the first bytes of the answer.
@@ -79,7 +128,8 @@ impl RedisServer {
         self.try_command(line).unwrap()
     }
 
-    fn try_command(&self, line: &str) -> std::io::Result<String> {
+    /// The same, or nothing where it does not answer.
+    pub(crate) fn try_command(&self, line: &str) -> std::io::Result<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         stream.write_all(format!("{line}\r\n").as_bytes())?;
@@ -90,23 +140,13 @@ impl RedisServer {
 
     fn try_restart(&mut self) -> bool {
         self.kill();
-        let program = program();
-        let mut child = Command::new(&program)
-            .args(["--port", &self.port.to_string()])
-            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"])
-            .args(["--appendfsync", "always", "--dir"])
-            .arg(self.dir.path())
-            .args(&self.args)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| {
-                panic!(
-                    "these tests need a Redis server, and {} does not start: {error}; \
-                     install redis-server or name it in ASSAY_REDIS_SERVER",
-                    program.display()
-                )
-            });
+        let mut child = self.call().spawn().unwrap_or_else(|error| {
+            panic!(
+                "these tests need a Redis server, and {} does not start: {error}; \
+                 install redis-server or name it in ASSAY_REDIS_SERVER",
+                self.program.display()
+            )
+        });
         for _ in 0..ASKED_MAX {
             if child.try_wait().unwrap().is_some() {
                 return false;
@@ -121,6 +161,27 @@ impl RedisServer {
         child.kill().unwrap();
         child.wait().unwrap();
         false
+    }
+
+    fn call(&self) -> Command {
+        let mut call = Command::new(&self.program);
+        if let Role::Sentinel = self.role {
+            // It keeps there what it is told, and finds it again after a restart.
+            let file = self.dir.path().join("sentinel.conf");
+            drop(OpenOptions::new().create(true).append(true).open(&file));
+            call.arg(file).arg("--sentinel");
+        }
+        call.args(["--port", &self.port.to_string()])
+            .args(["--bind", "127.0.0.1", "--dir"])
+            .arg(self.dir.path());
+        if let Role::Data = self.role {
+            call.args(["--save", "", "--appendonly", "yes"])
+                .args(["--appendfsync", "always"]);
+        }
+        call.args(&self.args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        call
     }
 
     fn signal(&self, signal: &str) {
@@ -138,6 +199,26 @@ impl Drop for RedisServer {
 
 fn program() -> PathBuf {
     std::env::var_os("ASSAY_REDIS_SERVER").map_or_else(|| "redis-server".into(), PathBuf::from)
+}
+
+/// A program that `make setup` installs; `ASSAY_TOOLS` names another directory.
+pub(crate) fn tool(name: &str) -> PathBuf {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let tools = std::env::var_os("ASSAY_TOOLS");
+    tools
+        .map_or_else(|| project.join(".tools/bin"), PathBuf::from)
+        .join(name)
+}
+
+/// Looks until it is so; blocks the thread.
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    for _ in 0..ASKED_MAX * 2 {
+        if is_so() {
+            return;
+        }
+        std::thread::sleep(PAUSE);
+    }
+    panic!("never so: {what}");
 }
 
 /// A port nobody has at this moment.

@@ -1,0 +1,256 @@
+//! The table of trips in ARCHITECTURE.md, asked of the flows: each RPC with nothing else coming in between.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use assay::flow::appraise_evidence::{self, AppraiseEvidence};
+use assay::flow::batch_revoke_devices::{self, BatchRevokeDevices};
+use assay::flow::end_session::EndSession;
+use assay::flow::find_devices::{self, By, FindDevices};
+use assay::flow::list_audit_events::{self, ListAuditEvents};
+use assay::flow::reappraise_devices::{Run, Scope};
+use assay::flow::revoke_session::{self, RevokeSession};
+use assay::flow::revoke_subject::{self, RevokeSubject};
+use assay::flow::{Grant, PageRequest, get_session, get_trust_status, list_devices, list_sessions};
+use assay::id::DeviceId;
+use assay::session::{Position, RevocationReason, SuspensionReason};
+
+use super::renewing;
+use super::world::{app_id, caller};
+use super::*;
+
+/// RPCs whose trips are not a number of this table, and why.
+const NOT_HERE: &[(&str, &str)] = &[("GetJwks", "it has no flow: the key set is made at start")];
+
+/// Name, and the number its row begins with.
+fn table() -> BTreeMap<String, usize> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md");
+    let page = fs::read_to_string(page).unwrap();
+    let lines = page
+        .lines()
+        .skip_while(|line| *line != "| RPC | trips | why |");
+    let rows = lines.skip(2).take_while(|line| line.starts_with('|'));
+    let mut table = BTreeMap::new();
+    for row in rows {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let number = cells[2].split_whitespace().next().unwrap();
+        let number = number
+            .parse()
+            .unwrap_or_else(|_| panic!("a number in {row}"));
+        for name in cells[1].split(", ") {
+            assert_eq!(table.insert(name.to_owned(), number), None, "{name} twice");
+        }
+    }
+    assert!(table.len() > 20, "{table:?}");
+    table
+}
+
+fn page<T>() -> PageRequest<T> {
+    PageRequest {
+        size: 10,
+        after: None,
+    }
+}
+
+/// A user's phone with a session.
+struct Setting {
+    world: World,
+    phone: Phone,
+    grant: Grant,
+    /// Another phone of the user.
+    replacement: DeviceId,
+}
+
+async fn setting() -> Setting {
+    let world = World::in_memory();
+    let phone = world.registered(Kind::Android, "user-1").await;
+    let grant = world.issue(&phone).await.unwrap();
+    let replacement = world.registered(Kind::Android, "user-1").await.id();
+    Setting {
+        world,
+        phone,
+        grant,
+        replacement,
+    }
+}
+
+async fn measured(name: &str) -> usize {
+    let setting = setting().await;
+    match name {
+        "RegisterDevice" => {
+            let world = World::in_memory();
+            let mut phone = world.phone(Kind::Apple, "user-1");
+            let before = world.trips();
+            world.register(&mut phone).await.unwrap();
+            world.trips().since(before).0
+        }
+        "ReattestDevice" => renewing::trips_of_an_attestation(&World::in_memory()).await,
+        "RotateDeviceKey" => renewing::trips_of_a_move(&World::in_memory()).await,
+        "ReappraiseDevices" => longest_step(&setting.world).await,
+        name => {
+            let world = &setting.world;
+            let mut before = world.trips();
+            if name == "ResumeDevice" {
+                let why = SuspensionReason::Mislaid;
+                world.suspend(setting.phone.id(), why).await.unwrap();
+                before = world.trips();
+            }
+            let known = sessions(name, &setting).await
+                || cuts(name, &setting).await
+                || reads(name, &setting).await;
+            assert!(
+                known,
+                "{name} is in the table and not measured: add it here or to NOT_HERE"
+            );
+            world.trips().since(before).0
+        }
+    }
+}
+
+/// The trips of the longest step of a run over all devices.
+async fn longest_step(world: &World) -> usize {
+    let scope = Scope {
+        app: None,
+        validate_only: false,
+        by: caller(),
+    };
+    let mut run = Run::all(scope, Position::default());
+    let mut most = 0;
+    while !run.is_done() {
+        let before = world.trips();
+        run.step(&world.engine).await.unwrap();
+        most = most.max(world.trips().since(before).0);
+    }
+    most
+}
+
+/// Does it, if it is one of these.
+async fn sessions(name: &str, setting: &Setting) -> bool {
+    let (world, phone, grant) = (&setting.world, &setting.phone, &setting.grant);
+    match name {
+        "CreateChallenge" => drop(world.challenge(BANK, None)),
+        "AppraiseEvidence" => {
+            let mut phone = world.phone(Kind::Android, "user-1");
+            let challenge = world.challenge(BANK, None);
+            let request = AppraiseEvidence {
+                app: app_id(BANK),
+                evidence: phone.evidence(&challenge, BANK, world.now()),
+                challenge,
+            };
+            appraise_evidence::run(&world.engine, request).unwrap();
+        }
+        "IssueSession" => drop(world.issue(phone).await.unwrap()),
+        "RefreshSession" => drop(world.refresh(phone, &grant.refresh_token).await.unwrap()),
+        "VerifyRequest" => world.verify(phone, &grant.access_token).await.unwrap(),
+        "IntrospectToken" => assert!(world.active(&grant.access_token).await.unwrap()),
+        "EndSession" => {
+            let request = EndSession::Token(grant.refresh_token.clone());
+            world.end(request).await.unwrap();
+        }
+        _ => return false,
+    }
+    true
+}
+
+async fn cuts(name: &str, setting: &Setting) -> bool {
+    let (world, phone) = (&setting.world, &setting.phone);
+    let (id, why, by) = (phone.id(), RevocationReason::Lost, caller());
+    let validate_only = false;
+    match name {
+        "RevokeDevice" => drop(world.revoke(id).await.unwrap()),
+        "SuspendDevice" => {
+            let why = SuspensionReason::Mislaid;
+            drop(world.suspend(id, why).await.unwrap());
+        }
+        "ResumeDevice" => drop(world.resume(id).await.unwrap()),
+        "LinkDeviceSuccessor" => drop(world.link(id, setting.replacement).await.unwrap()),
+        "RevokeSession" => {
+            let request = RevokeSession {
+                session: setting.grant.session.id,
+                why,
+                validate_only,
+                by,
+            };
+            revoke_session::run(&world.engine, request).await.unwrap();
+        }
+        "RevokeSubject" => {
+            let request = RevokeSubject {
+                subject: phone.subject.clone(),
+                why,
+                validate_only,
+                by,
+            };
+            revoke_subject::run(&world.engine, request).await.unwrap();
+        }
+        "BatchRevokeDevices" => {
+            let request = BatchRevokeDevices {
+                devices: vec![id],
+                why,
+                validate_only,
+                by,
+            };
+            batch_revoke_devices::run(&world.engine, request).await;
+        }
+        _ => return false,
+    }
+    true
+}
+
+async fn reads(name: &str, setting: &Setting) -> bool {
+    let (engine, phone) = (&setting.world.engine, &setting.phone);
+    match name {
+        "FindDevices" => {
+            let by = By::Key(setting.grant.session.session_key);
+            let request = FindDevices { by, page: page() };
+            let found = find_devices::run(engine, request).await.unwrap();
+            assert_eq!(found.entries.len(), 1);
+        }
+        "ListAuditEvents" => {
+            let request = ListAuditEvents {
+                device: phone.id(),
+                page: page(),
+            };
+            list_audit_events::run(engine, request).await.unwrap();
+        }
+        "GetTrustStatus" => drop(get_trust_status::run(engine).await),
+        "GetDevice" => drop(setting.world.device(phone.id()).await),
+        "GetSession" => {
+            let id = &setting.grant.session.id;
+            drop(get_session::run(engine, id).await.unwrap());
+        }
+        "ListDevices" => {
+            let listed = list_devices::run(engine, &phone.subject, page()).await;
+            assert_eq!(listed.unwrap().entries.len(), 2);
+        }
+        "ListSessions" => {
+            let listed = list_sessions::run(engine, &phone.subject, page()).await;
+            assert_eq!(listed.unwrap().entries.len(), 1);
+        }
+        _ => return false,
+    }
+    true
+}
+
+#[tokio::test]
+async fn every_rpc_takes_the_trips_that_the_table_says() {
+    for (name, trips) in table() {
+        if NOT_HERE.iter().any(|(not_here, _)| *not_here == name) {
+            continue;
+        }
+        assert_eq!(measured(&name).await, trips, "{name}");
+    }
+}
+
+#[test]
+fn the_table_has_every_rpc() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto");
+    let mut rpcs = BTreeSet::new();
+    for file in crate::support::sources::files(&directory, "proto") {
+        let lines = file.text.lines().map(str::trim_start);
+        let names = lines.filter_map(|line| line.strip_prefix("rpc ")?.split('(').next());
+        rpcs.extend(names.map(|name| name.trim().to_owned()));
+    }
+    let table: BTreeSet<String> = table().into_keys().collect();
+    assert_eq!(table, rpcs);
+}
