@@ -395,27 +395,33 @@ async fn in_a_cluster_what_was_not_answered_is_not_sent_again() {
     }
     let has = cluster.primary_of(1).unwrap();
     until("everyone knows the way", || async {
-        let slots = cluster.node(has).command("CLUSTER SLOTS");
-        proxies
-            .iter()
-            .all(|proxy| slots.contains(&format!(":{}\r\n", proxy.port())))
+        cluster.nodes().iter().all(|node| {
+            let slots = node.command("CLUSTER SLOTS");
+            let mut ports = proxies.iter().map(Proxy::port);
+            ports.all(|port| slots.contains(&format!(":{port}\r\n")))
+        })
     })
     .await;
+    // They meet again at the new ports, and may lose sight of each other for a moment.
+    cluster.wait_until_well();
     let options = RedisOptions {
-        response_timeout: Duration::from_millis(300),
+        response_timeout: Duration::from_secs(1),
         ..RedisOptions::new(Servers::Cluster(proxies.iter().map(Proxy::url).collect()))
     };
     let store: Arc<dyn Store> = Arc::new(Redis::connect(&options).unwrap());
-    create(&*store, "s:1", b"one").await;
-    let rate = limit("l:1", Duration::from_secs(3600), 10);
-    assert_eq!(count(&*store, &rate).await, Limited::Admitted);
-    let direct = cluster.node(has);
-    assert_eq!(direct.command("CONFIG RESETSTAT"), "+OK\r\n");
-    proxies[has].swallow_answers(true);
+    let rate = limit("l:1", Duration::from_secs(3600), 100);
     let counting = Admission {
         limit: vec![rate],
         ..Admission::default()
     };
+    let made = change().put("s:1", None, b"one");
+    until("both scripts are known", || async {
+        store.commit(made.clone()).await.is_ok() && store.admit(counting.clone()).await.is_ok()
+    })
+    .await;
+    let direct = cluster.node(has);
+    assert_eq!(direct.command("CONFIG RESETSTAT"), "+OK\r\n");
+    proxies[has].swallow_answers(true);
     assert!(is_unavailable(&store.admit(counting).await));
     let update = change().put("s:2", None, b"two");
     assert!(is_unknown(&store.commit(update.clone()).await));
