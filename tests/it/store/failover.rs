@@ -55,6 +55,13 @@ fn key_in(number: u16, name: &str) -> Key {
     Key::new(bucket(number), name.to_owned())
 }
 
+fn loading(number: u16) -> Admission {
+    Admission {
+        load: vec![key_in(number, "s:1")],
+        ..Admission::default()
+    }
+}
+
 /// What became of writes one after another while servers were replaced.
 #[derive(Default)]
 struct History {
@@ -436,11 +443,7 @@ async fn in_a_cluster_what_was_not_answered_is_not_sent_again() {
     let other = (0..100)
         .find(|n| cluster.primary_of(*n) != Some(has))
         .unwrap();
-    let ask = Admission {
-        load: vec![key_in(other, "s:1")],
-        ..Admission::default()
-    };
-    assert!(store.admit(ask).await.is_ok());
+    assert!(store.admit(loading(other)).await.is_ok());
     // Claims on both: the one that was answered does not hide the other.
     let both = Admission {
         claim: [1, other]
