@@ -55,6 +55,13 @@ fn key_in(number: u16, name: &str) -> Key {
     Key::new(bucket(number), name.to_owned())
 }
 
+fn loading(number: u16) -> Admission {
+    Admission {
+        load: vec![key_in(number, "s:1")],
+        ..Admission::default()
+    }
+}
+
 /// What became of writes one after another while servers were replaced.
 #[derive(Default)]
 struct History {
@@ -395,27 +402,33 @@ async fn in_a_cluster_what_was_not_answered_is_not_sent_again() {
     }
     let has = cluster.primary_of(1).unwrap();
     until("everyone knows the way", || async {
-        let slots = cluster.node(has).command("CLUSTER SLOTS");
-        proxies
-            .iter()
-            .all(|proxy| slots.contains(&format!(":{}\r\n", proxy.port())))
+        cluster.nodes().iter().all(|node| {
+            let slots = node.command("CLUSTER SLOTS");
+            let mut ports = proxies.iter().map(Proxy::port);
+            ports.all(|port| slots.contains(&format!(":{port}\r\n")))
+        })
     })
     .await;
+    // They meet again at the new ports, and may lose sight of each other for a moment.
+    cluster.wait_until_well();
     let options = RedisOptions {
-        response_timeout: Duration::from_millis(300),
+        response_timeout: Duration::from_secs(1),
         ..RedisOptions::new(Servers::Cluster(proxies.iter().map(Proxy::url).collect()))
     };
     let store: Arc<dyn Store> = Arc::new(Redis::connect(&options).unwrap());
-    create(&*store, "s:1", b"one").await;
-    let rate = limit("l:1", Duration::from_secs(3600), 10);
-    assert_eq!(count(&*store, &rate).await, Limited::Admitted);
-    let direct = cluster.node(has);
-    assert_eq!(direct.command("CONFIG RESETSTAT"), "+OK\r\n");
-    proxies[has].swallow_answers(true);
+    let rate = limit("l:1", Duration::from_secs(3600), 100);
     let counting = Admission {
         limit: vec![rate],
         ..Admission::default()
     };
+    let made = change().put("s:1", None, b"one");
+    until("both scripts are known", || async {
+        store.commit(made.clone()).await.is_ok() && store.admit(counting.clone()).await.is_ok()
+    })
+    .await;
+    let direct = cluster.node(has);
+    assert_eq!(direct.command("CONFIG RESETSTAT"), "+OK\r\n");
+    proxies[has].swallow_answers(true);
     assert!(is_unavailable(&store.admit(counting).await));
     let update = change().put("s:2", None, b"two");
     assert!(is_unknown(&store.commit(update.clone()).await));
@@ -430,11 +443,7 @@ async fn in_a_cluster_what_was_not_answered_is_not_sent_again() {
     let other = (0..100)
         .find(|n| cluster.primary_of(*n) != Some(has))
         .unwrap();
-    let ask = Admission {
-        load: vec![key_in(other, "s:1")],
-        ..Admission::default()
-    };
-    assert!(store.admit(ask).await.is_ok());
+    assert!(store.admit(loading(other)).await.is_ok());
     // Claims on both: the one that was answered does not hide the other.
     let both = Admission {
         claim: [1, other]
