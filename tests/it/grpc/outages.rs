@@ -86,14 +86,7 @@ async fn a_lost_redis_means_not_ready_unavailable_and_never_yes_until_it_is_back
         assert_refused(&status, "STATE_STORE_UNAVAILABLE");
         assert_says_none_of(&status, &world.secrets());
     }
-    // A revocation holds here at once, and waits.
-    for status in [
-        suspend(&server, &device.device_id).await.unwrap_err(),
-        revoke(&server, &device.device_id).await.unwrap_err(),
-    ] {
-        assert_refused(&status, "REVOCATION_NOT_DURABLE");
-        assert_says_none_of(&status, &world.secrets());
-    }
+    hold(&server, &world, &device.device_id).await;
     // What needs no store still works, and what is refused without one still is.
     world.android().challenge(&server, subject).await;
     let keys = server
@@ -110,16 +103,32 @@ async fn a_lost_redis_means_not_ready_unavailable_and_never_yes_until_it_is_back
 
     redis.restart();
     becomes(&server, true).await;
+    lands(&server).await;
+    // Nothing was half-done: the very same refresh, proof and all, goes through once.
+    after(&server, &mut phone, refresh, &device_too).await;
+    server.stop().await;
+}
+
+/// A revocation holds here at once, and waits.
+async fn hold(server: &Server, world: &World, device: &str) {
+    for status in [
+        suspend(server, device).await.unwrap_err(),
+        revoke(server, device).await.unwrap_err(),
+    ] {
+        assert_refused(&status, "REVOCATION_NOT_DURABLE");
+        assert_says_none_of(&status, &world.secrets());
+    }
+}
+
+/// Waits until what was revoked while the store was away is there.
+async fn lands(server: &Server) {
     eventually("what was revoked meanwhile in the store", || async {
-        let (_, metrics) = http_get(&server, "/metrics").await;
+        let (_, metrics) = http_get(server, "/metrics").await;
         let landed = metrics.contains("assay_revocations_waiting 0");
         let written = !metrics.contains("assay_revocations_rewritten_total 0");
         (landed && written).then_some(())
     })
     .await;
-    // Nothing was half-done: the very same refresh, proof and all, goes through once.
-    after(&server, &mut phone, refresh, &device_too).await;
-    server.stop().await;
 }
 
 async fn after(
