@@ -24,11 +24,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use assay::attestation::android;
+use assay::client::ClientContext;
 use assay::flow::create_challenge::{self, CreateChallenge};
 use assay::flow::issue_session::{self, IssueSession};
 use assay::flow::refresh_session::{self, RefreshSession};
 use assay::flow::register_device::{self, RegisterDevice};
-use assay::flow::verify_request::{self, VerifyRequest};
+use assay::flow::verify_request::{self, Consistency, VerifyRequest};
 use assay::flow::{Engine, EvidenceInput};
 use assay::id::{SessionId, Subject};
 use assay::key::{PublicKey, sha256};
@@ -334,7 +335,9 @@ async fn join(engine: &Engine, authorities: &Authorities, number: usize) -> (Pho
         evidence: EvidenceInput::Android(chain),
         challenge,
         validate_only: false,
+        client: ClientContext::default(),
         by: caller(),
+        request_id: None,
     };
     let registered = register_device::run(engine, request).await.unwrap();
     let request = IssueSession {
@@ -347,7 +350,10 @@ async fn join(engine: &Engine, authorities: &Authorities, number: usize) -> (Pho
         acr: "urn:acr:2".to_owned(),
         amr: vec!["pwd".to_owned()],
         auth_time: None,
+        consent: None,
+        client: ClientContext::default(),
         by: caller(),
+        request_id: None,
     };
     let grant = issue_session::run(engine, request).await.unwrap();
     let phone = Phone {
@@ -371,6 +377,8 @@ async fn refresh(fleet: &mut Fleet, redis: Option<&str>) {
         refresh_token: phone.refresh_token.clone(),
         proof: proof(engine, &phone.device, "RefreshSession"),
         scopes: BTreeSet::new(),
+        client: ClientContext::default(),
+        by: caller(),
     };
     let requests: Vec<_> = fleet.phones.iter().map(request).collect();
     let mut grants = Vec::with_capacity(PHONES);
@@ -399,6 +407,8 @@ async fn verify(fleet: &mut Fleet, redis: Option<&str>) {
             uri: API.to_owned(),
             body_sha256: None,
             required: Requirements::default(),
+            consistency: Consistency::Fresh,
+            by: caller(),
         }
     };
     let requests: Vec<_> = fleet.phones.iter().map(request).collect();

@@ -7,14 +7,14 @@ use super::lifetimes::lifetimes;
 use super::reader::{Reader, Section, Value};
 use super::report::quoted;
 use super::sections::{proof_target, secs};
+use super::step_up::step_up;
 use super::value::{checked, choice, count, flag, list, set, span};
 use super::{App, Mode, android, apple, rates, risk};
 use crate::attestation::AppIdentity;
 use crate::id::AppId;
 use crate::policy::{
-    ACCESS_FOR_MAX, AppPolicy, BodyRule, Consequence, CounterOrder, DeviceLimitRule, DowngradeRule,
-    NonceRule, ProofPolicy, Reappraisal, ReplayRule, ReuseRule, ScopeRule, SessionLimitRule,
-    StepUpPolicy, TrustLevel, UserPresence,
+    AppPolicy, BodyRule, Consequence, CounterOrder, DeviceLimitRule, DowngradeRule, NonceRule,
+    ProofPolicy, Reappraisal, ReplayRule, ReuseRule, ScopeRule, SessionLimitRule, TrustLevel,
 };
 use crate::session::Standing;
 
@@ -72,18 +72,7 @@ fn app(reader: &mut Reader<'_>, mut section: Section<'_, '_>, mode: Mode) -> Opt
     let hint = "an audience is a name or URL of printable ASCII without spaces";
     let audience = checked(is_audience, "is no audience", hint);
     let audiences = section.need(reader, "audiences", list(1..=AUDIENCES_MAX, audience));
-    let reuse = [
-        ("revoke-session", ReuseRule::RevokeSession),
-        ("report", ReuseRule::Report),
-        ("step-up", ReuseRule::StepUp),
-    ];
-    let on_reuse = section.or(
-        reader,
-        "on_refresh_reuse",
-        ReuseRule::RevokeSession,
-        choice(&reuse),
-    );
-
+    let on_reuse = on_reuse(reader, &mut section);
     let nested = section.section(reader, "android");
     let has_android = nested.is_written() || section.has("android");
     let android = android::android(reader, nested);
@@ -145,6 +134,16 @@ fn app(reader: &mut Reader<'_>, mut section: Section<'_, '_>, mode: Mode) -> Opt
             step_up: step_up?,
         },
     })
+}
+
+fn on_reuse(reader: &mut Reader<'_>, app: &mut Section<'_, '_>) -> Option<ReuseRule> {
+    let rules = [
+        ("revoke-session", ReuseRule::RevokeSession),
+        ("report", ReuseRule::Report),
+        ("step-up", ReuseRule::StepUp),
+    ];
+    let unsaid = ReuseRule::RevokeSession;
+    app.or(reader, "on_refresh_reuse", unsaid, choice(&rules))
 }
 
 fn is_audience(text: &str) -> bool {
@@ -289,45 +288,6 @@ fn scope_set<'t>(
 ) -> impl Fn(&mut Reader<'_>, &Value<'t>) -> Option<BTreeSet<String>> {
     let hint = "printable ASCII without spaces, quotes and backslashes (RFC 6749, 3.3)";
     set(count, checked(is_scope, "is no scope", hint))
-}
-
-/// `[apps.NAME.step_up]`
-fn step_up(
-    reader: &mut Reader<'_>,
-    mut section: Section<'_, '_>,
-    ordinary: &[ScopeRule],
-) -> Option<StepUpPolicy> {
-    let levels = TrustLevel::ALL.map(|level| (level.as_str(), level));
-    let degrees = UserPresence::ALL.map(|degree| (degree.as_str(), degree));
-    let unsaid = StepUpPolicy::plain();
-    let lives = span(secs(10)..=ACCESS_FOR_MAX);
-    let access_for = section.or(reader, "access", unsaid.access_for, lives);
-    let presence = section.or(
-        reader,
-        "user_presence",
-        unsaid.user_presence,
-        choice(&degrees),
-    );
-    let scopes = section.or(reader, "scopes", BTreeSet::new(), scope_list());
-    let level = TrustLevel::AppAttest;
-    let level = section.or(reader, "trust_level_min", level, choice(&levels));
-    let at = section.at("scopes");
-    section.finish(reader);
-    let scopes = scopes?;
-    let granted = |scope: &&String| ordinary.iter().any(|rule| rule.scopes.contains(*scope));
-    if let Some(scope) = scopes.iter().find(granted) {
-        let message = format!("{} stands in a rule of [[scopes]]", quoted(scope));
-        let hint = "a scope that a session has needs no step-up";
-        return reader.wrong(at, message, hint);
-    }
-    Some(StepUpPolicy {
-        access_for: access_for?,
-        scopes: ScopeRule {
-            scopes,
-            trust_level_min: level?,
-        },
-        user_presence: presence?,
-    })
 }
 
 /// A `scope-token` (RFC 6749, 3.3).

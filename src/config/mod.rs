@@ -23,6 +23,7 @@ mod report;
 mod risk;
 mod sections;
 mod spelling;
+mod step_up;
 mod store;
 mod value;
 

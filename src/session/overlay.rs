@@ -320,9 +320,11 @@ impl Overlay {
     /// What is known of a subject by its tag, and of its consents.
     fn of_subject(&self, tag: [u8; 32]) -> impl Iterator<Item = (Option<&ConsentId>, &Event)> {
         let from = self.revocations.facts.range(Fact::Subject(tag, None)..);
-        from.map_while(move |(fact, event)| match fact {
-            Fact::Subject(of, consent) if *of == tag => Some((consent.as_ref(), event)),
-            _ => None,
+        from.map_while(move |(fact, event)| {
+            let Fact::Subject(of, consent) = fact else {
+                return None;
+            };
+            (*of == tag).then_some((consent.as_ref(), event))
         })
     }
 
@@ -335,9 +337,11 @@ impl Overlay {
             .revocations
             .facts
             .range(Fact::SubjectOf(device, None)..);
-        from.map_while(move |(fact, event)| match fact {
-            Fact::SubjectOf(of, consent) if *of == device => Some((consent.as_ref(), event)),
-            _ => None,
+        from.map_while(move |(fact, event)| {
+            let Fact::SubjectOf(of, consent) = fact else {
+                return None;
+            };
+            (*of == device).then_some((consent.as_ref(), event))
         })
     }
 
