@@ -327,10 +327,11 @@ async fn sentinels_replace_a_primary_and_no_durable_revocation_is_lost() {
                 let from = monotonic_now();
                 set.node(2).resume();
                 let primary = block_in_place(|| set.wait_for_another_than(0));
+                // A phone whose revocation waits for two replicas refreshes nothing meanwhile.
+                block_in_place(|| set.restart(0));
                 let tick = place.history.now();
                 run.recovered(place.history.recovery(tick, from).await);
                 run.note("times the replica that was behind", u64::from(primary == 2));
-                block_in_place(|| set.restart(0));
                 // Revocations become durable again, with the two replicas that are wanted.
                 pause(10 * QUIET_MILLIS).await;
             },
@@ -364,10 +365,10 @@ async fn a_cluster_replaces_a_primary_and_no_durable_revocation_is_lost() {
                         (0..64).all(|bucket| cluster.primary_of(bucket).is_some())
                     });
                 });
+                block_in_place(|| cluster.restart(node));
                 let tick = place.history.now();
                 run.recovered(place.history.recovery(tick, from).await);
                 block_in_place(|| {
-                    cluster.restart(node);
                     cluster.wait_until_well();
                 });
                 pause(2 * QUIET_MILLIS).await;
