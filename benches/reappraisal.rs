@@ -20,18 +20,9 @@ use assay::attestation::lists::{Google, Lists};
 use assay::attestation::status_list::StatusList;
 use assay::flow::reappraise_devices::{Mark, Run, STEP_PAUSE, Scope};
 use assay::flow::{Apps, Engine};
-use assay::id::{BUCKETS, Bucket, DeviceId};
-use assay::key::{PublicKey, sha256};
-use assay::policy::{
-    AndroidPosture, Boot, Posture, ProvisioningKind, SecurityLevel, TrustLevel, UserAuthentication,
-    VerifiedBootState,
-};
-use assay::session::{Actor, Device, DeviceState, Lineage, Position, Risk};
-use assay::simulator::{Authorities, Curve, SoftKey};
-use assay::store::record::seal;
-use assay::store::{Change, ChangeSet, Durability, IndexChange, Item, OperationId, Presence, keys};
-use assay::telemetry::metrics::Metrics;
-use assay::time::{Clock, Timestamp, monotonic_now};
+use assay::session::{Actor, Position};
+use assay::simulator::Authorities;
+use assay::time::{Clock, monotonic_now};
 
 use support::{Used, batch, engine, store, unique, write};
 

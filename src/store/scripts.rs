@@ -334,7 +334,7 @@ const LACKING: &str = r"#!lua flags=no-writes
 local key = KEYS[1]
 local needed = {
   {'EVALSHA', '', '1', key}, {'GET', key}, {'MGET', key}, {'SET', key, ''}, {'DEL', key},
-  {'EXISTS', key}, {'GETRANGE', key, '0', '0'}, {'XADD', key, '*', 'e', ''},
+  {'EXISTS', key}, {'GETRANGE', key, '0', '0'}, {'PTTL', key}, {'XADD', key, '*', 'e', ''},
   {'XRANGE', key, '-', '+'}, {'ZADD', key, '0', ''}, {'ZREM', key, ''}, {'ZCARD', key},
   {'ZRANGE', key, '-', '+'}, {'TIME'}, {'WAIT', '0', '0'},
 }

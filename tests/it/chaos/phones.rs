@@ -166,6 +166,7 @@ impl Place {
                 app_id: phone.app.clone(),
                 purpose: proto::ChallengePurpose::Register.into(),
                 subject: subject.to_owned(),
+                client: None,
             };
             let mut client = DeviceServiceClient::new(self.line(dice));
             match client.create_challenge(request).await {
@@ -183,6 +184,8 @@ impl Place {
             evidence: Some(phone.evidence(&challenge)),
             challenge,
             validate_only: false,
+            client: None,
+            request_id: String::new(),
         };
         let key = match &phone.device {
             simulator::Device::Android { .. } | simulator::Device::Apple(_) => {

@@ -193,6 +193,8 @@ async fn forget(world: &World) {
         index: Vec::new(),
         events: Vec::new(),
         durability: assay::store::Durability::Local,
+        limits: Vec::new(),
+        windows: Vec::new(),
     };
     store.commit(change).await.unwrap();
 }

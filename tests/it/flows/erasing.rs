@@ -357,6 +357,8 @@ async fn devices_that_left_the_list_of_the_subject_are_erased_too(world: World) 
         index: Vec::new(),
         events: Vec::new(),
         durability: Durability::Local,
+        limits: Vec::new(),
+        windows: Vec::new(),
     };
     world.engine.store.commit(lost).await.unwrap();
     let (kept, _) = export(&world, &phone.subject).await;

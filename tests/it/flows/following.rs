@@ -217,6 +217,8 @@ async fn an_event_that_cannot_be_read_is_about_every_token(world: World) {
         index: Vec::new(),
         events: vec![b"by a newer version".to_vec()],
         durability: assay::store::Durability::Local,
+        limits: Vec::new(),
+        windows: Vec::new(),
     };
     world.engine.store.commit(change).await.unwrap();
     let round = follower.round(&world.engine).await.unwrap();

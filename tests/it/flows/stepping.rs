@@ -145,7 +145,9 @@ async fn an_elevation_gives_one_access_token_that_says_more(world: World) {
         assert_eq!(elevated.user_presence, UserPresence::None);
         let token = &elevated.access.token;
         assert_eq!(calls(&world, &phone, token, high).await, Ok(()));
-        let seen = introspect_token::run(&world.engine, token).await.unwrap();
+        let seen = introspect_token::run(&world.engine, token, &caller())
+            .await
+            .unwrap();
         let seen = seen.unwrap().claims().clone();
         assert_eq!(seen.acr.as_deref(), Some("urn:acr:3"));
         assert_eq!(seen.amr, ["pwd", "otp"]);
@@ -416,7 +418,7 @@ async fn the_user_has_to_be_there_as_policy_says(world: World) {
         let key = enrolled(&world, &mut phone).await;
         let shows = match kind {
             Kind::Android => Proved,
-            Kind::Apple => Declared,
+            Kind::Apple | Kind::Asserting => Declared,
         };
         let kept = world.device(phone.id()).await.presence.unwrap();
         assert_eq!(kept.shows, shows);
@@ -431,7 +433,9 @@ async fn the_user_has_to_be_there_as_policy_says(world: World) {
             let elevated = elevated.unwrap();
             assert_eq!(elevated.user_presence, shows);
             let token = &elevated.access.token;
-            let seen = introspect_token::run(&world.engine, token).await.unwrap();
+            let seen = introspect_token::run(&world.engine, token, &caller())
+                .await
+                .unwrap();
             assert_eq!(seen.unwrap().claims().user_presence, shows);
         }
         // Whatever the sign-in server says, the claim is the service's own.
@@ -440,7 +444,9 @@ async fn the_user_has_to_be_there_as_policy_says(world: World) {
         request.amr = ["user", "hwk", "proved"].map(str::to_owned).into();
         let elevated = elevate(&world, request).await.unwrap();
         let token = &elevated.access.token;
-        let seen = introspect_token::run(&world.engine, token).await.unwrap();
+        let seen = introspect_token::run(&world.engine, token, &caller())
+            .await
+            .unwrap();
         assert_eq!(seen.unwrap().claims().user_presence, None);
     }
 }

@@ -158,6 +158,8 @@ impl Watched {
             index: Vec::new(),
             events: Vec::new(),
             durability: Durability::Local,
+            limits: Vec::new(),
+            windows: Vec::new(),
         };
         let undone = self.inner.commit(undo).await.unwrap();
         assert!(matches!(undone, Committed::Done { .. }));

@@ -24,6 +24,7 @@ async fn enrolled(
         app_id: device.app_id.clone(),
         purpose: proto::ChallengePurpose::Presence.into(),
         subject: device.subject.clone(),
+        client: None,
     };
     let answer = server.devices().create_challenge(request).await;
     let challenge = answer.unwrap().into_inner().challenge;
@@ -31,7 +32,7 @@ async fn enrolled(
     let Device::Apple(iphone) = &mut phone.device else {
         panic!("an iPhone");
     };
-    let own = iphone.replace_session_key().unwrap();
+    let own = iphone.replace_session_key().unwrap().unwrap();
     iphone.set_session_key(copy(&key));
     let client_data = iphone.client_data_for("presence-key", &challenge, &device.app_id);
     iphone.set_session_key(own);

@@ -278,6 +278,7 @@ async fn a_request_over_many_buckets_is_put_together_from_all_nodes() {
         claim: numbers[..4].iter().map(claim_in).collect(),
         owner_of: numbers[..4].iter().map(|n| key_in(*n, "c:1")).collect(),
         limit: numbers[..4].iter().map(limit_in).collect(),
+        window: Vec::new(),
     });
     let admitted = admitted.await.unwrap();
     let values: Vec<_> = admitted

@@ -4,7 +4,9 @@ use super::faults::{is_unknown, unavailable};
 use super::*;
 use crate::support::certificates::redis_tls;
 use crate::support::redis_server::{RedisServer, tool};
+use assay::policy::CounterOrder;
 use assay::secret::Secret;
+use assay::store::CounterUse;
 use assay::time::Timestamp;
 
 /// The user of the documentation.
@@ -55,6 +57,13 @@ async fn the_documented_user_may_do_all_that_is_done() {
         claim: vec![claim("c:2", "me")],
         owner_of: vec![key("c:1")],
         limit: vec![limit("l:1", Duration::from_secs(1), 1)],
+        window: vec![CounterUse {
+            key: key("w:1"),
+            counter: 1,
+            order: CounterOrder::Window,
+            operation: OperationId([1; 16]),
+            live_for: None,
+        }],
     };
     assert!(store.admit(ask).await.is_ok());
     assert!(members(&store, "i:a").await.is_empty());

@@ -373,6 +373,7 @@ async fn by_the_store(store: &dyn Store, name: &str, steps: &[Step]) -> Vec<Wind
             Committed::CounterRefused { index: 0, said } => said,
             other @ (Committed::Conflict
             | Committed::ClaimTaken { .. }
+            | Committed::Limited { .. }
             | Committed::CounterRefused { .. }) => panic!("{other:?}"),
         });
     }

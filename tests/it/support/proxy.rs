@@ -67,10 +67,6 @@ impl Proxy {
         }
     }
 
-    pub(crate) const fn port(&self) -> u16 {
-        self.port
-    }
-
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
