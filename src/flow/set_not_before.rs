@@ -158,7 +158,8 @@ impl<'a> Task<'a> {
     async fn run(&self) -> Result<Cut, Failure> {
         let buckets: Vec<Bucket> = (0..BUCKETS).filter_map(Bucket::new).collect();
         let names = buckets.iter().map(|bucket| keys::fleet(*bucket)).collect();
-        let fleets = self.engine.load_each::<Fleet>(names).await?;
+        // What is known is not yet what every bucket has, and each is told of its own.
+        let fleets = self.engine.load_each_as_kept::<Fleet>(names).await?;
         let each = stream::iter(buckets.into_iter().zip(fleets));
         let each = each.map(|(bucket, loaded)| async move {
             // A record that cannot be read keeps its own bucket from being cut, and no other.
@@ -191,7 +192,9 @@ impl<'a> Task<'a> {
             return Ok(done);
         }
         insist(|| async {
-            let loaded = self.engine.load_one::<Fleet>(keys::fleet(bucket)).await?;
+            let names = vec![keys::fleet(bucket)];
+            let loaded = self.engine.load_each_as_kept::<Fleet>(names).await?.pop();
+            let loaded = loaded.ok_or(Reason::Internal)??;
             self.commit(bucket, &loaded).await
         })
         .await

@@ -308,14 +308,31 @@ impl Engine {
         &self,
         keys: Vec<Key>,
     ) -> Result<Vec<Result<Loaded<T>, Failure>>, Failure> {
+        self.load_with_each(keys, Loaded::open).await
+    }
+
+    /// The same as the store has them.
+    pub(super) async fn load_each_as_kept<T: Laid>(
+        &self,
+        keys: Vec<Key>,
+    ) -> Result<Vec<Result<Loaded<T>, Failure>>, Failure> {
+        self.load_with_each(keys, Loaded::as_kept).await
+    }
+
+    async fn load_with_each<T>(
+        &self,
+        keys: Vec<Key>,
+        open: impl Fn(&Self, Key, Option<Record>) -> Result<Loaded<T>, Failure>,
+    ) -> Result<Vec<Result<Loaded<T>, Failure>>, Failure> {
         let ask = Admission {
             load: keys.clone(),
             ..Admission::default()
         };
         let records = self.store.admit(ask).await?.records;
         let opened = keys.into_iter().zip(records);
-        let opened = opened.map(|(key, record)| Loaded::open(self, key, record));
-        Ok(opened.collect())
+        Ok(opened
+            .map(|(key, record)| open(self, key, record))
+            .collect())
     }
 
     /// One trip: one record.

@@ -394,6 +394,11 @@ impl Model {
         match self.seen(answer, to_lose) {
             Seen::NotDone => false,
             Seen::DoneUnheard => true,
+            // Where the store could not be asked it holds here, and is laid over every record from then on.
+            Seen::Answer(Err(Reason::RevocationNotDurable)) => {
+                assert_ne!(self.world.store.to_lose(), to_lose, "nothing was lost");
+                true
+            }
             Seen::Answer(answer) => answer.is_ok() || panic!("{answer:?}"),
         }
     }
@@ -474,6 +479,10 @@ impl Model {
         match self.seen(answer, to_lose) {
             Seen::NotDone => {}
             Seen::DoneUnheard => self.truth.suspend(at, suspended).unwrap(),
+            // It holds here; of a device that is out for ever it says nothing new.
+            Seen::Answer(Err(Reason::RevocationNotDurable)) if suspended => {
+                let _ = self.truth.suspend(at, suspended);
+            }
             Seen::Answer(answer) => assert_eq!(answer, self.truth.suspend(at, suspended)),
         }
     }

@@ -21,7 +21,24 @@ use super::world::{app_id, caller};
 use super::*;
 
 /// RPCs whose trips are not a number of this table, and why.
-const NOT_HERE: &[(&str, &str)] = &[("GetJwks", "it has no flow: the key set is made at start")];
+const NOT_HERE: &[(&str, &str)] = &[
+    ("GetJwks", "it has no flow: the key set is made at start"),
+    ("ElevateSession", "in the stories of stepping up"),
+    ("RotateSession", "in the stories of stepping up"),
+    ("EnrolPresenceKey", "in the stories of stepping up"),
+    ("RevokeConsent", "in the stories of consents"),
+    ("SetNotBefore", "in the stories of the whole fleet"),
+    ("PreviewRevocation", "in the stories of previews, by target"),
+    ("ExportSubject", "in the stories of erasing"),
+    ("EraseSubject", "in the stories of erasing"),
+    (
+        "WatchRevocations",
+        "from memory, in the stories of watching",
+    ),
+    ("AckRevocations", "in the stories of confirming"),
+    ("ConfirmRevocations", "in the stories of confirming"),
+    ("RunDrill", "in the stories of drills"),
+];
 
 /// Name, and the number its row begins with.
 fn table() -> BTreeMap<String, usize> {
