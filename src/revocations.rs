@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use crate::flow::{Engine, Follower, Round};
+use crate::flow::{Engine, Follower, Round, look_at_watchers};
 use crate::telemetry::metrics::{Metrics, RevocationsShown};
 use crate::time::Timestamp;
 
@@ -68,6 +68,8 @@ impl Worker {
             let wait = match self.follower.round(&self.engine).await {
                 Ok(round) => {
                     self.say(&round);
+                    // For receipts only: whoever has to know asks himself.
+                    let _ = look_at_watchers(&self.engine).await;
                     retry = ROUND_EVERY;
                     // What is missing is not kept waiting.
                     let goes_on = round.doubted || round.written.written > 0;

@@ -79,7 +79,7 @@ pub use renewal::{KeyRotation, Renewed};
 pub use request_id::{InvalidRequestId, RequestId};
 pub use step_up::SessionName;
 pub use used_proofs::UsedProofs;
-pub use watchers::{WATCHERS_KEPT_EVERY, Watchers, keep_watchers};
+pub use watchers::{WATCHERS_KEPT_EVERY, Watchers, keep_watchers, look_at_watchers};
 pub use withdrawal::Receipt;
 
 use std::collections::BTreeMap;

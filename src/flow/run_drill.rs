@@ -314,7 +314,7 @@ impl Drill {
             Ok(revoked) => {
                 let mut lines = self.ended(Step::Revoke, Ok(Stage::Refuse));
                 for line in &mut lines {
-                    line.receipt = Some(revoked.receipt);
+                    line.receipt = Some(revoked.receipt.clone());
                 }
                 lines
             }

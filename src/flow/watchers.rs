@@ -1,5 +1,6 @@
 //! What this instance knows of the watchers of revocations, and the record that all instances share.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -7,9 +8,10 @@ use super::settle::settle;
 use super::state::{Changes, Loaded};
 use super::{Engine, Failure};
 use crate::reason::Reason;
-use crate::session::{ROUNDS_MAX, Roll, RoundId, WatcherId};
+use crate::session::{ROUNDS_MAX, Roll, RoundId, Watcher, WatcherId};
 use crate::store::{Durability, keys};
 use crate::time::Timestamp;
+use crate::token::INSTANCE_SKEW_MAX;
 
 /// An instance with watchers reads and writes the record this often: two trips to the store, however
 /// many watchers it has.
@@ -27,6 +29,8 @@ struct Seen {
     watchers: Roll,
     /// The rounds that were read, oldest first, and when, by the clock of this instance.
     rounds: Vec<(RoundId, Timestamp)>,
+    /// All watchers, as they were last read.
+    all: BTreeMap<WatcherId, Watcher>,
 }
 
 impl Watchers {
@@ -78,7 +82,28 @@ impl Watchers {
     fn added_to(&self, roll: &Roll, now: Timestamp) -> Roll {
         let mut seen = self.seen();
         seen.watchers.forget(now);
-        roll.merged(&seen.watchers, now)
+        let merged = roll.merged(&seen.watchers, now);
+        seen.all.clone_from(&merged.watchers);
+        merged
+    }
+
+    /// The watchers of all instances, as they were last read, and whether each has acknowledged
+    /// everything until an instant by any clock; those who have not come first, and at most so many.
+    pub(super) fn heard_of(
+        &self,
+        instant: Timestamp,
+        max: usize,
+    ) -> Vec<(WatcherId, Watcher, bool)> {
+        // Clocks of instances may differ by as much.
+        let surely = instant.after(INSTANCE_SKEW_MAX);
+        let seen = self.seen();
+        let heard = |watcher: &Watcher| watcher.acked_until.is_some_and(|until| until > surely);
+        let parts = [false, true].map(|which| {
+            let each = seen.all.iter();
+            each.filter(move |(_, watcher)| heard(watcher) == which)
+                .map(move |(id, watcher)| (id.clone(), *watcher, which))
+        });
+        parts.into_iter().flatten().take(max).collect()
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -91,6 +116,7 @@ impl Default for Seen {
         Self {
             watchers: Roll::begin(Timestamp::EPOCH),
             rounds: Vec::new(),
+            all: BTreeMap::new(),
         }
     }
 }
@@ -102,6 +128,14 @@ impl Default for Seen {
 /// `CONFLICT`, `STATE_STORE_UNAVAILABLE`
 pub async fn keep_watchers(engine: &Engine) -> Result<(), Failure> {
     change(engine, Roll::clone).await.map(drop)
+}
+
+/// Reads the record, so that receipts can tell of the watchers of all instances. One trip.
+///
+/// # Errors
+/// `STATE_STORE_UNAVAILABLE`
+pub async fn look_at_watchers(engine: &Engine) -> Result<(), Failure> {
+    load(engine).await.map(drop)
 }
 
 /// Begins a round: everything that was committed before has to be told before it is passed.

@@ -11,13 +11,14 @@ use crate::id::{AppId, DeviceId, SessionId};
 use crate::policy::ACCESS_FOR_MAX;
 use crate::reason::Reason;
 use crate::session::{
-    Actor, Device, DeviceState, Event, EventKind, Known, Refusal, Session, SessionState,
+    Actor, Device, DeviceState, Event, EventKind, Known, Refusal, Session, SessionState, Watcher,
+    WatcherId,
 };
 use crate::store::{Durability, Key, OperationId, keys};
 use crate::time::Timestamp;
 
 /// What is true of a revocation or suspension.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
     /// The operation; `None` with `validate_only`.
     pub revision: Option<OperationId>,
@@ -29,7 +30,15 @@ pub struct Receipt {
     pub replicas_wanted: u32,
     /// How long an access token minted before lives on for a verifier that looks only at its expiry.
     pub residual_access_for: Duration,
+    /// Watchers of revocations as this instance last read of them, and whether each has surely
+    /// acknowledged this one; those who have not come first, and at most a hundred.
+    pub watchers: Vec<(WatcherId, Watcher, bool)>,
+    /// When it was made.
+    pub as_of: Timestamp,
 }
+
+/// Most watchers in a receipt; ConfirmRevocations tells of all.
+const WATCHERS_TOLD_MAX: usize = 100;
 
 impl Receipt {
     /// Of what holds since `effective_at` in these apps, by a commit that is done, or by none.
@@ -65,6 +74,8 @@ impl Receipt {
             replicas_acked,
             replicas_wanted,
             residual_access_for: effective_at.after(life).since(now),
+            watchers: engine.watchers.heard_of(effective_at, WATCHERS_TOLD_MAX),
+            as_of: now,
         })
     }
 }

@@ -36,8 +36,14 @@ pub(crate) fn drilled(line: Line, session: SessionId) -> proto::RunDrillResponse
         passed: line.passed,
         took: Some(duration(line.took)),
         reason: reason.to_owned(),
-        replicas_acked: line.receipt.map_or(0, |receipt| receipt.replicas_acked),
-        replicas_wanted: line.receipt.map_or(0, |receipt| receipt.replicas_wanted),
+        replicas_acked: line
+            .receipt
+            .as_ref()
+            .map_or(0, |receipt| receipt.replicas_acked),
+        replicas_wanted: line
+            .receipt
+            .as_ref()
+            .map_or(0, |receipt| receipt.replicas_wanted),
         caller,
         watcher_id,
         session_id: session.to_string(),

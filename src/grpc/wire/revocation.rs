@@ -5,6 +5,7 @@ use data_encoding::HEXLOWER;
 
 use super::fields::Fields;
 use super::render::{duration, session, timestamp};
+use super::watching::watchers;
 use crate::flow::get_session::Found;
 use crate::flow::revoke_session::{RevokeSession, RevokedSession};
 use crate::flow::revoke_subject::RevokeSubject;
@@ -39,6 +40,7 @@ pub(super) fn receipt(receipt: &Receipt) -> proto::RevocationReceipt {
         replicas_acked: receipt.replicas_acked,
         replicas_wanted: receipt.replicas_wanted,
         max_residual_access: Some(duration(receipt.residual_access_for)),
+        watchers: watchers(&receipt.watchers, receipt.as_of),
     }
 }
 

@@ -139,20 +139,27 @@ fn notice(notice: Notice) -> proto::RevocationNotice {
     }
 }
 
-pub(crate) fn heard(heard: &Heard, done: bool) -> proto::ConfirmRevocationsResponse {
-    let watcher = |(id, watcher, heard_it): &(WatcherId, Watcher, bool)| proto::RevocationWatcher {
+pub(super) fn watchers(
+    watchers: &[(WatcherId, Watcher, bool)],
+    as_of: Timestamp,
+) -> Vec<proto::RevocationWatcher> {
+    let watcher = |(id, watcher, heard): &(WatcherId, Watcher, bool)| proto::RevocationWatcher {
         caller: id.caller().to_owned(),
         watcher_id: id.name().to_owned(),
-        heard: *heard_it,
+        heard: *heard,
         acked_until_time: watcher.acked_until.map(timestamp),
         seen_time: Some(timestamp(watcher.seen_at)),
         lag: watcher
             .acked_until
-            .map(|until| duration(heard.as_of.since(until))),
+            .map(|until| duration(as_of.since(until))),
     };
+    watchers.iter().map(watcher).collect()
+}
+
+pub(crate) fn heard(heard: &Heard, done: bool) -> proto::ConfirmRevocationsResponse {
     proto::ConfirmRevocationsResponse {
         all_heard: heard.all(),
-        watchers: heard.watchers.iter().map(watcher).collect(),
+        watchers: watchers(&heard.watchers, heard.as_of),
         incomplete: heard.incomplete,
         done,
     }

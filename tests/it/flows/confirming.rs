@@ -4,7 +4,7 @@
 use assay::flow::ack_revocations::{self, AckRevocations};
 use assay::flow::confirm_revocations::{self, Confirmation};
 use assay::flow::watch_revocations::{self, Watch, WatchCursor, WatchRevocations};
-use assay::flow::{Engine, keep_watchers};
+use assay::flow::{Engine, keep_watchers, look_at_watchers};
 use assay::session::{RoundId, WATCHER_KEPT_FOR, WATCHERS_PER_CALLER_MAX};
 use assay::store::Admission;
 use assay::store::keys;
@@ -18,6 +18,7 @@ over_every_store! {
     what_is_kept_of_watchers_costs_as_many_trips_as_promised
     nobody_has_heard_of_anything_when_the_record_is_lost
     a_watcher_that_is_gone_is_waited_for_and_forgotten_after_a_while
+    a_receipt_names_the_watchers_and_says_later_who_has_surely_heard
 }
 
 fn complete(engine: &Engine) {
@@ -249,4 +250,35 @@ async fn a_round_that_was_made_up_is_passed_by_nobody() {
     };
     ack(engine, "a", cursor);
     assert_eq!(heard(engine, asked).await, (list(&[]), list(&["a"])));
+}
+
+/// The watchers a receipt names, and whether each has heard.
+async fn told(world: &World, phone: &Phone) -> Vec<(String, bool)> {
+    look_at_watchers(&world.engine).await.unwrap();
+    let before = world.trips();
+    let receipt = world.revoke(phone.id()).await.unwrap().receipt;
+    assert_eq!(world.trips().since(before), (2, 1));
+    let watchers = receipt.watchers.iter();
+    watchers
+        .map(|(id, _, heard)| (id.name().to_owned(), *heard))
+        .collect()
+}
+
+async fn a_receipt_names_the_watchers_and_says_later_who_has_surely_heard(world: World) {
+    let phone = world.registered(Kind::Android, "user-1").await;
+    let (near, far) = (world.instance(), world.instance());
+    let (mut a, mut b) = (named(&near, "a"), named(&far, "b"));
+    a_second(&world, &near, &mut a, "a").await;
+    a_second(&world, &far, &mut b, "b").await;
+    let named = |a: bool, b: bool| vec![("a".to_owned(), a), ("b".to_owned(), b)];
+    assert_eq!(told(&world, &phone).await, named(false, false));
+    // A clock may be a minute ahead, and what it calls now be from before.
+    world.advance(SECOND * 30);
+    a_second(&world, &near, &mut a, "a").await;
+    a_second(&world, &far, &mut b, "b").await;
+    assert_eq!(told(&world, &phone).await, named(false, false));
+    world.advance(SECOND * 30);
+    a_second(&world, &far, &mut b, "b").await;
+    // Those who have not come first.
+    assert_eq!(told(&world, &phone).await, named(false, true));
 }
