@@ -17,44 +17,32 @@
     reason = "what the measurements share is not all for this one"
 )]
 
+#[path = "support/phone.rs"]
+mod phone;
 mod support;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use assay::attestation::android;
-use assay::client::ClientContext;
-use assay::flow::create_challenge::{self, CreateChallenge};
-use assay::flow::issue_session::{self, IssueSession};
-use assay::flow::refresh_session::{self, RefreshSession};
-use assay::flow::register_device::{self, RegisterDevice};
-use assay::flow::verify_request::{self, Consistency, VerifyRequest};
-use assay::flow::{Engine, EvidenceInput};
-use assay::id::{SessionId, Subject};
+use assay::flow::Engine;
+use assay::flow::refresh_session;
+use assay::flow::verify_request::{self, Consistency};
+use assay::id::SessionId;
 use assay::key::{PublicKey, sha256};
-use assay::secret::Secret;
-use assay::session::{Actor, Requirements, Session, SessionEntry, SubjectRecord};
-use assay::simulator::proof::Dpop;
-use assay::simulator::{self, Authorities, Curve, Evidence, SoftKey};
+use assay::session::{Session, SessionEntry, SubjectRecord};
+use assay::simulator::{Authorities, Curve, SoftKey};
 use assay::store::record::{Stored, seal};
 use assay::store::{Change, ChangeSet, Durability, Item, Key, OperationId, keys};
 use assay::time::Clock;
-use assay::token::challenge::ChallengePurpose;
 
+use phone::Phone;
 use support::{Used, WRITTEN_AT_ONCE, device, engine, store, write};
 
 /// Phones that make requests, of each fleet.
 const PHONES: usize = 100;
 /// Requests of each phone, of each kind.
 const ROUNDS: usize = 20;
-const API: &str = "https://api.test/v1/accounts";
-
-struct Phone {
-    device: simulator::Device,
-    refresh_token: Secret<String>,
-    access_token: Secret<String>,
-}
 
 struct Fleet {
     devices: u32,
@@ -159,9 +147,9 @@ async fn fleet(
     let mut phones = Vec::new();
     let mut template = None;
     for number in 0..PHONES {
-        let (phone, session) = join(&engine, authorities, number).await;
+        let (phone, grant) = Phone::join(&engine, authorities, number).await;
         phones.push(phone);
-        template = Some(session);
+        template = Some(grant.session);
     }
     let template = template.unwrap();
     let bytes = |used: Used| used.redis_bytes / u64::from(devices);
@@ -199,7 +187,8 @@ async fn on_disk(authorities: &Authorities) {
     let dir = tempfile::tempdir().unwrap();
     let disk = "kind = \"disk\"\ndirectory = \"state\"";
     let engine = engine(dir.path(), disk, authorities);
-    let (_, template) = join(&engine, authorities, 0).await;
+    let (_, grant) = Phone::join(&engine, authorities, 0).await;
+    let template = grant.session;
     let state = dir.path().join("state");
     let mut before = file_bytes(&state);
     let mut took = || {
@@ -306,80 +295,9 @@ async fn rest<T: Stored>(
     }
 }
 
-fn caller() -> Actor {
-    Actor::caller("spiffe://example/bench".into())
-}
-
-/// A phone that is registered and has a session, by the flows.
-async fn join(engine: &Engine, authorities: &Authorities, number: usize) -> (Phone, Session) {
-    let now = engine.clock.now();
-    let subject: Subject = format!("phone-{number}@mail.example").parse().unwrap();
-    let app: assay::id::AppId = "demo".parse().unwrap();
-    let options = simulator::android::Options::well_kept("com.example.demo", [0x5a; 32], now);
-    let phone = simulator::android::Phone::new(authorities, options, now).unwrap();
-    let mut device = simulator::Device::android(phone);
-    let request = CreateChallenge {
-        app: app.clone(),
-        purpose: ChallengePurpose::Register,
-        subject: Some(subject.clone()),
-    };
-    let challenge = create_challenge::run(engine, &request).unwrap().bytes;
-    let evidence = device.evidence(&challenge, "demo", now).unwrap();
-    let Evidence::Android { certificate_chain } = evidence else {
-        panic!("an Android phone");
-    };
-    let chain = android::Chain::from_der(certificate_chain).unwrap();
-    let request = RegisterDevice {
-        subject: subject.clone(),
-        app,
-        evidence: EvidenceInput::Android(chain),
-        challenge,
-        validate_only: false,
-        client: ClientContext::default(),
-        by: caller(),
-        request_id: None,
-    };
-    let registered = register_device::run(engine, request).await.unwrap();
-    let request = IssueSession {
-        subject,
-        device: registered.device.id,
-        proof: proof(engine, &device, "IssueSession"),
-        scopes: BTreeSet::from(["read".to_owned()]),
-        audience: None,
-        roles: vec!["customer".to_owned()],
-        acr: "urn:acr:2".to_owned(),
-        amr: vec!["pwd".to_owned()],
-        auth_time: None,
-        consent: None,
-        client: ClientContext::default(),
-        by: caller(),
-        request_id: None,
-    };
-    let grant = issue_session::run(engine, request).await.unwrap();
-    let phone = Phone {
-        device,
-        refresh_token: grant.refresh_token,
-        access_token: grant.access_token,
-    };
-    (phone, grant.session)
-}
-
-fn proof(engine: &Engine, device: &simulator::Device, method: &str) -> Secret<String> {
-    let uri = format!("https://assay.test/assay.v1.SessionService/{method}");
-    let nonce = engine.next_nonce();
-    let dpop = Dpop::new("POST", &uri, engine.clock.now()).unwrap();
-    Secret::new(device.proof(&dpop.with_nonce(&nonce)).unwrap())
-}
-
 async fn refresh(fleet: &mut Fleet, redis: Option<&str>) {
     let engine = &fleet.engine;
-    let request = |phone: &Phone| RefreshSession {
-        refresh_token: phone.refresh_token.clone(),
-        proof: proof(engine, &phone.device, "RefreshSession"),
-        scopes: BTreeSet::new(),
-        client: ClientContext::default(),
-        by: caller(),
-    };
+    let request = |phone: &Phone| phone.refresh(engine);
     let requests: Vec<_> = fleet.phones.iter().map(request).collect();
     let mut grants = Vec::with_capacity(PHONES);
     let before = Used::now(redis);
@@ -388,29 +306,13 @@ async fn refresh(fleet: &mut Fleet, redis: Option<&str>) {
     }
     fleet.refreshes.add(&Used::now(redis).since(&before));
     for (phone, grant) in fleet.phones.iter_mut().zip(grants) {
-        phone.refresh_token = grant.refresh_token;
-        phone.access_token = grant.access_token;
+        phone.take(grant);
     }
 }
 
 async fn verify(fleet: &mut Fleet, redis: Option<&str>) {
     let engine = &fleet.engine;
-    let request = |phone: &Phone| {
-        let nonce = engine.next_nonce();
-        let dpop = Dpop::new("GET", API, engine.clock.now()).unwrap();
-        let token = phone.access_token.expose();
-        let dpop = dpop.with_nonce(&nonce).with_access_token(token);
-        VerifyRequest {
-            access_token: phone.access_token.clone(),
-            proof: Secret::new(phone.device.proof(&dpop).unwrap()),
-            method: "GET".to_owned(),
-            uri: API.to_owned(),
-            body_sha256: None,
-            required: Requirements::default(),
-            consistency: Consistency::Fresh,
-            by: caller(),
-        }
-    };
+    let request = |phone: &Phone| phone.call(engine, Consistency::Fresh);
     let requests: Vec<_> = fleet.phones.iter().map(request).collect();
     let before = Used::now(redis);
     for request in requests {

@@ -254,7 +254,7 @@ pub(crate) fn info(url: &str) -> String {
     stream
         .set_read_timeout(Some(Duration::from_millis(500)))
         .unwrap();
-    stream.write_all(b"INFO\r\nQUIT\r\n").unwrap();
+    stream.write_all(b"INFO EVERYTHING\r\nQUIT\r\n").unwrap();
     let mut answer = String::new();
     let _ = stream.read_to_string(&mut answer);
     answer
