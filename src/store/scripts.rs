@@ -152,6 +152,10 @@ end
 /// `ZCARD` fails as well; an index names no other key of the script, so what it finds still holds when
 /// the members are written. Of the writes only appending an event can fail, on a key that is no
 /// stream, so events come first. A limit that refuses is written where its instant has to be pulled in.
+///
+/// Where the operation was done before, its mark is written (again). Newer servers wait, in `WAIT` and
+/// `WAITAOF`, for the last write of the connection that asks, and for nothing where it wrote nothing:
+/// replicas that lack the operation would count as having it. They have the mark only behind it.
 const COMMIT: &str = script!(
     rates!(),
     counters!(),
@@ -173,8 +177,13 @@ local limits_at = index_at + 2 * index
 local windows_at = limits_at + 2 * limits
 local events_at = windows_at + 4 * windows
 
-if mark_millis > 0 and redis.call('EXISTS', mark) == 1 then
+local function done_before()
+  redis.call('SET', mark, '1', 'PX', math.max(mark_millis, 1000))
   return 0
+end
+
+if mark_millis > 0 and redis.call('EXISTS', mark) == 1 then
+  return done_before()
 end
 
 local conflict = false
@@ -182,7 +191,7 @@ for i = 1, items do
   local at = 9 + 4 * (i - 1)
   local version = redis.call('GETRANGE', KEYS[i], 0, 15)
   if ARGV[at + 1] == 'p' and version == op then
-    return 0
+    return done_before()
   end
   if version ~= ARGV[at] then
     conflict = true

@@ -8,7 +8,9 @@ use super::super::rules::life_millis;
 use super::super::scripts::{self, By};
 use super::super::{Admission, Admitted, Claim, Key, StoreError};
 use super::Redis;
-use super::answer::{claimed, is_unknown_script, limited, loaded, optional_bytes, windowed};
+use super::answer::{
+    claimed, is_unknown_script, limited, loaded, optional_bytes, was_not_done, windowed,
+};
 use super::fault::Fault;
 use super::node::Purpose;
 use crate::id::Bucket;
@@ -27,56 +29,32 @@ impl Redis {
             Purpose::Read
         };
         let mut answers = self.send(commands, purpose).await;
-        let unsent = |answer: &Result<Value, Fault>| matches!(answer, Err(Fault::NotSent(_)));
-        if !marks || answers.iter().all(unsent) {
-            return self.without_claims(ask, &groups, answers).await;
-        }
-        let rest = answers.split_off(ask.claim.len().min(answers.len()));
-        let claims = claimed(&ask.claim, answers)?;
-        // The claims are made, and counters may be used. What is wrong with the rest then leaves them as
-        // they are.
-        let admitted = self.without_claims(ask, &groups, rest).await;
-        let admitted = admitted.map_err(|error| match error {
-            StoreError::Unavailable(why) => StoreError::OutcomeUnknown(why),
-            other @ (StoreError::OutcomeUnknown(_) | StoreError::Invalid(_)) => other,
-        })?;
-        Ok(Admitted { claims, ..admitted })
-    }
-
-    /// What the answers behind those to the claims say.
-    async fn without_claims(
-        &self,
-        ask: &Admission,
-        groups: &Groups<'_>,
-        mut answers: Vec<Result<Value, Fault>>,
-    ) -> Result<Admitted, StoreError> {
-        let mut rest = answers.split_off(ask.owner_of.len().min(answers.len()));
-        let scripted = ask.limit.len() + ask.window.len();
-        let loads = rest.split_off(scripted.min(rest.len()));
-        let owners = answers
-            .into_iter()
-            .map(|answer| answer.and_then(optional_bytes));
-        let owners = owners.collect::<Result<_, _>>().map_err(Fault::of_read)?;
-        let records = loaded(&ask.load, groups, loads)?;
-        self.ask_unknown(ask, &mut rest).await;
-        let windows = rest.split_off(ask.limit.len().min(rest.len()));
-        let limits = rest.into_iter().map(|answer| answer.and_then(limited));
-        let limits = limits.collect::<Result<_, _>>().map_err(Fault::of_read)?;
-        let windows = windows.into_iter().map(|answer| answer.and_then(windowed));
-        let windows = windows.collect::<Result<_, _>>().map_err(Fault::of_read)?;
-        Ok(Admitted {
-            records,
-            owners,
-            limits,
-            windows,
-            ..Admitted::default()
+        self.ask_unknown(ask, &mut answers).await;
+        let marked = may_have_marked(ask, &answers);
+        // Where a claim may be made or a counter used, whatever is wrong with the rest leaves it so.
+        read(ask, &groups, answers).map_err(|error| match error {
+            StoreError::Unavailable(why) if marked => StoreError::OutcomeUnknown(why),
+            error @ (StoreError::Unavailable(_)
+            | StoreError::OutcomeUnknown(_)
+            | StoreError::Invalid(_)) => error,
         })
     }
 
-    /// Runs by their text the scripts that the server did not know by their digest.
+    /// Runs by their text the scripts that the server did not know by their digest; none where something
+    /// else went wrong, so that nothing is counted or used in vain.
     async fn ask_unknown(&self, ask: &Admission, answers: &mut [Result<Value, Fault>]) {
-        let answers = scripted(ask, By::Text).zip(answers);
-        let unknown: Vec<_> = answers
+        let failed = |answer: &Result<_, _>| was_not_done(answer) || answer.is_err();
+        if answers
+            .iter()
+            .any(|answer| failed(answer) && !is_unknown_script(answer))
+        {
+            return;
+        }
+        let answers = answers
+            .iter_mut()
+            .skip(ask.claim.len() + ask.owner_of.len());
+        let unknown: Vec<_> = scripted(ask, By::Text)
+            .zip(answers)
             .filter(|(_, answer)| is_unknown_script(answer))
             .collect();
         if unknown.is_empty() {
@@ -88,6 +66,47 @@ impl Redis {
             *slot = answer;
         }
     }
+}
+
+/// Whether a claim may have been made or a counter used: they may lie on several servers, of which one
+/// did it and another one is away.
+fn may_have_marked(ask: &Admission, answers: &[Result<Value, Fault>]) -> bool {
+    let before_windows = ask.claim.len() + ask.owner_of.len() + ask.limit.len();
+    let claims = answers.iter().take(ask.claim.len());
+    let windows = answers.iter().skip(before_windows).take(ask.window.len());
+    claims.chain(windows).any(|answer| !was_not_done(answer))
+}
+
+/// What the answers say, in the order of the commands.
+fn read(
+    ask: &Admission,
+    groups: &Groups<'_>,
+    mut answers: Vec<Result<Value, Fault>>,
+) -> Result<Admitted, StoreError> {
+    let mut next = |count: usize| {
+        let behind = answers.split_off(count.min(answers.len()));
+        std::mem::replace(&mut answers, behind)
+    };
+    let claims = next(ask.claim.len());
+    let owners = next(ask.owner_of.len());
+    let limits = next(ask.limit.len());
+    let windows = next(ask.window.len());
+    Ok(Admitted {
+        claims: claimed(&ask.claim, claims).map_err(Fault::of_read)?,
+        owners: each(owners, optional_bytes)?,
+        // Before what scripts say: one that was unknown was not asked again where these failed.
+        records: loaded(&ask.load, groups, answers)?,
+        limits: each(limits, limited)?,
+        windows: each(windows, windowed)?,
+    })
+}
+
+fn each<T>(
+    answers: Vec<Result<Value, Fault>>,
+    read: fn(Value) -> Result<T, Fault>,
+) -> Result<Vec<T>, StoreError> {
+    let read = answers.into_iter().map(|answer| answer.and_then(read));
+    read.collect::<Result<_, _>>().map_err(Fault::of_read)
 }
 
 /// The scripts of an admission: limits, then counters.

@@ -26,6 +26,22 @@ pub(super) fn is_unknown_script(answer: &Result<Value, Fault>) -> bool {
     error.kind() == Some(ServerErrorKind::NoScript)
 }
 
+/// Whether it is certain that a command did nothing.
+pub(super) const fn was_not_done(answer: &Result<Value, Fault>) -> bool {
+    matches!(
+        answer,
+        Err(Fault::NotSent(_) | Fault::Refused(_)) | Ok(Value::ServerError(_))
+    )
+}
+
+/// Whether the server is no primary any more. A new connection may lead to the one that is.
+pub(super) fn is_from_replica(answer: &Value) -> bool {
+    let Value::ServerError(error) = answer else {
+        return false;
+    };
+    error.kind() == Some(ServerErrorKind::ReadOnly)
+}
+
 /// A number that counts something.
 pub(super) fn count(answer: &Value) -> Option<u32> {
     let Value::Int(count) = answer else {
@@ -74,33 +90,18 @@ pub(super) fn loaded(
     Ok(records)
 }
 
-/// How the claims ended. When one failed, and any of them may have been made, nobody knows which.
+/// How the claims ended.
 pub(super) fn claimed(
     claims: &[Claim],
     answers: Vec<Result<Value, Fault>>,
-) -> Result<Vec<Claimed>, StoreError> {
-    let owners = answers.into_iter();
-    let owners: Vec<_> = owners
-        .map(|answer| answer.and_then(optional_bytes))
-        .collect();
-    let was_not_made =
-        |owner: &Result<_, Fault>| matches!(owner, Err(Fault::Refused(_) | Fault::NotSent(_)));
-    let none_was_made = owners.iter().all(was_not_made);
-    let mut ended = Vec::with_capacity(claims.len());
-    for (claim, owner) in claims.iter().zip(owners) {
-        let owner = owner.map_err(|fault| {
-            if none_was_made {
-                fault.of_write()
-            } else {
-                StoreError::OutcomeUnknown(fault.words())
-            }
-        })?;
-        ended.push(match owner {
+) -> Result<Vec<Claimed>, Fault> {
+    let ended = claims.iter().zip(answers).map(|(claim, answer)| {
+        Ok(match answer.and_then(optional_bytes)? {
             Some(by) if by != claim.owner => Claimed::Taken { by },
             Some(_) | None => Claimed::Granted,
-        });
-    }
-    Ok(ended)
+        })
+    });
+    ended.collect()
 }
 
 /// What the limit script said.

@@ -9,13 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, Pipeline, PushInfo, PushKind, ServerErrorKind,
-    Value,
-};
+use redis::{AsyncConnectionConfig, Client, ConnectionAddr, Pipeline, PushInfo, PushKind, Value};
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::timeout;
 
+use super::answer::is_from_replica;
 use super::fault::Fault;
 use super::sentinels::Sentinels;
 use crate::time::monotonic_now;
@@ -144,6 +142,12 @@ impl Link {
         }
     }
 
+    /// Closes the connection when the calls under way have ended; the next one connects anew.
+    pub(super) fn give_up(&self) {
+        let current = self.0.current.lock();
+        *current.unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     async fn wire(&self) -> Result<Wire, Fault> {
         if let Some(wire) = self.0.usable() {
             return Ok(wire);
@@ -156,14 +160,6 @@ impl Link {
             Ok(Err(_)) | Err(_) => Err(Fault::NotSent("no connection in time".to_owned())),
         }
     }
-}
-
-/// Whether the server is no primary any more. A new connection may lead to the one that is.
-fn is_from_replica(answer: &Value) -> bool {
-    let Value::ServerError(error) = answer else {
-        return false;
-    };
-    error.kind() == Some(ServerErrorKind::ReadOnly)
 }
 
 impl Inner {

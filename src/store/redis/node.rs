@@ -9,6 +9,7 @@ use tokio::sync::{Mutex, Semaphore};
 use tokio::time::timeout;
 
 use super::address::Address;
+use super::answer::is_from_replica;
 use super::breaker::Breaker;
 use super::fault::Fault;
 use super::link::{Link, Target};
@@ -89,6 +90,9 @@ impl Node {
             Purpose::Read => self.read(commands, within).await,
             Purpose::Write => self.link().send(commands, within).await,
         };
+        if answers.iter().flatten().any(is_from_replica) {
+            self.give_up();
+        }
         let answered = match &answers {
             Ok(_) | Err(Fault::Refused(_)) => true,
             Err(Fault::NotSent(_) | Fault::NoAnswer(_)) => false,
@@ -135,6 +139,15 @@ impl Node {
                 }
             }
         }
+    }
+
+    /// Gives every connection up: where a name leads to another server by now, one that only reads would
+    /// stay with the old one for ever, and be told what was.
+    fn give_up(&self) {
+        self.links
+            .iter()
+            .chain([&self.spare])
+            .for_each(Link::give_up);
     }
 
     /// The connections take turns.

@@ -9,7 +9,9 @@ use crate::support::proxy::Proxy;
 use crate::support::redis_cluster::Cluster;
 use crate::support::redis_sentinels::{PRIMARY, Sentinels};
 use crate::support::redis_server::RedisServer;
+use assay::policy::CounterOrder;
 use assay::secret::Secret;
+use assay::store::{CounterUse, Windowed};
 use assay::time::monotonic_now;
 
 const REPLICATED: Duration = Duration::from_secs(2);
@@ -457,12 +459,53 @@ async fn in_a_cluster_what_was_not_answered_is_not_sent_again() {
         ..Admission::default()
     };
     assert!(is_unknown(&store.admit(both).await));
+    proxies[has].refuse(true);
     proxies[has].cut();
+    parts_of_an_admission_are_told_apart(&*store, other).await;
+    proxies[has].refuse(false);
     proxies[has].swallow_answers(false);
     until("the commit is found done", || async {
         store.commit(update.clone()).await == Ok(DONE)
     })
     .await;
+}
+
+/// The node of bucket 1 is not reached, and that of the other bucket is: whether something happened
+/// depends on what each was asked for.
+async fn parts_of_an_admission_are_told_apart(store: &dyn Store, other: u16) {
+    let claiming = Admission {
+        claim: vec![claim("c:3", "me")],
+        ..Admission::default()
+    };
+    until("nothing is sent", || async {
+        is_unavailable(&store.admit(claiming.clone()).await)
+    })
+    .await;
+    let using = |number, operation| CounterUse {
+        key: key_in(number, "w:1"),
+        counter: 7,
+        order: CounterOrder::Window,
+        operation: OperationId([operation; 16]),
+        live_for: None,
+    };
+    let claimed_here_used_there = Admission {
+        window: vec![using(other, 1)],
+        ..claiming.clone()
+    };
+    let outcome = store.admit(claimed_here_used_there).await;
+    assert!(is_unknown(&outcome), "{outcome:?}");
+    let again = Admission {
+        window: vec![using(other, 2)],
+        ..Admission::default()
+    };
+    let used = store.admit(again).await.unwrap().windows;
+    assert_eq!(used, [Windowed::Replayed], "it was used");
+    let used_here_loaded_there = Admission {
+        window: vec![using(1, 1)],
+        ..loading(other)
+    };
+    let outcome = store.admit(used_here_loaded_there).await;
+    assert!(is_unavailable(&outcome), "nothing happened: {outcome:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 use super::*;
 use crate::support::certificates::{certificates, redis_tls};
 use crate::support::proxy::Proxy;
-use crate::support::redis_server::RedisServer;
+use crate::support::redis_server::{RedisServer, program, tool};
 use assay::secret::Secret;
 use assay::store::StoreError;
 
@@ -592,9 +592,24 @@ async fn records_lie_in_the_server_under_readable_names() {
 
 #[tokio::test]
 async fn replicas_that_acknowledge_are_counted_and_others_are_not() {
-    let primary = RedisServer::start();
+    acknowledged(&program()).await;
+}
+
+#[tokio::test]
+async fn replicas_of_valkey_that_acknowledge_are_counted_and_others_are_not() {
+    acknowledged(&tool("valkey-server")).await;
+}
+
+#[tokio::test]
+async fn replicas_of_a_newer_redis_that_acknowledge_are_counted_and_others_are_not() {
+    acknowledged(&tool("redis-server-8")).await;
+}
+
+async fn acknowledged(program: &Path) {
+    let primary = RedisServer::start_program(program, &[]);
     let port = primary.port().to_string();
-    let replica = RedisServer::start_with(&["--replicaof", &format!("127.0.0.1 {port}")]);
+    let follows = ["--replicaof", &format!("127.0.0.1 {port}")];
+    let replica = RedisServer::start_program(program, &follows);
     let store = redis(primary.url());
     let replicated = |name: &str, within| {
         let durability = Durability::Replicated {
@@ -627,6 +642,20 @@ async fn replicas_that_acknowledge_are_counted_and_others_are_not() {
     let alone = replicated("s:2", Duration::from_millis(50));
     assert_eq!(store.commit(alone.clone()).await, Ok(DONE));
     assert_eq!(store.commit(alone.clone()).await, Ok(DONE));
+    // Sent again over a connection that wrote nothing yet; its version shows of one that it was done,
+    // its mark of the other.
+    let before = redis(primary.url());
+    let version = create(&*before, "s:3", b"one").await;
+    let durability = alone.durability;
+    let written_over = ChangeSet {
+        durability,
+        ..change().put("s:3", Some(version), b"two")
+    };
+    assert_eq!(before.commit(written_over.clone()).await, Ok(DONE));
+    for done in [&alone, &written_over] {
+        let another = redis(primary.url());
+        assert_eq!(another.commit(done.clone()).await, Ok(DONE));
+    }
     replica.resume();
     until("the replica has it too", || async {
         store.commit(alone.clone()).await == Ok(acked.clone())
@@ -653,6 +682,71 @@ async fn a_server_that_became_a_replica_is_left_for_the_primary() {
     proxy.redirect(primary.port());
     until("the primary is found", || async {
         store.commit(creation.clone()).await == Ok(DONE)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_connection_stays_with_a_server_that_became_a_replica() {
+    let old = RedisServer::start();
+    let new = RedisServer::start();
+    let proxy = Proxy::to(old.port()).await;
+    let store = impatient(proxy.url());
+    let first = create(&*store, "s:1", b"one").await;
+    // The connection for what is asked a second time is made, to the old one as well.
+    proxy.silence();
+    assert_eq!(value(&*store, "s:1").await, Some(b"one".to_vec()));
+    until("both connections work", || async { works(&*store).await }).await;
+    assert_eq!(redis(new.url()).ping().await.map(|_| ()), Ok(()));
+    assert!(old.command("REPLICAOF 127.0.0.1 1").starts_with("+OK"));
+    proxy.redirect(new.port());
+    let update = change().put("s:1", Some(first), b"two");
+    until("the new one answers", || async {
+        store.commit(update.clone()).await == Ok(Committed::Conflict)
+    })
+    .await;
+    assert!(
+        new.command("SET {b1}:s:1 0123456789abcdeftwo")
+            .starts_with("+OK")
+    );
+    assert_eq!(value(&*store, "s:1").await, Some(b"two".to_vec()));
+    until(
+        "nobody but who asks is connected to the old one",
+        || async { old.command("CLIENT LIST").matches("cmd=").count() == 1 },
+    )
+    .await;
+}
+
+/// Nobody answers for long, and every new connection is as mute: those that were given up are closed.
+#[tokio::test]
+async fn connections_that_are_given_up_are_closed() {
+    let server = RedisServer::start();
+    let proxy = Proxy::to(server.port()).await;
+    let options = RedisOptions {
+        response_timeout: Duration::from_millis(20),
+        connect_timeout: Duration::from_millis(20),
+        ..redis_options(proxy.url())
+    };
+    let store = Redis::connect(&options).unwrap();
+    until("it is connected", || async { works(&store).await }).await;
+    for round in 0..20 {
+        // Now no handshake is answered, now no call.
+        if round % 2 == 0 {
+            proxy.swallow_answers(true);
+        } else {
+            proxy.swallow_answers(false);
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            let _ = store.admit(asking("s:1")).await;
+            proxy.silence();
+        }
+        for _ in 0..10 {
+            let _ = store.admit(asking("s:1")).await;
+            let _ = store.commit(change().put("s:1", None, b"")).await;
+        }
+    }
+    assert!(proxy.opened() > 20, "{}", proxy.opened());
+    until("no more than one for each purpose is open", || async {
+        proxy.open() <= 3
     })
     .await;
 }

@@ -23,6 +23,7 @@ struct Faults {
     swallow: AtomicBool,
     /// Connections so far, and how many of the first of them say nothing more.
     opened: AtomicU64,
+    closed: AtomicU64,
     silent: AtomicU64,
     /// Where new connections lead.
     server_port: AtomicU16,
@@ -41,6 +42,7 @@ impl Proxy {
         let faults = Arc::new(Faults {
             swallow: AtomicBool::new(false),
             opened: AtomicU64::new(0),
+            closed: AtomicU64::new(0),
             silent: AtomicU64::new(0),
             server_port: AtomicU16::new(server_port),
             refuse: AtomicBool::new(false),
@@ -73,6 +75,16 @@ impl Proxy {
 
     pub(crate) const fn port(&self) -> u16 {
         self.port
+    }
+
+    /// How many connections there were.
+    pub(crate) fn opened(&self) -> u64 {
+        self.faults.opened.load(Ordering::SeqCst)
+    }
+
+    /// How many of them nobody has closed.
+    pub(crate) fn open(&self) -> u64 {
+        self.opened() - self.faults.closed.load(Ordering::SeqCst)
     }
 
     /// Leads new connections to another server; those there are stay.
@@ -126,6 +138,7 @@ async fn carry(client: TcpStream, server: TcpStream, faults: Arc<Faults>) {
         () = answers(from_server, to_client, &faults, number) => {}
         _ = cuts.changed() => {}
     }
+    faults.closed.fetch_add(1, Ordering::SeqCst);
 }
 
 async fn questions(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {

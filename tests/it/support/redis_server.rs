@@ -197,7 +197,7 @@ impl Drop for RedisServer {
     }
 }
 
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     std::env::var_os("ASSAY_REDIS_SERVER").map_or_else(|| "redis-server".into(), PathBuf::from)
 }
 
