@@ -65,6 +65,7 @@ pub fn engine(
         rates: config.rates,
         watchers: Watchers::default(),
         used_proofs: UsedProofs::default(),
+        listener: Arc::<Metrics>::clone(metrics),
     })
 }
 

@@ -64,6 +64,22 @@ impl Address {
     }
 }
 
+impl Address {
+    /// Roughly where it is: the version of IP and the first half of what providers are given, which is
+    /// 16 bits of an IPv4 address and 32 of an IPv6 address. A phone that stays with its provider mostly
+    /// stays there.
+    #[must_use]
+    pub fn region(&self) -> Vec<u8> {
+        let (version, octets): (u8, &[u8]) = match self {
+            Self::V4([a, b, ..]) => (4, &[*a, *b]),
+            Self::V6([a, b, c, d, ..]) => (6, &[*a, *b, *c, *d]),
+        };
+        std::iter::once(version)
+            .chain(octets.iter().copied())
+            .collect()
+    }
+}
+
 impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[address]")

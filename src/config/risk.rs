@@ -12,6 +12,9 @@ use crate::policy::{Enforcement, RiskPolicy, Signal};
 const POINTS_MAX: u32 = 1000;
 
 pub(super) fn risk(reader: &mut Reader<'_>, mut section: Section<'_, '_>) -> Option<RiskPolicy> {
+    if !section.is_written() {
+        return Some(RiskPolicy::none());
+    }
     let unsaid = RiskPolicy::usual();
     let enforcements = [
         ("monitor", Enforcement::Monitor),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::attestation::Rejection;
+use crate::policy::Signal;
 use crate::proof::ProofRefusal;
 use crate::reason::Reason;
 use crate::secret::NoRandomness;
@@ -35,6 +36,8 @@ pub struct Failure {
     pub detail: Option<String>,
     /// How long to wait before the same is tried again, where that is known better than by the reason.
     pub retry_after: Option<Duration>,
+    /// What of it speaks of a thief, for who knows whose request it was.
+    pub signal: Option<Signal>,
 }
 
 impl Failure {
@@ -46,6 +49,7 @@ impl Failure {
             violations,
             detail: None,
             retry_after: None,
+            signal: None,
         }
     }
 
@@ -77,6 +81,15 @@ impl Failure {
             violations: Vec::new(),
             detail: Some(detail),
             retry_after: Some(wait),
+            signal: None,
+        }
+    }
+
+    /// The same, which speaks of a thief.
+    pub(super) fn with_signal(self, signal: Signal) -> Self {
+        Self {
+            signal: Some(signal),
+            ..self
         }
     }
 
@@ -86,6 +99,7 @@ impl Failure {
             violations: Vec::new(),
             detail: Some(detail),
             retry_after: None,
+            signal: None,
         }
     }
 }
@@ -97,6 +111,7 @@ impl From<Reason> for Failure {
             violations: Vec::new(),
             detail: None,
             retry_after: None,
+            signal: None,
         }
     }
 }

@@ -9,7 +9,7 @@ use super::once::Once;
 use super::request_id::{self, Named, RequestId};
 use super::settle::settle;
 use super::state::{Answered, Beside, Changes, Loaded, Place, State, keep_for};
-use super::{App, Engine, Failure, enabled};
+use super::{App, Engine, Failure, enabled, risk};
 use crate::client::ClientContext;
 use crate::id::{ConsentId, DeviceId, SessionId, Subject};
 use crate::policy::Action;
@@ -18,7 +18,8 @@ use crate::proof::{Body, ProofExpectation, VerifiedProof};
 use crate::reason::Reason;
 use crate::secret::{Secret, random};
 use crate::session::{
-    Actor, Device, EndReason, EventKind, LastUsed, Opened, Opening, Session, end, open, reopen,
+    Actor, Assessed, Device, EndReason, Event, EventKind, LastUsed, Opened, Opening, Session, end,
+    open, reopen,
 };
 use crate::store::Durability;
 use crate::time::Timestamp;
@@ -67,7 +68,7 @@ const METHOD: &str = "assay.v1.SessionService/IssueSession";
 /// # Errors
 /// `DEVICE_KEY_UNKNOWN` when there is no such device of this subject, `APP_DISABLED`, every reason of
 /// a proof, `REQUEST_ID_REUSED`, `ILLEGAL_STATE_TRANSITION` when a session that was asked for again was
-/// refreshed since, every reason such a session is not live, `DEVICE_REVOKED`,
+/// refreshed since, every reason such a session is not live, `DEVICE_REVOKED`, `DEVICE_SUSPENDED`,
 /// `REATTESTATION_REQUIRED`, `SCOPE_NOT_ALLOWED`, `SESSION_LIMIT`, every rate limit,
 /// `MALFORMED_REQUEST` when an access token could not hold it all, `CONFLICT`,
 /// `STATE_STORE_UNAVAILABLE`.
@@ -157,26 +158,62 @@ async fn settled(engine: &Engine, request: &IssueSession, gate: &Gate) -> Result
         let Opened {
             session, subject, ..
         } = opened;
+        let assessed = risk::of_opening(session, device, (&app, &request.client), now)?;
+        if assessed.suspended.is_some() {
+            let done = suspend(engine, &state, &assessed, now).await?;
+            return done.map_or(Ok(None), |()| Err(Reason::DeviceSuspended.into()));
+        }
+        let session = &assessed.session;
+        if session.scopes.is_empty() {
+            return Err(Reason::ScopeNotAllowed.into());
+        }
         // Before the commit: what cannot be answered is not opened.
-        let grant = mint(&session, session.scopes.clone())?;
+        let grant = mint(session, session.scopes.clone())?;
+        let risky = risk::lowers_rates(&app, device, Some(session), now);
         let mut changes = Changes {
             items: vec![
-                record.put(engine, &session, Some(keep_for(&session, now)))?,
+                record.put(engine, session, Some(keep_for(session, now)))?,
                 state.subject.put(engine, &subject, None)?,
                 state.device.keep(),
                 state.fleet.keep(),
             ],
-            limits: limits::done(engine, &app, Action::Issue, device),
+            limits: limits::done(engine, &app, Action::Issue, (device, risky)),
             ..Changes::default()
         }
         .and_once(&once);
         evict(engine, evicted, &mut changes, now)?;
         let opened = session.event(EventKind::SessionOpened, "", &request.by, now);
         changes.events.push(opened);
+        changes.events.extend(assessed.events(now));
         let done = engine.commit(bucket, changes, Durability::Local).await?;
         Ok(done.map(|_| grant))
     })
     .await
+}
+
+/// Suspends the device that the session would have been opened on: what is told of that names no session,
+/// because there is none.
+async fn suspend(
+    engine: &Engine,
+    state: &State,
+    assessed: &Assessed,
+    now: Timestamp,
+) -> Result<Option<()>, Failure> {
+    let events = assessed.events(now).into_iter();
+    let mut changes = Changes {
+        items: vec![state.subject.keep(), state.fleet.keep()],
+        events: events
+            .map(|event| Event {
+                session: None,
+                ..event
+            })
+            .collect(),
+        ..Changes::default()
+    };
+    let durability = engine.put_suspended(state, assessed, &mut changes)?;
+    let bucket = assessed.session.id.bucket();
+    let done = engine.commit(bucket, changes, durability).await?;
+    Ok(done.map(|_| ()))
 }
 
 /// The request by its id: with everything but the proof, which may be a fresh one.

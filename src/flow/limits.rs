@@ -152,7 +152,14 @@ fn caller(engine: &Engine, by: &Actor) -> Option<Counted> {
 }
 
 /// What is counted with the commit that does a thing: the subject and the device.
-pub(super) fn done(engine: &Engine, app: &App, action: Action, device: &Device) -> Vec<Counted> {
+///
+/// `risky` says that the score of what it is done with has reached a threshold.
+pub(super) fn done(
+    engine: &Engine,
+    app: &App,
+    action: Action,
+    (device, risky): (&Device, bool),
+) -> Vec<Counted> {
     let rate = app.policy.rates.of(action).subject;
     let subject = rate.map(|rate| {
         let tag = engine.keyring.subject_tag(&device.subject);
@@ -160,9 +167,10 @@ pub(super) fn done(engine: &Engine, app: &App, action: Action, device: &Device) 
         Counted::new(key, rate, Reason::RateLimitedSubject, "subject")
     });
     // Whatever is held against a device lowers its rates, here and nowhere else.
-    let divisor = match device.doubt {
-        Some(_) => app.policy.rates.doubt_divisor,
-        None => 1,
+    let divisor = if device.doubt.is_some() || risky {
+        app.policy.rates.doubt_divisor
+    } else {
+        1
     };
     let device = of_device(app, action, &device.id, divisor);
     subject.into_iter().chain(device).collect()
@@ -200,14 +208,28 @@ impl Engine {
         gate: &Gate,
         device: Option<Counted>,
     ) {
+        self.count(self.cost(failure, gate, device)).await;
+    }
+
+    /// What a failure counts.
+    pub(super) fn cost(
+        &self,
+        failure: &Failure,
+        gate: &Gate,
+        device: Option<Counted>,
+    ) -> Vec<Limit> {
         if !is_telling(failure.reason) {
-            return;
+            return Vec::new();
         }
         let limits = gate.network().chain(&device).map(|counted| &counted.limit);
         let cost = usize::try_from(self.rates.failure_cost).unwrap_or(0);
-        let limit: Vec<Limit> = limits
+        limits
             .flat_map(|limit| std::iter::repeat_n(limit.clone(), cost))
-            .collect();
+            .collect()
+    }
+
+    /// Counts it.
+    pub(super) async fn count(&self, limit: Vec<Limit>) {
         if limit.is_empty() {
             return;
         }

@@ -50,6 +50,7 @@ pub mod revoke_consent;
 pub mod revoke_device;
 pub mod revoke_session;
 pub mod revoke_subject;
+mod risk;
 pub mod rotate_device_key;
 pub mod rotate_session;
 pub mod run_drill;
@@ -95,7 +96,7 @@ use crate::id::AppId;
 use crate::policy::{AppPolicy, ServiceRates};
 use crate::proof::{Freshness, TargetUri, nonce};
 use crate::reason::Reason;
-use crate::session::{Device, DeviceState, Standing};
+use crate::session::{Device, DeviceState, Listener, Standing};
 use crate::store::{Durability, Store};
 use crate::time::{Clock, Timestamp};
 use crate::token::keyring::Keyring;
@@ -166,6 +167,8 @@ pub struct Engine {
     pub watchers: Watchers,
     /// The proofs that were seen here.
     pub used_proofs: UsedProofs,
+    /// Who counts what happens.
+    pub listener: Arc<dyn Listener>,
 }
 
 impl Engine {

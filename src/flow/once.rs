@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::{App, Failure};
 use crate::id::Bucket;
 use crate::key::{Thumbprint, sha256};
-use crate::policy::{CounterOrder, ReplayRule};
+use crate::policy::{CounterOrder, ReplayRule, Signal};
 use crate::proof::{Form, ProofRefusal, VerifiedProof};
 use crate::reason::Reason;
 use crate::secret::random;
@@ -151,14 +151,11 @@ impl Once {
     /// `PROOF_REPLAYED`
     pub(super) fn check(&self, claims: &[Claimed]) -> Result<(), Failure> {
         let unclaimed = claims.iter().all(|claim| *claim == Claimed::Granted);
-        let admitted = match self.said.get() {
-            None | Some(Windowed::Admitted) => true,
-            Some(Windowed::Replayed | Windowed::TooOld) => false,
+        let signal = match self.said.get() {
+            None | Some(Windowed::Admitted) if unclaimed => return Ok(()),
+            None | Some(Windowed::Admitted | Windowed::Replayed) => Signal::ProofReplayed,
+            Some(Windowed::TooOld) => Signal::CounterRegression,
         };
-        if unclaimed && admitted {
-            Ok(())
-        } else {
-            Err(Reason::ProofReplayed.into())
-        }
+        Err(Failure::from(Reason::ProofReplayed).with_signal(signal))
     }
 }

@@ -366,7 +366,8 @@ impl Step<'_> {
 
 fn decide(lists: &Lists, device: &Device, app: &App, at: Reading) -> Option<Reappraised> {
     let verdict = verdict(lists, device, app, at);
-    reappraise(device, &verdict, &app.policy.reappraisal, at.now)
+    let change = reappraise(device, &verdict, &app.policy.reappraisal, at.now)?;
+    Some(change.weighed(device, &app.policy.risk, at.now))
 }
 
 /// What the lists and the app's policy say of a device now.

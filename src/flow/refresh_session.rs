@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::grant::{Grant, mint};
 use super::limits::{self, Counted, Gate};
 use super::once::Once;
+use super::risk::{self, Suspect};
 use super::settle::settle;
 use super::state::{Changes, Done, Loaded, Place, State, keep_for};
 use super::{App, Engine, Failure};
@@ -15,7 +16,8 @@ use crate::proof::{Body, ProofExpectation, VerifiedProof};
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::session::{
-    Actor, EndReason, Event, EventKind, RefreshOutcome, Rotation, Session, SessionState, rotate,
+    Actor, Assessed, EndReason, Event, EventKind, RefreshOutcome, Rotation, Session, SessionState,
+    rotate,
 };
 use crate::store::Durability;
 use crate::time::Timestamp;
@@ -65,14 +67,28 @@ pub async fn run(engine: &Engine, request: RefreshSession) -> Result<Refreshed, 
     let proof = dpop::parse(request.proof.expose())?;
     let token = token.verify(&engine.keyring, proof.thumbprint(), now)?;
     let app = engine.app_by_tag(&token.claims().app)?;
-    let proof = check_proof(engine, &app, proof, now)?;
+    let suspect = Suspect {
+        app: &app,
+        place: place(&token),
+        session: token.claims().session,
+        now,
+    };
+    let proof = match check_proof(engine, &app, proof, now) {
+        Ok(proof) => proof,
+        Err(failure) => {
+            // The token's MAC covers the key.
+            let failure = risk::misdirected(failure, &app, &request.proof);
+            engine.note_refusal(&suspect, &failure, Vec::new()).await;
+            return Err(failure);
+        }
+    };
     let once = Once::of(&app, &proof, token.claims().session.bucket(), now)?;
     let task = Task {
         app: &app,
         token: &token,
         proof: &proof,
         once,
-        scopes: &request.scopes,
+        request: &request,
         gate: Gate::of(engine, Action::Refresh, &request.by, &request.client),
         tries: Gate::of_token(&app, &token),
         now,
@@ -83,9 +99,8 @@ pub async fn run(engine: &Engine, request: RefreshSession) -> Result<Refreshed, 
         let own = failure.reason == Reason::RefreshTokenReused;
         let device =
             own.then(|| limits::of_device(&app, Action::Refresh, &token.claims().device, 1));
-        engine
-            .note_failure(failure, &task.gate, device.flatten())
-            .await;
+        let cost = engine.cost(failure, &task.gate, device.flatten());
+        engine.note_refusal(&suspect, failure, cost).await;
     }
     refreshed
 }
@@ -96,7 +111,7 @@ struct Task<'a> {
     token: &'a VerifiedRefresh,
     proof: &'a VerifiedProof,
     once: Once,
-    scopes: &'a BTreeSet<String>,
+    request: &'a RefreshSession,
     gate: Gate,
     tries: Gate,
     now: Timestamp,
@@ -122,17 +137,25 @@ fn check_proof(
     Ok(proof.verify(&expected, now)?)
 }
 
+/// Where the records behind a refresh token are.
+const fn place(token: &VerifiedRefresh) -> Place {
+    Place {
+        device: token.claims().device,
+        subject: token.claims().subject,
+    }
+}
+
 /// The records, within the limits of those who ask.
 async fn load(engine: &Engine, task: &Task<'_>) -> Result<(State, Loaded<Session>), Failure> {
-    let token = task.token.claims();
-    let place = Place {
-        device: token.device,
-        subject: token.subject,
-    };
     let counted = task.gate.to_count().into_iter();
     let limit = counted.chain(task.tries.to_count()).collect();
     let answered = engine
-        .load_once(place, token.session, &task.once, limit)
+        .load_once(
+            place(task.token),
+            task.token.claims().session,
+            &task.once,
+            limit,
+        )
         .await?;
     task.tries.heard(task.gate.heard(&answered.limits));
     task.gate.check()?;
@@ -168,25 +191,45 @@ async fn attempt(engine: &Engine, task: &Task<'_>) -> Result<Option<Refreshed>, 
             };
         }
     };
+    let device = state.device.value.as_ref().ok_or(Reason::DeviceRevoked)?;
+    let answer = |session: &Session| -> Result<Grant, Failure> {
+        let wanted = &task.request.scopes;
+        let granted = session.narrow(wanted, device.trust_level, &app.policy)?;
+        mint(engine, app, (session.clone(), device), granted, now)
+    };
     if outcome == RefreshOutcome::Retry {
         task.tries.check()?;
+        let grant = answer(&session)?;
+        return Ok(Some(Refreshed { grant, outcome }));
     }
+    let before = record.value.as_ref().ok_or(Reason::SessionRevoked)?;
+    let assessed = risk::of_rotation(before, device, (app, &task.request.client), now)?;
+    let session = assessed.over(session);
     // Before the commit: what cannot be answered uses nothing up.
-    let device = state.device.value.as_ref().ok_or(Reason::DeviceRevoked)?;
-    let granted = session.narrow(task.scopes, device.trust_level, &app.policy)?;
-    let grant = mint(engine, app, (session.clone(), device), granted, now)?;
-    let written = match outcome {
-        RefreshOutcome::Retry => true,
-        RefreshOutcome::Rotated | RefreshOutcome::Healed => {
-            let beside = (
-                Vec::new(),
-                limits::done(engine, app, Action::Refresh, device),
-            );
-            let done = commit(engine, (&state, &record), &session, beside, now).await?;
-            done.is_some()
+    let grant = match may_go_on(&assessed).and_then(|()| answer(&session)) {
+        // What followed is written without the rotation, so the token stays good.
+        Err(refusal) if assessed.acted() => {
+            let written = engine.write_assessed((&state, &record), &assessed, now);
+            return written.await?.map_or(Ok(None), |()| Err(refusal));
         }
+        answered => answered?,
     };
-    Ok(written.then_some(Refreshed { grant, outcome }))
+    let risky = risk::lowers_rates(app, device, Some(&session), now);
+    let limits = limits::done(engine, app, Action::Refresh, (device, risky));
+    let beside = (assessed.events(now), limits);
+    let done = commit(engine, (&state, &record), &session, beside, now).await?;
+    Ok(done.map(|_| Refreshed { grant, outcome }))
+}
+
+/// Whether the session may be used after what followed.
+fn may_go_on(assessed: &Assessed) -> Result<(), Failure> {
+    match assessed {
+        Assessed {
+            suspended: Some(_), ..
+        } => Err(Reason::DeviceSuspended.into()),
+        Assessed { session, .. } if session.step_up.is_some() => Err(Reason::StepUpRequired.into()),
+        Assessed { .. } => Ok(()),
+    }
 }
 
 /// Writes the session, unless anything it was decided upon has changed.

@@ -6,12 +6,12 @@ use super::limits::{self, Gate};
 use super::request_id::{self, Named, RequestId};
 use super::settle::settle;
 use super::state::{Answered, Beside, Changes, Loaded, Place, State, used_challenge};
-use super::{App, Engine, Failure, index, receipt};
+use super::{App, Engine, Failure, index, receipt, risk};
 use crate::attestation::apple::receipt::refresh::ReceiptRecord;
 use crate::attestation::client_data::{self, Expected};
 use crate::client::ClientContext;
 use crate::id::{AppId, Subject};
-use crate::policy::{Action, DeviceLimitRule};
+use crate::policy::{Action, DeviceLimitRule, Signal};
 use crate::reason::Reason;
 use crate::session::{
     Actor, Candidate, Device, DeviceState, EventKind, KnownDevices, Registration, RevocationReason,
@@ -204,7 +204,7 @@ async fn attempt(engine: &Engine, task: &Task<'_>) -> Result<Option<Device>, Fai
     if answered.owners.iter().any(Option::is_some) {
         return Err(Reason::DeviceKeyBanned.into());
     }
-    let (registration, replaced) =
+    let (mut registration, replaced) =
         decide(engine, &answered.state, candidate, task.app, now).await?;
     let Some(by) = task.by else {
         return Ok(Some(registration.device));
@@ -213,7 +213,12 @@ async fn attempt(engine: &Engine, task: &Task<'_>) -> Result<Option<Device>, Fai
     if answered.state.device.value.is_none() {
         task.rate.check()?;
     }
+    let crowded = answered.state.device.value.is_none() && task.rate.said().is_some();
+    let seen = crowded.then_some(Signal::CrowdedAttestationKey);
+    let (device, seen) = risk::seen_of_device(registration.device, seen, task.app, now);
+    registration.device = device;
     let mut changes = changes(engine, task, &answered, &registration, by)?;
+    changes.events.extend(seen);
     replace(engine, replaced, &mut changes, now)?;
     let device = registration.device;
     let done = engine
@@ -245,7 +250,10 @@ fn changes(
         events: vec![device.event(EventKind::DeviceRegistered, String::new(), by, task.now)],
         // Whoever is there already is not one more.
         limits: match before {
-            None => limits::done(engine, task.app, Action::Register, device),
+            None => {
+                let risky = risk::lowers_rates(task.app, device, None, task.now);
+                limits::done(engine, task.app, Action::Register, (device, risky))
+            }
             Some(_) => Vec::new(),
         },
         windows: Vec::new(),

@@ -10,11 +10,11 @@ use super::limits::{self, Gate};
 use super::once::Once;
 use super::settle::settle;
 use super::state::{Answered, Beside, Changes, Loaded, Place, State, keep_for, used_challenge};
-use super::{App, Engine, Failure, index, receipt};
+use super::{App, Engine, Failure, index, receipt, risk};
 use crate::attestation::apple::receipt::refresh::ReceiptRecord;
 use crate::id::DeviceId;
 use crate::key::Thumbprint;
-use crate::policy::{Action, Posture};
+use crate::policy::{Action, Posture, Signal, is_downgrade};
 use crate::proof::dpop;
 use crate::proof::{Body, ProofExpectation, VerifiedProof};
 use crate::reason::Reason;
@@ -202,6 +202,8 @@ async fn attempt(
     let before = state.device.value.as_ref();
     let before = before.ok_or(Reason::ResourceNotFound)?;
     let device = renew(before, task.renewal.clone(), &task.app.policy, task.now)?;
+    let seen = signals(task, before, &device);
+    let (device, seen) = risk::seen_of_device(device, seen, task.app, task.now);
     let session = match token.zip(record.as_ref()) {
         None => None,
         Some((token, record)) => Some(go_on(engine, task, (&state, record), (&token, &device))?),
@@ -239,10 +241,14 @@ async fn attempt(
         items,
         claims: Vec::new(),
         index: index::changes(Some(before), &device),
-        events: events(task, before, &device, by),
+        events: events(task, before, &device, by)
+            .into_iter()
+            .chain(seen)
+            .collect(),
         // The same again is not one more.
         limits: if changed(before, &device) {
-            limits::done(engine, task.app, Action::Register, &device)
+            let risky = risk::lowers_rates(task.app, &device, None, task.now);
+            limits::done(engine, task.app, Action::Register, (&device, risky))
         } else {
             Vec::new()
         },
@@ -295,6 +301,15 @@ fn grant(
 
 fn changed(before: &Device, now: &Device) -> bool {
     before.key != now.key || before.session_key != now.session_key
+}
+
+/// What speaks of a thief: less than before, or a new key where there are many. The same again is neither.
+fn signals(task: &Task<'_>, before: &Device, now: &Device) -> Vec<Signal> {
+    let less = is_downgrade(&before.posture, &now.posture).is_some();
+    let crowded = before.key != now.key && task.rate.said().is_some();
+    let less = less.then_some(Signal::PostureDowngraded);
+    let crowded = crowded.then_some(Signal::CrowdedAttestationKey);
+    less.into_iter().chain(crowded).collect()
 }
 
 fn events(task: &Task<'_>, before: &Device, now: &Device, by: &Actor) -> Vec<Event> {

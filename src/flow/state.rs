@@ -379,6 +379,7 @@ impl Engine {
                 let now = self.clock.now();
                 for event in &changes.events {
                     audit(event);
+                    self.listener.committed(event);
                     self.board.tell(event, now);
                 }
                 Ok(Some(Done {

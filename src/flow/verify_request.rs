@@ -2,10 +2,11 @@
 
 use super::limits::Gate;
 use super::once::Once;
+use super::risk::{self, Suspect};
 use super::state::Place;
 use super::used_proofs::Use;
 use super::{App, CURRENT_FOR, Engine, Failure};
-use crate::policy::{BodyRule, ProofPolicy};
+use crate::policy::{BodyRule, ProofPolicy, Signal};
 use crate::proof::dpop::{self, UnverifiedProof};
 use crate::proof::{Body, Form, ProofExpectation, TargetUri, VerifiedProof};
 use crate::reason::Reason;
@@ -97,26 +98,58 @@ async fn check(
     let claims = access::verify(&engine.keyring, token, &engine.issuer, None, now)?;
     let app = engine.app(&claims.claims().app)?;
     check_body(request, &app.policy.proof)?;
-    let proof = check_proof(engine, &app, (request, &claims), proof, now)?;
-    let place = Place::of(engine, &claims);
+    let suspect = Suspect {
+        app: &app,
+        place: Place::of(engine, &claims),
+        session: claims.claims().session,
+        now,
+    };
+    let decided = decide(engine, request, &suspect, (&claims, proof)).await;
+    if let Err(failure) = &decided {
+        engine.note_refusal(&suspect, failure, Vec::new()).await;
+    }
+    let (as_of, by) = decided?;
+    Ok((claims, as_of, by))
+}
+
+/// Decides on a call with an authentic access token.
+async fn decide(
+    engine: &Engine,
+    request: &VerifyRequest,
+    &Suspect {
+        app,
+        place,
+        session,
+        now,
+    }: &Suspect<'_>,
+    (claims, proof): (&VerifiedClaims, UnverifiedProof),
+) -> Result<(Timestamp, Consistency), Failure> {
+    let own = claims.claims().key == *proof.thumbprint();
+    let proof = check_proof(engine, app, (request, claims), proof, now).map_err(|failure| {
+        if own {
+            risk::misdirected(failure, app, &request.proof)
+        } else {
+            failure
+        }
+    })?;
+    let replayed = || Failure::from(Reason::ProofReplayed).with_signal(Signal::ProofReplayed);
     if request.consistency == Consistency::Local
-        && let Some(as_of) = known_until(engine, (&claims, &proof), place, now)
+        && let Some(as_of) = known_until(engine, (claims, &proof), place, now)
     {
         match engine.used_proofs.note(&proof, now) {
             Use::First => {
-                admit_unasked(&claims, &request.required, now)?;
-                return Ok((claims, as_of, Consistency::Local));
+                admit_unasked(claims, &request.required, now)?;
+                return Ok((as_of, Consistency::Local));
             }
-            Use::Again => return Err(Reason::ProofReplayed.into()),
+            Use::Again => return Err(replayed()),
             Use::Unknown => {}
         }
     }
     // The store knows nothing of those that were taken without it.
     if engine.used_proofs.has(&proof) {
-        return Err(Reason::ProofReplayed.into());
+        return Err(replayed());
     }
-    let session = claims.claims().session;
-    let once = Once::of(&app, &proof, session.bucket(), now)?;
+    let once = Once::of(app, &proof, session.bucket(), now)?;
     let gate = Gate::of_caller(engine, &request.by);
     let answered = engine
         .load_once(place, session, &once, gate.to_count())
@@ -131,10 +164,10 @@ async fn check(
         .and_then(|record| record.value)
         .ok_or(Reason::SessionRevoked)?;
     let surroundings = state.surroundings(app.standing);
-    admit(&claims, &record, surroundings, &request.required, now)?;
+    admit(claims, &record, surroundings, &request.required, now)?;
     let device = surroundings.device.ok_or(Reason::DeviceRevoked)?;
     device.check_form(&proof, app.policy.proof.counter)?;
-    Ok((claims, now, Consistency::Fresh))
+    Ok((now, Consistency::Fresh))
 }
 
 /// Up to when it is known that nothing behind this access token was revoked; `None`: the store has to be

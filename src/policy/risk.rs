@@ -127,7 +127,7 @@ pub struct Consequences {
 }
 
 impl RiskPolicy {
-    /// What holds where nothing else is said: everything is weighed and told, nothing follows.
+    /// What holds where risk is weighed and nothing else is said: everything is told, nothing follows.
     #[must_use]
     pub fn usual() -> Self {
         let points = Signal::ALL.iter();
@@ -143,6 +143,28 @@ impl RiskPolicy {
             dropped_scopes: BTreeSet::new(),
             suspend_at: None,
         }
+    }
+
+    /// Nothing is weighed, and so nothing is kept: what holds for an app that says nothing of risk.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            refresh_interval_min: Duration::ZERO,
+            points: BTreeMap::new(),
+            ..Self::usual()
+        }
+    }
+
+    /// Whether a signal weighs anything; one that does not is neither kept nor told.
+    #[must_use]
+    pub fn weighs(&self, signal: Signal) -> bool {
+        self.points.get(&signal).is_some_and(|points| *points > 0)
+    }
+
+    /// Whether what follows happens.
+    #[must_use]
+    pub fn is_enforced(&self) -> bool {
+        self.enforcement == Enforcement::Enforce
     }
 
     /// What follows from a score, were it enforced. A step-up is something an honest user can do, so
@@ -165,17 +187,13 @@ impl Consequences {
         self == Self::default()
     }
 
-    /// The heaviest of them, as a word; empty: none.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        if self.suspend {
-            "suspend"
-        } else if self.drop_scopes {
-            "drop-scopes"
-        } else if self.step_up {
-            "step-up"
-        } else {
-            ""
-        }
+    /// The words of all of them, in the order of [`Consequences::words`].
+    pub const WORDS: [&str; 3] = ["step-up", "drop-scopes", "suspend"];
+
+    /// Each of them as a word, the lightest first.
+    pub fn words(self) -> impl Iterator<Item = &'static str> {
+        let each = [self.step_up, self.drop_scopes, self.suspend];
+        let words = Self::WORDS.into_iter().zip(each);
+        words.filter_map(|(word, follows)| follows.then_some(word))
     }
 }

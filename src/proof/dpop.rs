@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 
 use super::claims::ProofClaims;
 use super::{Form, ProofExpectation, ProofRefusal, VerifiedProof, assertion};
+use crate::attestation::AppleApp;
 use crate::key::{PublicKey, Thumbprint};
 use crate::time::Timestamp;
 use crate::token::jws::{ALGORITHM, Unverified};
@@ -108,7 +109,7 @@ impl UnverifiedProof {
         if expect.key.is_some_and(|wanted| wanted != self.thumbprint) {
             return Err(ProofRefusal::OtherKey);
         }
-        let form = self.check_signature(expect)?;
+        let form = self.check_signature(expect.app_attest)?;
         Ok(VerifiedProof {
             key: self.key,
             thumbprint: self.thumbprint,
@@ -122,10 +123,16 @@ impl UnverifiedProof {
         })
     }
 
-    fn check_signature(&self, expect: &ProofExpectation<'_>) -> Result<Form, ProofRefusal> {
+    /// Whether the key it names has signed it, whatever it was signed for. That alone lets nobody in.
+    #[must_use]
+    pub fn is_signed(&self, app_attest: Option<&AppleApp>) -> bool {
+        self.check_signature(app_attest).is_ok()
+    }
+
+    fn check_signature(&self, app_attest: Option<&AppleApp>) -> Result<Form, ProofRefusal> {
         let (signed, signature) = (self.jws.signed().as_bytes(), self.jws.signature());
         if self.is_assertion {
-            let app = expect.app_attest.ok_or(ProofRefusal::OtherForm)?;
+            let app = app_attest.ok_or(ProofRefusal::OtherForm)?;
             let counter = assertion::verify(signature, signed, (&self.key, app))?;
             return Ok(Form::AppAttest { counter });
         }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Device, PresenceKey, Refusal, Session, Surroundings, open};
+use super::{Device, PresenceKey, Refusal, Risk, Session, Surroundings, open};
 use crate::key::Thumbprint;
 use crate::policy::{AppPolicy, Posture, TrustLevel, UserPresence, trust_level};
 use crate::proof::VerifiedProof;
@@ -75,6 +75,9 @@ pub fn elevate(
             return Err(Reason::StepUpRequired.into());
         }
         session.rotated_at = now;
+        session.answered_at = Some(now);
+        // What spoke of a thief was answered by its user.
+        session.risk = Risk::default();
     }
     let scopes = scopes(&session, &elevation.scopes, device.trust_level, policy)?;
     let ordinary = policy.lifetimes(device.trust_level).access_for;

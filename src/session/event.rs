@@ -92,6 +92,9 @@ kinds! {
     ConsentRevoked "consent-revoked" "Every session that was opened under a consent of the device's subject was revoked.";
     NotBeforeSet "not-before-set" "Every session that was opened before an instant was revoked, of an app or of all.";
     SubjectErased "subject-erased" "All that was kept of the device's subject was erased.";
+    RiskSignal "risk-signal" "Something was seen of a session or device that speaks of a thief.";
+    RiskActed "risk-acted" "The risk of a session or device came so high that something followed.";
+    RiskMonitored "risk-monitored" "It came so high that something would have followed if the policy enforced it.";
 }
 
 impl EventKind {
@@ -124,6 +127,17 @@ pub struct Event {
     pub why: String,
     /// Who did it.
     pub by: Actor,
+}
+
+/// Hears of every event that is committed, to count it.
+pub trait Listener: fmt::Debug + Send + Sync {
+    /// It is committed.
+    fn committed(&self, event: &Event);
+}
+
+/// Nobody listens.
+impl Listener for () {
+    fn committed(&self, _: &Event) {}
 }
 
 impl Device {

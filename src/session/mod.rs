@@ -29,7 +29,7 @@ pub use admit::{Requirements, admit, admit_unasked};
 pub use device::{Candidate, KnownDevices, Registration, register};
 pub use device_state::{Succession, link, resume, revoke, suspend};
 pub use elevate::{Elevated, Elevation, Enrolment, Voucher, elevate, enrol};
-pub use event::{Actor, Event, EventKind};
+pub use event::{Actor, Event, EventKind, Listener};
 pub use fleet::Reach;
 pub use job::{Basis, Cause, Counts, JOB_EVERY, JOB_LEASE, Job, Look, Position};
 pub use liveness::{Standing, Surroundings};
@@ -40,7 +40,9 @@ pub use overlay::{
 };
 pub use reappraise::{Effect, Fault, Listing, Reappraised, Verdict, reappraise};
 pub use renew::{Found, Renewal, rekey, renew};
-pub use risk::{Assessed, Footprint, Risk, Tally, assess, signals_of_rotation};
+pub use risk::{
+    Assessed, Footprint, Risk, Tally, assess, assess_opening, signals_of_rotation, with_signal,
+};
 pub use rotate::{Presented, RefreshOutcome, Rotation, cut, hold, rotate};
 pub(crate) use subject::first_epoch;
 pub use subject::{REVOKED_CONSENTS_MAX, revoke_consent, revoke_subject};
@@ -247,6 +249,7 @@ impl SuspensionReason {
             Self::Investigation,
             Self::Administrative,
             Self::Reappraisal,
+            Self::Risk,
         ];
         all.into_iter().find(|why| why.as_str() == word)
     }
@@ -307,6 +310,8 @@ pub struct Session {
     pub risk: Risk,
     /// Where and how its holder was last seen.
     pub footprint: Footprint,
+    /// When its user last answered a step-up that it waited for.
+    pub answered_at: Option<Timestamp>,
 }
 
 /// A consent as a session was opened under it.

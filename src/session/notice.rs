@@ -36,9 +36,10 @@ impl Event {
     #[must_use]
     pub fn notice(&self) -> Option<Notice> {
         let target = match self.kind {
-            EventKind::SessionEnded | EventKind::SessionRotated | EventKind::SessionHeld => {
-                Target::Session(self.session?)
-            }
+            EventKind::SessionEnded
+            | EventKind::SessionRotated
+            | EventKind::SessionHeld
+            | EventKind::RiskActed => Target::Session(self.session?),
             EventKind::DeviceKeyRotated
             | EventKind::DeviceSuspended
             | EventKind::DeviceRevoked
@@ -55,7 +56,9 @@ impl Event {
             | EventKind::DeviceCleared
             | EventKind::SessionOpened
             | EventKind::SessionElevated
-            | EventKind::PresenceKeyEnrolled => return None,
+            | EventKind::PresenceKeyEnrolled
+            | EventKind::RiskSignal
+            | EventKind::RiskMonitored => return None,
         };
         Some(Notice {
             target,

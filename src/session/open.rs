@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     Device, EndReason, Footprint, Refusal, Risk, Session, SessionEntry, SessionState, Standing,
-    SubjectRecord, Surroundings,
+    StepUp, SubjectRecord, Surroundings,
 };
 use crate::id::{ConsentId, DeviceId, SessionId};
 use crate::policy::{AppPolicy, SessionLimitRule, TrustLevel};
@@ -132,6 +132,7 @@ pub fn open(
         cut: None,
         risk: Risk::default(),
         footprint: Footprint::default(),
+        answered_at: None,
     };
     Ok(Opened {
         session,
@@ -158,7 +159,13 @@ pub fn reopen(
     policy: &AppPolicy,
     now: Timestamp,
 ) -> Result<BTreeSet<String>, Refusal> {
-    surroundings.check(session, now)?;
+    // A session that has waited since it was opened has done so in the first answer as well.
+    let opened_waiting = |step_up: &StepUp| step_up.since == session.rotated_at;
+    if session.generation == 0 && session.step_up.as_ref().is_some_and(opened_waiting) {
+        surroundings.check_but_step_up(session, now)?;
+    } else {
+        surroundings.check(session, now)?;
+    }
     if session.generation > 0 {
         return Err(Reason::IllegalStateTransition.into());
     }

@@ -90,7 +90,10 @@ impl Event {
             | EventKind::SessionElevated
             | EventKind::SessionHeld
             | EventKind::PresenceKeyEnrolled
-            | EventKind::SubjectErased => None,
+            | EventKind::SubjectErased
+            | EventKind::RiskSignal
+            | EventKind::RiskActed
+            | EventKind::RiskMonitored => None,
         }
     }
 

@@ -6,8 +6,9 @@
 
 use super::{
     Actor, Device, DeviceState, Event, EventKind, RevocationReason, SuspensionReason, revoke,
+    with_signal,
 };
-use crate::policy::{Consequence, Reappraisal, TrustLevel};
+use crate::policy::{Consequence, Reappraisal, RiskPolicy, Signal, TrustLevel};
 use crate::reason::Reason;
 use crate::time::Timestamp;
 
@@ -184,6 +185,16 @@ fn changed(
 }
 
 impl Reappraised {
+    /// With what it says of the device's risk: that something is wrong with it which was not known.
+    #[must_use]
+    pub fn weighed(self, before: &Device, policy: &RiskPolicy, now: Timestamp) -> Self {
+        if self.fault.is_none() || before.doubt == self.device.doubt {
+            return self;
+        }
+        let (device, _) = with_signal(self.device, Signal::PostureDowngraded, policy, now);
+        Self { device, ..self }
+    }
+
     /// What to tell of it: what was done, and that a device is free again.
     #[must_use]
     pub fn events(&self, before: &Device, by: &Actor, now: Timestamp) -> Vec<Event> {
@@ -203,7 +214,10 @@ impl Reappraised {
             Effect::Cleared => Some((EventKind::DeviceCleared, "")),
         };
         let resumed = resumed.then_some((EventKind::DeviceResumed, ""));
-        let told = done.into_iter().chain(resumed);
+        let weighed = before.risk != self.device.risk;
+        let signal = Signal::PostureDowngraded.as_str();
+        let weighed = weighed.then_some((EventKind::RiskSignal, signal));
+        let told = done.into_iter().chain(weighed).chain(resumed);
         told.map(|(kind, why)| {
             let resumed = kind == EventKind::DeviceResumed;
             let at = if resumed { before.resumed_at(now) } else { now };

@@ -8,8 +8,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Device, Refusal, Session, StepUp, StepUpCause, SuspensionReason, suspend};
-use crate::policy::{Consequences, Enforcement, RiskPolicy, Score, Signal};
+use super::{
+    Actor, Device, Event, EventKind, Refusal, Session, StepUpCause, SuspensionReason, hold, suspend,
+};
+use crate::policy::{Consequences, RiskPolicy, Score, Signal};
 use crate::time::Timestamp;
 
 /// One signal, in the fractions of it that are kept.
@@ -87,6 +89,20 @@ impl Risk {
         }
     }
 
+    /// What was seen after an instant, and what was seen until then; without an instant all is after it.
+    fn split(&self, at: Option<Timestamp>) -> (Self, Self) {
+        let tallies = self.tallies.iter().map(|(signal, tally)| (*signal, *tally));
+        let (after, until) = tallies.partition(|(_, tally)| at.is_none_or(|at| tally.last > at));
+        (Self { tallies: after }, Self { tallies: until })
+    }
+
+    /// Whether a signal was seen this recently.
+    #[must_use]
+    pub fn has_seen(&self, signal: Signal, within: Duration, now: Timestamp) -> bool {
+        let tally = self.tallies.get(&signal);
+        tally.is_some_and(|tally| now < tally.last.after(within))
+    }
+
     /// What is left of a signal: half after each half-life, and between them on a straight line.
     fn left(&self, signal: Signal, half_life: Duration, now: Timestamp) -> u32 {
         let Some(tally) = self.tallies.get(&signal) else {
@@ -122,6 +138,17 @@ impl Footprint {
             .collect()
     }
 
+    /// What of it is compared by policy: nothing else is kept.
+    #[must_use]
+    pub fn kept_by(self, policy: &RiskPolicy) -> Self {
+        Self {
+            network: self
+                .network
+                .filter(|_| policy.weighs(Signal::NetworkChanged)),
+            locale: self.locale.filter(|_| policy.weighs(Signal::LocaleChanged)),
+        }
+    }
+
     /// The newest of what is known.
     #[must_use]
     pub fn updated(&self, now: Self) -> Self {
@@ -139,13 +166,20 @@ pub struct Assessed {
     pub session: Session,
     /// The device, where it is suspended for it.
     pub suspended: Option<Device>,
+    /// What was seen, of what weighs anything.
+    pub seen: BTreeSet<Signal>,
     /// What followed that was not so before, or would have if it were enforced.
     pub followed: Consequences,
+    /// Whether it happened.
+    pub enforced: bool,
 }
 
 /// Adds what was seen of a session, and lets follow what the policy says. Nothing follows where
-/// nothing was seen: what a user has answered with a step-up is not asked again until something new
-/// happens.
+/// nothing new was seen, of the session or of its device since the session's last rotation: what a user
+/// has answered with a step-up is not asked again until something new happens. What takes something
+/// away follows only upon something that takes the key.
+///
+/// A suspension settles what led to it: when a person resumes the device, counting begins anew.
 ///
 /// # Errors
 /// [`crate::reason::Reason::DeviceRevoked`]
@@ -156,44 +190,188 @@ pub fn assess(
     policy: &RiskPolicy,
     now: Timestamp,
 ) -> Result<Assessed, Refusal> {
-    let mut session = session.clone();
-    let of_device = device.risk.score(policy, now);
-    let follows = |risk: &Risk| {
-        let of_session = risk.score(policy, now);
-        policy.consequences(Score {
-            all: of_session.all.saturating_add(of_device.all),
-            keyed: of_session.keyed.saturating_add(of_device.keyed),
-        })
-    };
-    let before = follows(&session.risk);
-    session.risk = session.risk.with(seen, policy.half_life, now);
-    let reached = follows(&session.risk);
-    let enforced = policy.enforcement == Enforcement::Enforce && !seen.is_empty();
-    let suspended = if enforced && reached.suspend {
-        Some(suspend(device, SuspensionReason::Risk, now)?)
-    } else {
-        None
-    };
-    if enforced && reached.drop_scopes {
-        session
-            .scopes
-            .retain(|scope| !policy.dropped_scopes.contains(scope));
-    }
-    if enforced && reached.step_up && session.step_up.is_none() {
-        session.step_up = Some(StepUp {
-            since: now,
-            why: StepUpCause::Risk,
-        });
-    }
-    Ok(Assessed {
+    let known = (Some(session.rotated_at), device);
+    follow(session.clone(), known, seen, policy, now)
+}
+
+/// What follows for a session that is opened now, from what is known of its device.
+///
+/// # Errors
+/// [`crate::reason::Reason::DeviceRevoked`]
+pub fn assess_opening(
+    session: Session,
+    device: &Device,
+    policy: &RiskPolicy,
+    now: Timestamp,
+) -> Result<Assessed, Refusal> {
+    follow(session, (None, device), &BTreeSet::new(), policy, now)
+}
+
+/// `looked_at`: when what is known of the device was last held against the session.
+fn follow(
+    mut session: Session,
+    (looked_at, device): (Option<Timestamp>, &Device),
+    seen: &BTreeSet<Signal>,
+    policy: &RiskPolicy,
+    now: Timestamp,
+) -> Result<Assessed, Refusal> {
+    let weighed = seen.iter().copied().filter(|signal| policy.weighs(*signal));
+    let seen: BTreeSet<Signal> = weighed.collect();
+    let (news, known) = device.risk.split(looked_at);
+    let before = reached(&session, &known, policy, now);
+    session.risk = session.risk.with(&seen, policy.half_life, now);
+    let mut reached = reached(&session, &device.risk, policy, now);
+    let new = || news.tallies.keys().chain(&seen);
+    let keyed = new().any(|signal| signal.takes_the_key());
+    reached.step_up &= new().next().is_some();
+    reached.drop_scopes &= keyed;
+    reached.suspend &= keyed;
+    let mut assessed = Assessed {
         session,
-        suspended,
+        suspended: None,
+        seen,
         followed: Consequences {
             step_up: reached.step_up && !before.step_up,
             drop_scopes: reached.drop_scopes && !before.drop_scopes,
             suspend: reached.suspend && !before.suspend,
         },
+        enforced: policy.is_enforced(),
+    };
+    if assessed.enforced {
+        assessed.enforce(reached, (device, policy), now)?;
+    }
+    Ok(assessed)
+}
+
+/// The thresholds that a session and its device have reached. A step-up asks the user, so what the user
+/// has answered does not ask again; a device stays what it is whatever its user shows.
+fn reached(
+    session: &Session,
+    of_device: &Risk,
+    policy: &RiskPolicy,
+    now: Timestamp,
+) -> Consequences {
+    let own = session.risk.score(policy, now);
+    let (unanswered, _) = of_device.split(session.answered_at);
+    let all = unanswered.score(policy, now).all;
+    let keyed = of_device.score(policy, now).keyed;
+    policy.consequences(Score {
+        all: own.all.saturating_add(all),
+        keyed: own.keyed.saturating_add(keyed),
     })
+}
+
+impl Assessed {
+    fn enforce(
+        &mut self,
+        reached: Consequences,
+        (device, policy): (&Device, &RiskPolicy),
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let session = &mut self.session;
+        let before = (session.step_up, session.scopes.len());
+        if reached.step_up {
+            *session = hold(session, StepUpCause::Risk, now);
+        }
+        if reached.drop_scopes {
+            session
+                .scopes
+                .retain(|scope| !policy.dropped_scopes.contains(scope));
+        }
+        if reached.suspend {
+            session.risk = Risk::default();
+            self.suspended = Some(Device {
+                risk: Risk::default(),
+                ..suspend(device, SuspensionReason::Risk, now)?
+            });
+        }
+        self.followed = Consequences {
+            step_up: session.step_up != before.0,
+            drop_scopes: session.scopes.len() != before.1,
+            suspend: self.suspended.is_some(),
+        };
+        Ok(())
+    }
+
+    /// Another state of the same session, with what was seen and what followed.
+    #[must_use]
+    pub fn over(&self, session: Session) -> Session {
+        let assessed = &self.session;
+        Session {
+            scopes: assessed.scopes.clone(),
+            step_up: assessed.step_up,
+            risk: assessed.risk.clone(),
+            footprint: assessed.footprint.clone(),
+            ..session
+        }
+    }
+
+    /// Whether something happened for it.
+    #[must_use]
+    pub fn acted(&self) -> bool {
+        self.enforced && !self.followed.is_none()
+    }
+
+    /// What to tell of it.
+    #[must_use]
+    pub fn events(&self, now: Timestamp) -> Vec<Event> {
+        let by = Actor::service();
+        let of_session = |kind, why| self.session.event(kind, why, &by, now);
+        let seen = self.seen.iter();
+        let mut events: Vec<Event> = seen
+            .map(|signal| of_session(EventKind::RiskSignal, signal.as_str()))
+            .collect();
+        let kind = if self.enforced {
+            EventKind::RiskActed
+        } else {
+            EventKind::RiskMonitored
+        };
+        events.extend(self.followed.words().map(|word| of_session(kind, word)));
+        if self.enforced && self.followed.step_up {
+            let why = StepUpCause::Risk.as_str();
+            events.push(of_session(EventKind::SessionHeld, why));
+        }
+        if let Some(device) = &self.suspended {
+            let (kind, why) = (EventKind::DeviceSuspended, SuspensionReason::Risk);
+            events.push(device.event(kind, why.as_str().to_owned(), &by, now));
+        }
+        events
+    }
+}
+
+impl Device {
+    /// The thresholds that it has reached, with a session of it.
+    #[must_use]
+    pub fn risk_reached(
+        &self,
+        session: Option<&Session>,
+        policy: &RiskPolicy,
+        now: Timestamp,
+    ) -> Consequences {
+        match session {
+            Some(session) => reached(session, &self.risk, policy, now),
+            None => policy.consequences(self.risk.score(policy, now)),
+        }
+    }
+}
+
+/// A device with one more thing seen of it, and what to tell of that, where it weighs anything. What
+/// follows does so when one of its sessions is opened or refreshed.
+#[must_use]
+pub fn with_signal(
+    device: Device,
+    signal: Signal,
+    policy: &RiskPolicy,
+    now: Timestamp,
+) -> (Device, Option<Event>) {
+    if !policy.weighs(signal) {
+        return (device, None);
+    }
+    let risk = device.risk.with(&[signal].into(), policy.half_life, now);
+    let device = Device { risk, ..device };
+    let (kind, why) = (EventKind::RiskSignal, signal.as_str().to_owned());
+    let event = device.event(kind, why, &Actor::service(), now);
+    (device, Some(event))
 }
 
 /// The signals of a rotation that follows the last one.
@@ -205,8 +383,8 @@ pub fn signals_of_rotation(
     now: Timestamp,
 ) -> BTreeSet<Signal> {
     let mut signals = session.footprint.differences(seen);
-    // The first rotation follows the opening, which an app may do at once.
-    let again = session.generation > 0;
+    // The first rotation follows the opening, and one more a step-up: an app may do both at once.
+    let again = session.generation > 0 && session.answered_at != Some(session.rotated_at);
     if again && now.since(session.rotated_at) < policy.refresh_interval_min {
         signals.insert(Signal::RefreshTooFast);
     }

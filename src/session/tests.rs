@@ -237,6 +237,7 @@ fn session() -> Session {
         cut: None,
         risk: Risk::default(),
         footprint: Footprint::default(),
+        answered_at: None,
     }
 }
 

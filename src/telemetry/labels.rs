@@ -211,6 +211,16 @@ labels! {
 }
 
 labels! {
+    /// Whether what followed from risk happened.
+    RiskMode {
+        /// It would have, if the policy enforced it.
+        Monitor = "monitor",
+        /// It did.
+        Enforce = "enforce",
+    }
+}
+
+labels! {
     /// A gRPC status code.
     Code {
         /// 0

@@ -5,6 +5,7 @@ mod lists;
 mod reappraisals;
 mod receipts;
 mod revocations;
+mod risk;
 
 use std::fmt;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use prometheus_client::registry::{self, Registry};
 
 pub use super::labels::{
     Code, ConnectionOutcome, ListFetch, ListStanding, Method, Platform, ReappraisalEffect,
-    ReceiptExchange, RefreshOutcome, ReloadOutcome, StoreOperation, StoreOutcome,
+    ReceiptExchange, RefreshOutcome, ReloadOutcome, RiskMode, StoreOperation, StoreOutcome,
 };
 
 pub use lists::ListShown;
@@ -138,6 +139,7 @@ pub struct Metrics {
     reappraisals: Reappraisals,
     receipts: Receipts,
     revocations: Revocations,
+    risk: risk::Risk,
     log_lines_lost: Counter,
 }
 
@@ -166,6 +168,7 @@ impl Metrics {
             reappraisals: Reappraisals::default(),
             receipts: Receipts::new(),
             revocations: Revocations::default(),
+            risk: risk::Risk::default(),
             log_lines_lost: Counter::default(),
         };
         metrics.register(version);
@@ -244,6 +247,7 @@ impl Metrics {
         self.register_reappraisal();
         self.register_receipts();
         self.register_revocations();
+        self.register_risk();
         self.add(
             "log_lines_lost",
             "Log lines that could not be written",

@@ -286,7 +286,10 @@ network_changed = 0
     assert_eq!(config.apps[&"bank".parse().unwrap()].policy.risk, expected);
     let unsaid = parse(GOOD).unwrap();
     let unsaid = &unsaid.apps[&"bank".parse().unwrap()].policy.risk;
-    assert_eq!(*unsaid, RiskPolicy::usual());
+    assert_eq!(*unsaid, RiskPolicy::none());
+    let bare = parse(&(GOOD.to_owned() + "[apps.bank.risk]\n")).unwrap();
+    let bare = &bare.apps[&"bank".parse().unwrap()].policy.risk;
+    assert_eq!(*bare, RiskPolicy::usual());
 }
 
 #[test]

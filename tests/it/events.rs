@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use assay::policy::UserPresence;
+use assay::policy::{Consequences, UserPresence};
 use assay::session::{EndReason, EventKind, RevocationReason, StepUpCause, SuspensionReason};
 
 fn page() -> String {
@@ -46,12 +46,15 @@ fn the_page_says_of_every_kind_what_its_reason_holds_and_who_does_it() {
         "the instant (RFC 3339)",
         "a word for step-ups",
         "a word for presence",
+        "a signal of risk",
+        "a word for what follows from risk",
     ];
     for row in rows(4) {
         assert!(reasons.contains(&row[2].as_str()), "{row:?}");
         let actors = [
             "the caller",
             "the caller, or `service`",
+            "`service`",
             "the caller who proposed it and the one who confirmed it",
         ];
         assert!(actors.contains(&row[3].as_str()), "{row:?}");
@@ -88,6 +91,7 @@ fn the_page_lists_the_words_of_every_kind() {
     let step_ups = [StepUpCause::RefreshTokenReused, StepUpCause::Risk];
     let words = words.chain(step_ups.iter().map(|why| why.as_str()));
     let words = words.chain(UserPresence::ALL.iter().map(|shown| shown.as_str()));
+    let words = words.chain(Consequences::WORDS);
     let wanted: Vec<String> = words.map(|word| format!("`{word}`")).collect();
     assert_eq!(listed, wanted);
 }

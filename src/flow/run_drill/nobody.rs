@@ -91,6 +91,7 @@ pub(super) fn session(engine: &Engine, device: &Device, id: SessionId, now: Time
         auth_time: now,
         risk: Risk::default(),
         footprint: Footprint::default(),
+        answered_at: None,
         consent: None,
         step_up: None,
         cut: None,

@@ -20,6 +20,10 @@ fn assessed(seen: &[Signal], policy: &RiskPolicy) -> Assessed {
     assess(&session(), &device(), &seen, policy, now()).unwrap()
 }
 
+fn words_of(assessed: &Assessed) -> Vec<&'static str> {
+    assessed.followed.words().collect()
+}
+
 #[test]
 fn each_threshold_has_its_consequence() {
     let moved = &[Signal::PostureDowngraded];
@@ -29,23 +33,22 @@ fn each_threshold_has_its_consequence() {
         why: StepUpCause::Risk,
     };
     assert_eq!(seen.session.step_up, Some(step_up));
-    assert_eq!(
-        (&seen.suspended, seen.followed.as_str()),
-        (&None, "step-up")
-    );
+    assert_eq!((&seen.suspended, words_of(&seen)), (&None, vec!["step-up"]));
 
     let seen = assessed(moved, &enforced(None, Some(40), None));
     assert_eq!(seen.session.scopes, words(["accounts"]));
     assert_eq!(seen.session.step_up, None);
-    assert_eq!(seen.followed.as_str(), "drop-scopes");
+    assert_eq!(words_of(&seen), ["drop-scopes"]);
 
     let seen = assessed(moved, &enforced(None, None, Some(40)));
     let state = DeviceState::Suspended {
         at: now(),
         why: SuspensionReason::Risk,
     };
+    assert_eq!(words_of(&seen), ["suspend"]);
+    // It settles what led to it.
+    assert_eq!(seen.session.risk, Risk::default());
     assert_eq!(seen.suspended.map(|device| device.state), Some(state));
-    assert_eq!(seen.followed.as_str(), "suspend");
 
     let below = assessed(moved, &enforced(Some(41), Some(41), Some(41)));
     assert_eq!(below.followed, Consequences::default());
@@ -75,7 +78,7 @@ fn a_monitored_policy_tells_and_does_nothing() {
         ..enforced(Some(1), Some(1), Some(1))
     };
     let seen = assessed(&[Signal::PostureDowngraded], &policy);
-    assert_eq!(seen.followed.as_str(), "suspend");
+    assert_eq!(words_of(&seen), Consequences::WORDS);
     let expected = Session {
         risk: seen.session.risk.clone(),
         ..session()
@@ -85,7 +88,7 @@ fn a_monitored_policy_tells_and_does_nothing() {
 
 #[test]
 fn nothing_follows_and_nothing_is_told_again_where_nothing_new_was_seen() {
-    let policy = enforced(Some(40), Some(40), Some(40));
+    let policy = enforced(Some(40), Some(40), None);
     let first = assessed(&[Signal::PostureDowngraded], &policy);
     let answered = Session {
         step_up: None,
@@ -100,8 +103,60 @@ fn nothing_follows_and_nothing_is_told_again_where_nothing_new_was_seen() {
     // Something new is acted upon, and what holds already is not told twice.
     let new = [Signal::LocaleChanged].into();
     let again = assess(&answered, &device(), &new, &policy, now()).unwrap();
-    assert!(again.session.step_up.is_some() && again.suspended.is_some());
+    assert_eq!(words_of(&again), ["step-up"]);
+}
+
+#[test]
+fn what_takes_no_key_is_no_occasion_to_take_something_away() {
+    let policy = enforced(Some(40), Some(40), Some(40));
+    let monitored = RiskPolicy {
+        enforcement: Enforcement::Monitor,
+        ..policy.clone()
+    };
+    // Everything was reached before it was enforced.
+    let before = assessed(&[Signal::PostureDowngraded], &monitored).session;
+    let replayed = [Signal::ProofReplayed].into();
+    let seen = assess(&before, &device(), &replayed, &policy, now()).unwrap();
+    assert_eq!(words_of(&seen), ["step-up"]);
+    assert_eq!(seen.session.scopes, before.scopes);
+}
+
+#[test]
+fn what_is_new_of_the_device_is_new_to_each_session_once() {
+    let policy = enforced(Some(40), None, None);
+    let (later, nothing) = (now().after(Duration::from_secs(60)), BTreeSet::new());
+    let lessened = [Signal::PostureDowngraded].into();
+    let device = Device {
+        risk: Risk::default().with(&lessened, policy.half_life, later),
+        ..device()
+    };
+    let seen = assess(&session(), &device, &nothing, &policy, later).unwrap();
+    assert_eq!(words_of(&seen), ["step-up"]);
+    // Its user has answered: the same does not ask again, whatever else is seen that weighs little.
+    let answered = Session {
+        step_up: None,
+        rotated_at: later,
+        answered_at: Some(later),
+        ..seen.session
+    };
+    let moved = [Signal::NetworkChanged].into();
+    let again = assess(&answered, &device, &moved, &policy, later).unwrap();
     assert_eq!(again.followed, Consequences::default());
+    assert_eq!(again.session.step_up, None);
+    // A device stays what it is, whatever its user shows.
+    let policy = enforced(None, None, Some(41));
+    let again = assess(&answered, &device, &moved, &policy, later).unwrap();
+    assert!(again.suspended.is_some());
+}
+
+#[test]
+fn what_weighs_nothing_is_neither_kept_nor_told() {
+    let mut policy = enforced(Some(1), Some(1), Some(1));
+    policy.points.insert(Signal::LocaleChanged, 0);
+    policy.points.remove(&Signal::NetworkChanged);
+    let seen = assessed(&[Signal::LocaleChanged, Signal::NetworkChanged], &policy);
+    assert_eq!(seen.session, session());
+    assert_eq!(seen.events(now()), []);
 }
 
 #[test]

@@ -383,13 +383,14 @@ prop_compose! {
         (audience, acr) in any::<(String, String)>(),
         (consent, step_up, cut) in (consent(), step_up(), cut()),
         (risk, footprint) in (risk(), footprint()),
+        answered_at in option::of(at()),
     ) -> Session {
         let [rotated_at, opened_at, idle_expires_at, expires_at, auth_time] =
             times.map(Timestamp::from_millis);
         Session {
             id, device, app, subject, session_key, state, generation, refresh_key, rotated_at, opened_at,
             idle_expires_at, expires_at, device_epoch, subject_epoch, scopes, audience, roles,
-            acr, amr, auth_time, consent, step_up, cut, risk, footprint,
+            acr, amr, auth_time, consent, step_up, cut, risk, footprint, answered_at,
         }
     }
 }

@@ -94,6 +94,8 @@ pub(super) struct Session {
     network: Option<Vec<u8>>,
     #[prost(string, optional, tag = "32")]
     locale: Option<String>,
+    #[prost(int64, optional, tag = "33")]
+    answered_at: Option<i64>,
 }
 
 /// A consent and its epoch.
@@ -219,6 +221,7 @@ impl From<&domain::Session> for Session {
             risk: risk::tallies(&session.risk),
             network: session.footprint.network.clone(),
             locale: session.footprint.locale.clone(),
+            answered_at: session.answered_at.map(Timestamp::as_millis),
         }
     }
 }
@@ -251,6 +254,7 @@ impl Session {
                 network: self.network,
                 locale: self.locale,
             },
+            answered_at: self.answered_at.map(Timestamp::from_millis),
             cut: self.cut.map(|cut| domain::Cut {
                 generation: cut.generation,
                 at: Timestamp::from_millis(cut.at),

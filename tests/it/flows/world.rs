@@ -116,7 +116,7 @@ fn policy() -> AppPolicy {
         sessions_per_subject_max: 3,
         sessions_per_device_max: 2,
         on_session_limit: SessionLimitRule::Refuse,
-        risk: RiskPolicy::usual(),
+        risk: RiskPolicy::none(),
         rates: Rates::none(),
         on_device_limit: DeviceLimitRule::Refuse,
         step_up: StepUpPolicy::plain(),
@@ -214,6 +214,7 @@ impl World {
             rates: ServiceRates::default(),
             watchers: Watchers::default(),
             used_proofs: UsedProofs::default(),
+            listener: Arc::new(()),
         };
         Self { engine, store }
     }
@@ -234,6 +235,7 @@ impl World {
             rates: self.engine.rates,
             watchers: Watchers::default(),
             used_proofs: UsedProofs::default(),
+            listener: Arc::new(()),
         })
     }
 
