@@ -99,6 +99,9 @@ async fn check(
     check_body(request, &app.policy.proof)?;
     let proof = check_proof(engine, &app, (request, &claims), proof, now)?;
     let place = Place::of(engine, &claims);
+    let session = claims.claims().session;
+    // Before either decision: a proof that has to be counted and is not is no proof.
+    let once = Once::of(&app, &proof, session.bucket(), now)?;
     if request.consistency == Consistency::Local
         && let Some(as_of) = known_until(engine, (&claims, &proof), place, now)
     {
@@ -115,8 +118,6 @@ async fn check(
     if engine.used_proofs.has(&proof) {
         return Err(Reason::ProofReplayed.into());
     }
-    let session = claims.claims().session;
-    let once = Once::of(&app, &proof, session.bucket(), now)?;
     let gate = Gate::of_caller(engine, &request.by);
     let answered = engine
         .load_once(place, session, &once, gate.to_count())
@@ -124,8 +125,10 @@ async fn check(
     gate.heard(&answered.limits);
     gate.check()?;
     once.check(&answered.claims)?;
-    // Nor may one the store knows of be taken without it.
-    engine.used_proofs.note(&proof, now);
+    // Nor may one the store knows of be taken without it, or have been while the store was asked.
+    if engine.used_proofs.note(&proof, now) == Use::Again {
+        return Err(Reason::ProofReplayed.into());
+    }
     let (state, record) = (answered.state, answered.session);
     let record = record
         .and_then(|record| record.value)
