@@ -2,7 +2,7 @@
 
 use super::appraisal::{EvidenceInput, appraise};
 use super::once::Once;
-use super::renewal::known;
+use super::renewal::{Signed, known};
 use super::request_id::first_half;
 use super::rotate_device_key::{Voucher as Sent, asserted_key};
 use super::settle::settle;
@@ -14,10 +14,10 @@ use crate::attestation::client_data::{Expected, Purpose, SessionKeyRule};
 use crate::id::DeviceId;
 use crate::key::Thumbprint;
 use crate::policy::TrustLevel;
-use crate::proof::{VerifiedProof, dpop};
+use crate::proof::{Form, VerifiedProof, dpop};
 use crate::reason::Reason;
 use crate::secret::Secret;
-use crate::session::{Actor, Device, Enrolment, EventKind, Voucher, enrol};
+use crate::session::{Actor, Device, Enrolment, EventKind, PresenceKey, Voucher, enrol};
 use crate::store::{Claim, Claimed, Durability, keys};
 use crate::time::Timestamp;
 use crate::token::challenge::{self, ChallengeExpectation, ChallengePurpose, VerifiedChallenge};
@@ -85,19 +85,15 @@ pub async fn run(engine: &Engine, request: EnrolPresenceKey) -> Result<Device, F
     };
     // Before anything is claimed: a key that is claimed stays its owner's for ever.
     enrol(&device, &enrolment, now)?;
-    let bucket = device.id.bucket();
-    // The challenge names the request: with another one the same proofs are replayed.
-    let owner = first_half(*used.id());
-    let once = |proof| Once::of_request(&app, proof, bucket, (owner, now));
+    // An assertion that comes again is behind what vouched for the key.
+    if !(enrolment.repeats(&device) && device.proves_by_assertions()) {
+        device.check_form(&proofs[0], app.policy.proof.counter)?;
+    }
+    let (signed, once) = good_once((&app, &device), &proofs, &enrolment, &used, now)?;
     let task = Task {
-        once: [once(&proofs[0])?, once(&proofs[1])?],
-        voucher: match &enrolment.voucher {
-            Voucher::Attested(_) => None,
-            Voucher::Asserted { counter } => {
-                let key = device.key.thumbprint();
-                Some(Once::of_voucher(&app, (&key, *counter), &used, bucket))
-            }
-        },
+        signed,
+        once,
+        made_at: used.expires_at().before(app.policy.lifetimes.challenge_for),
         used: &used,
         enrolment,
         by: &request.by,
@@ -110,11 +106,43 @@ pub async fn run(engine: &Engine, request: EnrolPresenceKey) -> Result<Device, F
 struct Task<'a> {
     used: &'a VerifiedChallenge,
     enrolment: Enrolment,
-    once: [Once; 2],
-    /// The assertion that vouches for the key.
-    voucher: Option<Once>,
+    /// The assertions: that which vouches for the key and, where the device makes no others, the proof.
+    /// One key made both, and uses its counter in their order.
+    signed: Signed,
+    /// The other proofs.
+    once: Vec<Once>,
+    /// When the challenge was made.
+    made_at: Timestamp,
     by: &'a Actor,
     now: Timestamp,
+}
+
+/// What was signed for this request and is good once: assertions, and the other proofs.
+fn good_once(
+    (app, device): (&App, &Device),
+    [proof, presence]: &[VerifiedProof; 2],
+    enrolment: &Enrolment,
+    used: &VerifiedChallenge,
+    now: Timestamp,
+) -> Result<(Signed, Vec<Once>), Failure> {
+    let bucket = device.id.bucket();
+    // The challenge names the request: with another one the same proofs are replayed.
+    let owner = (first_half(*used.id()), now);
+    let form = proof.form();
+    let proof = Once::of_request(app, proof, bucket, owner)?;
+    let presence = Once::of_request(app, presence, bucket, owner)?;
+    let voucher = match &enrolment.voucher {
+        Voucher::Attested(_) => None,
+        Voucher::Asserted { counter } => {
+            let key = device.key.thumbprint();
+            Some(Once::of_voucher(app, (&key, *counter), used, bucket))
+        }
+    };
+    let (proof, once) = match form {
+        Form::AppAttest { .. } => (Some(proof), vec![presence]),
+        Form::Dpop => (None, vec![proof, presence]),
+    };
+    Ok((Signed { proof, voucher }, once))
 }
 
 /// A key that is attested, by the checks of a registration.
@@ -178,7 +206,7 @@ async fn attempt(
     };
     let beside = Beside {
         claim: vec![used_challenge(task.used, owner, now), key],
-        window: task.voucher.iter().filter_map(Once::counter).collect(),
+        window: task.signed.counters(),
         ..Beside::default()
     };
     let answered = engine.load_with(place, beside).await?;
@@ -189,12 +217,17 @@ async fn attempt(
             return Err(refusal.into());
         }
     }
-    if let Some(voucher) = &task.voucher {
-        voucher.heard(answered.windows.first().copied());
-        voucher.check(&[])?;
-    }
+    task.signed.heard(&answered.windows);
     let before = state.device.value.as_ref();
     let before = before.ok_or(Reason::ResourceNotFound)?;
+    if !task.enrolment.repeats(before) {
+        task.signed.check(false)?;
+        // A request that comes twice does not bring back the key that another has replaced.
+        let newer = |had: PresenceKey| had.enrolled_at > task.made_at;
+        if before.presence.is_some_and(newer) {
+            return Err(Reason::ChallengeAlreadyUsed.into());
+        }
+    }
     let device = enrol(before, &task.enrolment, now)?;
     let bucket = device.id.bucket();
     let (kind, why) = (EventKind::PresenceKeyEnrolled, device.presence);

@@ -108,8 +108,9 @@ pub(super) fn mint_access(
     said: Said,
     now: Timestamp,
 ) -> Result<Access, Failure> {
-    // An access token never outlives its session.
-    let expires_at = now.after(said.access_for).min(session.expires_at);
+    // An access token never outlives its session, for whoever verifies it alone.
+    let ends_at = session.expires_at.min(session.idle_expires_at);
+    let expires_at = now.after(said.access_for).min(ends_at);
     let claims = AccessClaims {
         issuer: engine.issuer.clone(),
         audience: session.audience.clone(),

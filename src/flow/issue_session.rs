@@ -63,7 +63,8 @@ const METHOD: &str = "assay.v1.SessionService/IssueSession";
 /// then the sessions that make room end in the same commit. One more to count a telling failure.
 ///
 /// The same request again under its request id gives the same session as long as it was never refreshed,
-/// whether the proof is the same or a fresh one.
+/// whether the proof is the same or a fresh one. By a counter the same is known only until its key has
+/// made another.
 ///
 /// # Errors
 /// `DEVICE_KEY_UNKNOWN` when there is no such device of this subject, `APP_DISABLED`, every reason of
@@ -138,6 +139,7 @@ async fn settled(engine: &Engine, request: &IssueSession, gate: &Gate) -> Result
         // Nobody else knows this id: it is our own commit, whose answer was lost, or the same request
         // was sent before.
         if let Some(session) = &record.value {
+            device.check_form(&proof, app.policy.proof.counter)?;
             let surroundings = state.surroundings(app.standing);
             let scopes = reopen(session, surroundings, &app.policy, now)?;
             let grant = mint(session, scopes)?;

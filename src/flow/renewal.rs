@@ -329,10 +329,10 @@ fn events(task: &Task<'_>, before: &Device, now: &Device, by: &Actor) -> Vec<Eve
 }
 
 /// What was signed for this request and is good once.
-struct Signed {
-    proof: Option<Once>,
+pub(super) struct Signed {
+    pub(super) proof: Option<Once>,
     /// The assertion that vouches for the new key.
-    voucher: Option<Once>,
+    pub(super) voucher: Option<Once>,
 }
 
 impl Signed {
@@ -369,18 +369,18 @@ impl Signed {
         asked
     }
 
-    fn counters(&self) -> Vec<CounterUse> {
+    pub(super) fn counters(&self) -> Vec<CounterUse> {
         self.asked().into_iter().map(|(used, _)| used).collect()
     }
 
-    fn heard(&self, said: &[Windowed]) {
+    pub(super) fn heard(&self, said: &[Windowed]) {
         for ((_, once), said) in self.asked().into_iter().zip(said) {
             once.heard(Some(*said));
         }
     }
 
     /// A voucher that moved the device before may come again: its answer was lost.
-    fn check(&self, again: bool) -> Result<(), Failure> {
+    pub(super) fn check(&self, again: bool) -> Result<(), Failure> {
         if let Some(proof) = &self.proof {
             proof.check(&[])?;
         }

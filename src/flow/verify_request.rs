@@ -133,6 +133,8 @@ async fn decide(
         }
     })?;
     let replayed = || Failure::from(Reason::ProofReplayed).with_signal(Signal::ProofReplayed);
+    // Before either decision: a proof that has to be counted and is not is no proof.
+    let once = Once::of(app, &proof, session.bucket(), now)?;
     if request.consistency == Consistency::Local
         && let Some(as_of) = known_until(engine, (claims, &proof), place, now)
     {
@@ -149,7 +151,6 @@ async fn decide(
     if engine.used_proofs.has(&proof) {
         return Err(replayed());
     }
-    let once = Once::of(app, &proof, session.bucket(), now)?;
     let gate = Gate::of_caller(engine, &request.by);
     let answered = engine
         .load_once(place, session, &once, gate.to_count())
@@ -157,8 +158,10 @@ async fn decide(
     gate.heard(&answered.limits);
     gate.check()?;
     once.check(&answered.claims)?;
-    // Nor may one the store knows of be taken without it.
-    engine.used_proofs.note(&proof, now);
+    // Nor may one the store knows of be taken without it, or have been while the store was asked.
+    if engine.used_proofs.note(&proof, now) == Use::Again {
+        return Err(replayed());
+    }
     let (state, record) = (answered.state, answered.session);
     let record = record
         .and_then(|record| record.value)

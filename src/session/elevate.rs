@@ -145,6 +145,18 @@ pub enum Voucher {
     },
 }
 
+impl Enrolment {
+    /// Whether it is the one that gave the device the key it has: the same request again.
+    #[must_use]
+    pub fn repeats(&self, device: &Device) -> bool {
+        let had = device.presence.is_some_and(|had| had.key == self.key);
+        match self.voucher {
+            Voucher::Attested(_) => had,
+            Voucher::Asserted { counter } => had && counter == device.assertion_counter,
+        }
+    }
+}
+
 /// Gives a device a presence key, in place of the one it had. The same again, after a lost answer, gives
 /// the same device.
 ///
@@ -180,8 +192,7 @@ pub fn enrol(device: &Device, enrolment: &Enrolment, now: Timestamp) -> Result<D
             UserPresence::Proved
         }
         (Voucher::Asserted { counter }, Posture::Apple(_)) => {
-            let again = had.is_some() && *counter == device.assertion_counter;
-            if *counter <= device.assertion_counter && !again {
+            if *counter <= device.assertion_counter && !enrolment.repeats(device) {
                 return Err(Reason::ProofReplayed.into());
             }
             enrolled.assertion_counter = *counter;

@@ -30,6 +30,8 @@ over_every_store! {
     a_local_decision_needs_a_young_checkpoint
     a_local_decision_knows_its_own_and_told_revocations
     a_proof_passes_once_at_an_instance_however_it_is_asked
+    a_proof_passes_once_while_the_store_is_asked
+    a_local_decision_wants_a_counted_proof_where_proofs_are_counted
     a_local_decision_is_held_against_what_the_call_needs
     an_answer_may_be_kept_until_five_seconds_after_it_was_true
     what_the_store_has_lost_is_refused_and_written_again
@@ -712,4 +714,39 @@ async fn a_trial_while_the_store_is_away_holds_nothing(world: World) {
     assert_eq!(answer.unwrap_err().reason, Reason::StateStoreUnavailable);
     assert_eq!(waits(&world.engine), 0);
     assert!(world.engine.board.overlay().is_empty());
+}
+
+async fn a_proof_passes_once_while_the_store_is_asked(world: World) {
+    let (phone, grant) = session_of(&world, "user-1").await;
+    let _follower = follower(&world).await;
+    let fresh = world.call(&phone, &grant.access_token);
+    let local = verify_request::VerifyRequest {
+        consistency: Consistency::Local,
+        ..fresh.clone()
+    };
+    world.store.hold_next_load();
+    let meanwhile = async {
+        world.store.holding.notified().await;
+        let passed = world.decide(local).await;
+        world.store.release.notify_one();
+        passed
+    };
+    let (asked, passed) = tokio::join!(world.decide(fresh), meanwhile);
+    assert_eq!(passed, Ok(Ok(())));
+    assert_eq!(asked, Ok(Err(Reason::ProofReplayed)));
+}
+
+async fn a_local_decision_wants_a_counted_proof_where_proofs_are_counted(world: World) {
+    let (phone, grant) = session_of(&world, "user-1").await;
+    let _follower = follower(&world).await;
+    world.change_policy(BANK, |policy| {
+        policy.proof.replay = assay::policy::ReplayRule::Window;
+    });
+    for consistency in [Consistency::Local, Consistency::Fresh] {
+        let call = verify_request::VerifyRequest {
+            consistency,
+            ..world.call(&phone, &grant.access_token)
+        };
+        assert_eq!(world.decide(call).await, Ok(Err(Reason::ProofInvalid)));
+    }
 }

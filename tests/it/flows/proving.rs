@@ -255,7 +255,7 @@ async fn a_counted_refresh_that_is_overtaken_is_no_replay(world: World) {
 }
 
 /// An assertion that a key in software signs, as no App Attest key would have to.
-fn forged_assertion(key: &SoftKey, dpop: &Dpop<'_>, counter: u32) -> String {
+pub(super) fn forged_assertion(key: &SoftKey, dpop: &Dpop<'_>, counter: u32) -> String {
     let input = dpop.asserted_input(key).unwrap();
     let mut data = sha256(format!("{TEAM}.{BUNDLE}").as_bytes()).to_vec();
     data.push(0x40);

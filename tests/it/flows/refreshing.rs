@@ -1,8 +1,10 @@
 //! RefreshSession and EndSession.
 
+use std::sync::atomic::AtomicU64;
+
 use assay::flow::Grant;
 use assay::flow::end_session::EndSession;
-use assay::policy::{ReuseRule, SessionLifetimes, TrustLevel};
+use assay::policy::{ReplayRule, ReuseRule, SessionKeyRule, SessionLifetimes, TrustLevel};
 use assay::secret::Secret;
 use assay::session::{EventKind, RefreshOutcome, SessionState};
 use assay::simulator::proof::Dpop;
@@ -35,6 +37,7 @@ over_every_store! {
     a_session_that_ends_during_a_refresh_is_not_refreshed
     a_reuse_that_races_a_rotation_still_ends_the_session
     a_commit_whose_answer_was_lost_is_sent_again
+    a_refresh_that_is_delivered_twice_ends_nothing
 }
 
 async fn session_of(world: &World, kind: Kind) -> (Phone, Grant) {
@@ -523,4 +526,49 @@ async fn a_tightened_policy_shortens_sessions_and_a_loosened_one_lengthens_none(
     });
     let over = refused(&world, &phone, &grant.refresh_token).await;
     assert_eq!(over, Some(Reason::SessionExpiredAbsolute));
+}
+
+async fn a_refresh_that_is_delivered_twice_ends_nothing(world: World) {
+    world.change_policy(BANK, |policy| {
+        policy.apple.session_key = SessionKeyRule::Optional;
+        policy.sessions_per_subject_max = 10;
+        policy.devices_per_subject_max = 10;
+    });
+    for (replay, kind) in [
+        (ReplayRule::Jti, Kind::Android),
+        (ReplayRule::Window, Kind::Android),
+        (ReplayRule::Jti, Kind::Asserting),
+    ] {
+        world.change_policy(BANK, |policy| policy.proof.replay = replay);
+        let mut phone = world.phone(kind, "user-1");
+        phone.count = (kind == Kind::Android).then(|| AtomicU64::new(100));
+        world.register(&mut phone).await.unwrap();
+        let mut token = world.issue(&phone).await.unwrap().refresh_token;
+        let mut sent = Vec::new();
+        for _ in 0..3 {
+            let proof = world.proof(&phone, "RefreshSession");
+            let next = world
+                .refresh_with(proof.clone(), &token, &[])
+                .await
+                .unwrap();
+            sent.push((
+                proof,
+                std::mem::replace(&mut token, next.grant.refresh_token),
+            ));
+        }
+        // As long as its proof is fresh it is a replay, and then it is stale; never a reuse.
+        for seen in [Reason::ProofReplayed, Reason::ProofNonceStale] {
+            for (proof, old) in &sent {
+                let again = world.refresh_with(proof.clone(), old, &[]).await;
+                assert_eq!(again.map(drop), Err(seen), "{replay:?} {kind:?}");
+            }
+            token = world
+                .refresh(&phone, &token)
+                .await
+                .unwrap()
+                .grant
+                .refresh_token;
+            world.advance(GRACE + SECOND);
+        }
+    }
 }

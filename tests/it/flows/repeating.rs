@@ -3,8 +3,11 @@
 use assay::flow::end_session::EndSession;
 use assay::flow::issue_session::IssueSession;
 use assay::policy::DeviceLimitRule;
+use assay::secret::Secret;
 use assay::session::{DeviceState, EventKind, RevocationReason};
+use assay::simulator::proof::Dpop;
 
+use super::proving::forged_assertion;
 use super::world::{GRACE, SHOP, scopes};
 use super::*;
 
@@ -18,6 +21,7 @@ over_every_store! {
     a_registration_is_the_same_again_under_its_id
     the_device_unused_for_longest_makes_room
     what_makes_no_room_is_left_alone
+    what_is_asked_for_again_is_proved_in_the_form_of_the_key
 }
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -286,4 +290,19 @@ async fn what_makes_no_room_is_left_alone(world: World) {
             .iter()
             .all(|device| device.state == DeviceState::Active)
     );
+}
+
+async fn what_is_asked_for_again_is_proved_in_the_form_of_the_key(world: World) {
+    let phone = world.registered(Kind::Android, "user-1").await;
+    world.open(named(&world, &phone, "a")).await.unwrap();
+    let uri = "https://assay.example/assay.v1.SessionService/IssueSession";
+    let nonce = world.engine.next_nonce();
+    let dpop = Dpop::new("POST", uri, world.now()).unwrap();
+    let forged = forged_assertion(phone.key(), &dpop.with_nonce(&nonce), 70_000);
+    let again = IssueSession {
+        proof: Secret::new(forged),
+        ..named(&world, &phone, "a")
+    };
+    let refused = world.open(again).await.map(drop);
+    assert_eq!(refused, Err(Reason::ProofInvalid));
 }

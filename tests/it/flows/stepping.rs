@@ -6,7 +6,7 @@ use assay::flow::enrol_presence_key::{self, EnrolPresenceKey};
 use assay::flow::rotate_device_key::Voucher;
 use assay::flow::rotate_session::{self, RotateSession};
 use assay::flow::{Grant, SessionName, get_session, introspect_token};
-use assay::policy::{ReuseRule, ScopeRule, TrustLevel, UserPresence};
+use assay::policy::{CounterOrder, ReuseRule, ScopeRule, SessionKeyRule, TrustLevel, UserPresence};
 use assay::secret::Secret;
 use assay::session::{Device, EventKind, RefreshOutcome, Session, SuspensionReason};
 use assay::simulator::proof::Dpop;
@@ -14,8 +14,11 @@ use assay::simulator::{Curve, Device as SoftDevice, SoftKey};
 use assay::time::Timestamp;
 use assay::token::challenge::ChallengePurpose;
 
+use data_encoding::BASE64URL_NOPAD;
+
 use super::phone::strange_key;
-use super::world::{ACCESS, GRACE, scopes};
+use super::proving::forged_assertion;
+use super::world::{ACCESS, GRACE, IDLE, scopes};
 use super::*;
 
 over_every_store! {
@@ -39,6 +42,10 @@ over_every_store! {
     after_a_step_up_the_honest_phone_goes_on
     an_old_authentication_lets_no_session_go_on
     a_step_up_is_told_in_events
+    an_enrolment_that_comes_late_brings_no_key_back
+    a_device_that_asserts_enrols_in_either_order_and_again
+    an_enrolment_is_proved_in_the_form_of_the_key
+    no_access_token_outlives_an_idle_session
 }
 
 const ELEVATE: &str = "SessionService/ElevateSession";
@@ -912,4 +919,90 @@ async fn a_step_up_is_told_in_events(world: World) {
             (EventKind::SessionRotated, "", false),
         ]
     );
+}
+
+async fn an_enrolment_that_comes_late_brings_no_key_back(world: World) {
+    for (kind, refusal) in [
+        (Kind::Android, Reason::ChallengeAlreadyUsed),
+        (Kind::Apple, Reason::ProofReplayed),
+    ] {
+        let mut phone = world.registered(kind, "user-1").await;
+        let bytes = challenge(&world, &phone);
+        let (first, voucher) = presence_key(&world, &mut phone, &bytes);
+        let request = enrolment_of(&world, &phone, bytes, (&first, voucher));
+        enrol(&world, &request).await.unwrap();
+        world.advance(SECOND);
+        let second = enrolled(&world, &mut phone).await;
+        assert_eq!(enrol(&world, &request).await, Err(refusal));
+        let kept = world.device(phone.id()).await.presence.unwrap();
+        assert_eq!(kept.key.to_string(), second.thumbprint());
+        world.revoke(phone.id()).await.unwrap();
+    }
+}
+
+async fn a_device_that_asserts_enrols_in_either_order_and_again(world: World) {
+    for order in [CounterOrder::Window, CounterOrder::Strict] {
+        world.change_policy(BANK, |policy| {
+            policy.apple.session_key = SessionKeyRule::Optional;
+            policy.proof.counter = order;
+        });
+        for voucher_first in [true, false] {
+            let mut phone = world.registered(Kind::Asserting, "user-1").await;
+            let bytes = challenge(&world, &phone);
+            let key = SoftKey::generate(Curve::P256).unwrap();
+            let client_data = format!(
+                r#"{{"purpose":"presence-key","challenge":"{}","app_id":"{BANK}","jkt":"{}"}}"#,
+                BASE64URL_NOPAD.encode(&bytes),
+                key.thumbprint()
+            );
+            let client_data = client_data.into_bytes();
+            let vouch = |phone: &mut Phone| Voucher::Apple {
+                assertion: phone.apple().assert(&client_data).unwrap(),
+                client_data: client_data.clone(),
+            };
+            let early = vouch(&mut phone);
+            let mut request = enrolment_of(&world, &phone, bytes, (&key, early));
+            if !voucher_first {
+                request.voucher = vouch(&mut phone);
+            }
+            let first = enrol(&world, &request).await.unwrap();
+            world.advance(SECOND);
+            assert_eq!(enrol(&world, &request).await, Ok(first));
+            let kept = world.device(phone.id()).await.presence.unwrap();
+            assert_eq!(kept.key.to_string(), key.thumbprint());
+            // Neither counter is good for anything else.
+            let other = world.challenge_to(ChallengePurpose::Presence, BANK, None);
+            request.challenge = other;
+            assert!(enrol(&world, &request).await.is_err());
+            world.revoke(phone.id()).await.unwrap();
+        }
+    }
+}
+
+async fn an_enrolment_is_proved_in_the_form_of_the_key(world: World) {
+    for kind in Kind::BOTH {
+        let mut phone = world.registered(kind, "user-1").await;
+        let bytes = challenge(&world, &phone);
+        let (key, voucher) = presence_key(&world, &mut phone, &bytes);
+        let mut request = enrolment_of(&world, &phone, bytes, (&key, voucher));
+        let (uri, nonce) = (uri(ENROL), world.engine.next_nonce());
+        let dpop = Dpop::new("POST", &uri, world.now()).unwrap();
+        let dpop = dpop.with_nonce(&nonce).with_new_key(key.thumbprint());
+        let forged = forged_assertion(phone.key(), &dpop, 70_000);
+        request.presence_proof = presence_proof(&world, &key, ENROL, &forged);
+        request.proof = Secret::new(forged);
+        assert_eq!(enrol(&world, &request).await, Err(Reason::ProofInvalid));
+        assert_eq!(world.device(phone.id()).await.presence, None);
+        world.revoke(phone.id()).await.unwrap();
+    }
+}
+
+async fn no_access_token_outlives_an_idle_session(world: World) {
+    let (phone, grant) = session_of(&world, Kind::Android).await;
+    world.advance(IDLE - SECOND * 30);
+    let elevated = elevate(&world, elevation(&world, &phone, &grant))
+        .await
+        .unwrap();
+    assert_eq!(elevated.access.expires_in, SECOND * 30);
+    assert_eq!(elevated.access.expires_at, grant.session.idle_expires_at);
 }

@@ -61,6 +61,8 @@ pub(super) struct Watched {
     dice: AtomicU64,
     /// What becomes of the next commit, a [`Hold`].
     hold: AtomicU32,
+    /// Whether the next load is held, before it is sent.
+    hold_load: AtomicBool,
     /// So many commits find that another was quicker.
     conflicts: AtomicU32,
     /// Whether the next commit is remembered, and what there was before the one that was.
@@ -90,6 +92,7 @@ impl Watched {
             percent_lost: AtomicU32::new(0),
             dice: AtomicU64::new(0),
             hold: AtomicU32::new(Hold::Not as u32),
+            hold_load: AtomicBool::new(false),
             conflicts: AtomicU32::new(0),
             remember: AtomicBool::new(false),
             remembered: Mutex::default(),
@@ -188,6 +191,11 @@ impl Watched {
         self.hold.store(hold as u32, Ordering::SeqCst);
     }
 
+    /// Holds the next load before it is sent.
+    pub(super) fn hold_next_load(&self) {
+        self.hold_load.store(true, Ordering::SeqCst);
+    }
+
     async fn held(&self) {
         self.holding.notify_one();
         self.release.notified().await;
@@ -237,6 +245,9 @@ impl Store for Watched {
         let fate = self.fate();
         if fate == Fate::NeverSent {
             return never_sent();
+        }
+        if self.hold_load.swap(false, Ordering::SeqCst) {
+            self.held().await;
         }
         let answer = self.inner.admit(ask).await;
         if fate == Fate::AnswerLost || take_one(&self.lost_loads) {

@@ -155,6 +155,7 @@ over_every_store! {
     a_counter_is_used_beside_claims_limits_and_loads
     a_use_within_a_commit_holds
     a_refused_use_changes_nothing_at_all
+    of_all_that_refuses_a_commit_the_first_in_order_is_told
     a_counter_is_forgotten_when_its_time_is_over
     the_life_of_a_counter_only_grows
     concurrent_uses_of_a_value_admit_one

@@ -221,6 +221,55 @@ pub(super) async fn a_refused_use_changes_nothing_at_all(store: Arc<dyn Store>) 
     assert_eq!(use_one(&*store, &using("w:1", 5)).await, Admitted);
 }
 
+pub(super) async fn of_all_that_refuses_a_commit_the_first_in_order_is_told(store: Arc<dyn Store>) {
+    let version = create(&*store, "s:1", b"one").await;
+    make(&*store, claim("c:2", "you")).await;
+    assert_eq!(use_one(&*store, &using("w:2", 100)).await, Admitted);
+    let (free, full) = (limit("l:1", HOUR, 2), limit("l:2", HOUR, 1));
+    assert_eq!(count(&*store, &full).await, Limited::Admitted);
+    let taken = Committed::ClaimTaken { index: 1 };
+    let refused = Committed::CounterRefused {
+        index: 1,
+        said: Replayed,
+    };
+    // Record, claim, counter and limit, each good or not, but not all good.
+    for bad in 1..16_u8 {
+        let is_bad = |bit: u8| bad & (1 << bit) != 0;
+        let expected = (!is_bad(0)).then_some(version);
+        let other = if is_bad(1) { "c:2" } else { "c:3" };
+        let mut change = change()
+            .put("s:1", expected, b"two")
+            .claim(claim("c:1", "me"))
+            .claim(claim(other, "me"))
+            .limit(&free)
+            .event(b"told");
+        change.windows = vec![
+            using("w:1", 5),
+            using("w:2", if is_bad(2) { 100 } else { 101 }),
+        ];
+        if is_bad(3) {
+            change = change.limit(&full);
+        }
+        let told = store.commit(change).await.unwrap();
+        match (is_bad(0), is_bad(1), is_bad(2)) {
+            (true, _, _) => assert_eq!(told, Committed::Conflict, "{bad:04b}"),
+            (_, true, _) => assert_eq!(told, taken, "{bad:04b}"),
+            (_, _, true) => assert_eq!(told, refused, "{bad:04b}"),
+            _ => assert!(matches!(told, Committed::Limited { index: 1, .. })),
+        }
+    }
+    // None of it has left anything.
+    assert_eq!(load(&*store, "s:1").await.unwrap().version, version);
+    assert_eq!(owner(&*store, "c:1").await, None);
+    assert_eq!(owner(&*store, "c:3").await, None);
+    assert_eq!(events(&*store).await, Vec::<Vec<u8>>::new());
+    assert_eq!(use_one(&*store, &using("w:1", 5)).await, Admitted);
+    assert_eq!(use_one(&*store, &using("w:2", 101)).await, Admitted);
+    for _ in 0..2 {
+        assert_eq!(count(&*store, &free).await, Limited::Admitted);
+    }
+}
+
 pub(super) async fn a_counter_is_forgotten_when_its_time_is_over(store: Arc<dyn Store>) {
     let short = || CounterUse {
         live_for: Some(Duration::from_millis(50)),
