@@ -137,6 +137,7 @@ fn session() -> Session {
             network: Some(vec![192, 0]),
             locale: Some("de-AT".to_owned()),
         },
+        answered_at: Some(*NOW),
     }
 }
 

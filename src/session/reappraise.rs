@@ -221,6 +221,9 @@ impl Reappraised {
         told.map(|(kind, why)| {
             let resumed = kind == EventKind::DeviceResumed;
             let at = if resumed { before.resumed_at(now) } else { now };
+            let service = Actor::service();
+            let seen = kind == EventKind::RiskSignal;
+            let by = if seen { &service } else { by };
             self.device.event(kind, why.to_owned(), by, at)
         })
         .collect()

@@ -30,6 +30,7 @@ mod renewing;
 mod repeating;
 mod revoking;
 mod stepping;
+mod suspecting;
 mod suspending;
 mod trips;
 mod truth;

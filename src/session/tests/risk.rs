@@ -170,10 +170,9 @@ fn the_device_adds_to_the_score_of_each_of_its_sessions() {
     let fast = [Signal::RefreshTooFast].into();
     let seen = assess(&session(), &device, &fast, &policy, now()).unwrap();
     assert!(seen.suspended.is_some());
-    assert!(
-        seen.session
-            .risk
-            .tallies
-            .contains_key(&Signal::RefreshTooFast)
-    );
+    let alone = enforced(None, None, Some(46));
+    let seen = assess(&session(), &device, &fast, &alone, now()).unwrap();
+    assert_eq!(seen.suspended, None);
+    let kept = &seen.session.risk.tallies;
+    assert!(kept.contains_key(&Signal::RefreshTooFast));
 }
