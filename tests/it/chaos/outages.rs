@@ -37,8 +37,9 @@ enum Promise {
     Durable,
     /// A revocation is on a replica; the rest is not.
     RevocationsOnly,
-    /// A crash may undo anything of the last seconds.
-    Recent,
+    /// A crash may undo anything of the last seconds; what it undid of revocations is still known to the
+    /// instance that acknowledged them, and there is no other.
+    OfInstance,
 }
 
 /// Phones that live on two instances while `faults` go on.
@@ -49,11 +50,14 @@ async fn under(
     faults: impl AsyncFnOnce(&Place, &mut Dice, &mut Run),
 ) {
     let world = World::new();
-    let servers = start(&world, store, 2).await;
+    let instances = match promise {
+        Promise::Durable | Promise::RevocationsOnly => 2,
+        Promise::OfInstance => 1,
+    };
+    let servers = start(&world, store, instances).await;
     let network = Network::new(&mut dice, LOST_PERCENT);
     let mut place = Place::new(world, clients(&servers), network);
-    place.durable = !matches!(promise, Promise::Recent);
-    place.logouts_durable = matches!(promise, Promise::Durable);
+    place.logouts_durable = !matches!(promise, Promise::RevocationsOnly);
     let place = Arc::new(place);
     let living = {
         let (place, mut dice) = (Arc::clone(&place), dice.split());
@@ -90,7 +94,7 @@ async fn killed(name: &'static str, fsync: &str, promise: Promise) {
                     pause(dice.below(QUIET_MILLIS)).await;
                     let since = place.history.tick_before(EVERYSEC);
                     redis.kill();
-                    if let Promise::Recent = promise {
+                    if let Promise::OfInstance = promise {
                         place.may_lose(since);
                     }
                     pause(dice.below(QUIET_MILLIS)).await;
@@ -110,7 +114,12 @@ async fn a_redis_killed_under_load_loses_nothing_that_it_always_writes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_killed_under_load_loses_at_most_the_last_seconds_where_it_writes_every_second() {
-    killed("killed, appendfsync everysec", "everysec", Promise::Recent).await;
+    killed(
+        "killed, appendfsync everysec",
+        "everysec",
+        Promise::OfInstance,
+    )
+    .await;
 }
 
 /// Something happens to the server or on the way to it, and ends.

@@ -176,7 +176,8 @@ impl RedisServer {
             .arg(self.dir.path());
         if let Role::Data = self.role {
             call.args(["--save", "", "--appendonly", "yes"])
-                .args(["--appendfsync", "always"]);
+                .args(["--appendfsync", "always"])
+                .args(["--repl-diskless-sync-delay", "0"]);
         }
         call.args(&self.args)
             .stdin(Stdio::null())
