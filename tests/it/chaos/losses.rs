@@ -15,7 +15,10 @@ const SESSIONS: u32 = 3;
 
 async fn lossy(store: &str, instances: usize, run: &mut Run) {
     while let Some(mut dice) = run.next() {
-        for percent in PERCENTS {
+        let percents = PERCENTS
+            .into_iter()
+            .step_by(if run.is_short() { 2 } else { 1 });
+        for percent in percents {
             let world = World::new();
             let servers = start(&world, store, instances).await;
             let network = Network::new(&mut dice, percent);

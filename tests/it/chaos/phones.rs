@@ -33,8 +33,9 @@ pub(super) struct Place {
     pub(super) instances: Vec<Clients>,
     pub(super) network: Arc<Network>,
     pub(super) history: Recorder,
-    /// Whether an acknowledged revocation is one that no crash undoes.
-    pub(super) durable: bool,
+    /// Whether an acknowledged revocation of a device is one that no crash undoes. Of a session or a user
+    /// it always is.
+    pub(super) devices_durable: bool,
     /// The same of a logout, which waits for no replica.
     pub(super) logouts_durable: bool,
     over: AtomicBool,
@@ -47,7 +48,7 @@ impl Place {
             instances,
             network,
             history: Recorder::new(),
-            durable: true,
+            devices_durable: true,
             logouts_durable: true,
             over: AtomicBool::new(false),
         }
@@ -387,8 +388,7 @@ impl Place {
     pub(super) async fn revoke_once(&self, what: &Aim, dice: &mut Dice) -> Answer {
         let line = self.line(dice);
         let deed = Deed::Revoke(what.target());
-        let durable = self.durable;
-        let done = Answer::Done { durable };
+        let done = Answer::Done { durable: true };
         let why = proto::RevocationReason::Stolen.into();
         match what {
             Aim::End(_, token) => {
@@ -396,7 +396,7 @@ impl Place {
                 let request = proto::EndSessionRequest { session: Some(by) };
                 let mut client = SessionServiceClient::new(line);
                 let done = Answer::Done {
-                    durable: durable && self.logouts_durable,
+                    durable: self.logouts_durable,
                 };
                 self.note(deed, client.end_session(request), |_| done)
                     .await
@@ -420,6 +420,9 @@ impl Place {
                     validate_only: false,
                 };
                 let mut client = DeviceServiceClient::new(line);
+                let done = Answer::Done {
+                    durable: self.devices_durable,
+                };
                 self.note(deed, client.revoke_device(request), |_| done)
                     .await
                     .0

@@ -98,6 +98,11 @@ impl Run {
         }
     }
 
+    /// Whether nobody asked for more.
+    pub(super) const fn is_short(&self) -> bool {
+        self.until.is_none()
+    }
+
     /// The dice of the next round, while there is one.
     pub(super) fn next(&mut self) -> Option<Dice> {
         let over = match self.until {

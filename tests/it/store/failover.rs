@@ -483,19 +483,30 @@ async fn parts_of_an_admission_are_told_apart(store: &dyn Store, other: u16) {
     .await;
     let using = |number, operation| CounterUse {
         key: key_in(number, "w:1"),
-        counter: 7,
+        counter: u32::from(operation),
         order: CounterOrder::Window,
         operation: OperationId([operation; 16]),
         live_for: None,
     };
+    let used_there = |operation| Admission {
+        window: vec![using(other, operation)],
+        ..Admission::default()
+    };
+    // A script that is not known yet is sent again only where all the rest went well.
+    let used = store.admit(used_there(1)).await.unwrap().windows;
+    assert_eq!(used, [Windowed::Admitted]);
     let claimed_here_used_there = Admission {
-        window: vec![using(other, 1)],
+        window: vec![using(other, 2)],
         ..claiming.clone()
     };
     let outcome = store.admit(claimed_here_used_there).await;
     assert!(is_unknown(&outcome), "{outcome:?}");
+    let other_use = CounterUse {
+        operation: OperationId([3; 16]),
+        ..using(other, 2)
+    };
     let again = Admission {
-        window: vec![using(other, 2)],
+        window: vec![other_use],
         ..Admission::default()
     };
     let used = store.admit(again).await.unwrap().windows;

@@ -101,6 +101,23 @@ impl RedisServer {
         self.signal("-CONT");
     }
 
+    /// How much it has written to its append-only file.
+    pub(crate) fn written(&self) -> u64 {
+        std::fs::metadata(self.appended()).unwrap().len()
+    }
+
+    /// As when its machine dies: a server that is killed has given the system everything, and the system
+    /// has not given everything to the disk.
+    pub(crate) fn lose_behind(&self, written: u64) {
+        let file = OpenOptions::new().write(true).open(self.appended());
+        file.unwrap().set_len(written).unwrap();
+    }
+
+    fn appended(&self) -> PathBuf {
+        let dir = self.dir.path().join("appendonlydir");
+        dir.join("appendonly.aof.1.incr.aof")
+    }
+
     /// Whether it was started and not killed since.
     pub(crate) const fn is_running(&self) -> bool {
         self.child.is_some()
@@ -176,7 +193,8 @@ impl RedisServer {
             .arg(self.dir.path());
         if let Role::Data = self.role {
             call.args(["--save", "", "--appendonly", "yes"])
-                .args(["--appendfsync", "always"]);
+                .args(["--appendfsync", "always"])
+                .args(["--repl-diskless-sync-delay", "0"]);
         }
         call.args(&self.args)
             .stdin(Stdio::null())
