@@ -12,7 +12,7 @@ use crate::id::{BUCKETS, Bucket};
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::session::{Actor, Event, EventKind, Fleet, Reach, first_epoch};
-use crate::store::{Durability, keys};
+use crate::store::{Admission, Durability, Key, keys};
 use crate::time::Timestamp;
 use crate::token::INSTANCE_SKEW_MAX;
 use crate::token::confirm::{self, CONFIRM_FOR, Proposed, VerifiedProposal};
@@ -158,7 +158,7 @@ impl<'a> Task<'a> {
     async fn run(&self) -> Result<Cut, Failure> {
         let buckets: Vec<Bucket> = (0..BUCKETS).filter_map(Bucket::new).collect();
         let names = buckets.iter().map(|bucket| keys::fleet(*bucket)).collect();
-        let fleets = self.engine.load_each::<Fleet>(names).await?;
+        let fleets = self.load(names).await?;
         let each = stream::iter(buckets.into_iter().zip(fleets));
         let each = each.map(|(bucket, loaded)| async move {
             // A record that cannot be read keeps its own bucket from being cut, and no other.
@@ -185,14 +185,27 @@ impl<'a> Task<'a> {
         })
     }
 
+    /// One trip: the records as the store has them. What is known of this cut since another bucket has it
+    /// is not laid over the rest: those would be cut, and nobody told.
+    async fn load(&self, names: Vec<Key>) -> Result<Vec<Result<Loaded<Fleet>, Failure>>, Failure> {
+        let ask = Admission {
+            load: names.clone(),
+            ..Admission::default()
+        };
+        let records = self.engine.store.admit(ask).await?.records;
+        let opened = names.into_iter().zip(records);
+        let opened = opened.map(|(key, record)| Loaded::as_kept(self.engine, key, record));
+        Ok(opened.collect())
+    }
+
     /// Moves what holds in one bucket; the record that was loaded with all others is tried first.
     async fn cut(&self, bucket: Bucket, loaded: Loaded<Fleet>) -> Result<Done, Failure> {
         if let Some(done) = self.commit(bucket, &loaded).await? {
             return Ok(done);
         }
         insist(|| async {
-            let loaded = self.engine.load_one::<Fleet>(keys::fleet(bucket)).await?;
-            self.commit(bucket, &loaded).await
+            let loaded = self.load(vec![keys::fleet(bucket)]).await?.pop();
+            self.commit(bucket, &loaded.ok_or(Reason::Internal)??).await
         })
         .await
     }

@@ -362,7 +362,7 @@ impl Engine {
                 let now = self.clock.now();
                 for event in &changes.events {
                     audit(event);
-                    self.board.tell(event, now);
+                    self.board.tell(event, now, now);
                 }
                 Ok(Some(Done {
                     operation,

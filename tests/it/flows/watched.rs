@@ -166,6 +166,37 @@ impl Watched {
         self.lost.lock().unwrap().extend(change.events);
     }
 
+    /// Loses a record.
+    pub(super) async fn lose_record(&self, key: &Key) {
+        let ask = Admission {
+            load: vec![key.clone()],
+            ..Admission::default()
+        };
+        let record = self.inner.admit(ask).await.unwrap().records.remove(0);
+        let undo = ChangeSet {
+            operation: OperationId(assay::secret::random().unwrap()),
+            bucket: key.bucket(),
+            items: vec![Item {
+                key: key.clone(),
+                expected: Some(record.unwrap().version),
+                change: Change::Delete,
+            }],
+            claims: Vec::new(),
+            index: Vec::new(),
+            events: Vec::new(),
+            durability: Durability::Local,
+            limits: Vec::new(),
+            windows: Vec::new(),
+        };
+        let undone = self.inner.commit(undo).await.unwrap();
+        assert!(matches!(undone, Committed::Done { .. }));
+    }
+
+    /// Loses events.
+    pub(super) fn lose_events(&self, events: impl Iterator<Item = Vec<u8>>) {
+        self.lost.lock().unwrap().extend(events);
+    }
+
     /// Another server takes over.
     pub(super) fn take_over(&self) {
         self.lineage.fetch_add(1, Ordering::SeqCst);
