@@ -17,7 +17,7 @@ use assay::id::{BUCKETS, Bucket, Subject};
 use assay::secret::Secret;
 use assay::session::{Actor, EventKind, Reach, RevocationReason, Target};
 use assay::simulator::proof::Dpop;
-use assay::store::{Cursor, FOLLOW_MAX, OutboxRange, keys};
+use assay::store::{Cursor, OutboxRange, keys};
 
 use super::watching::{all, watch};
 use super::world::{BANK, app_id};
@@ -36,6 +36,9 @@ over_every_store! {
     a_subject_that_was_written_by_the_way_is_told_nevertheless
     a_watcher_hears_by_the_outbox_alone
 }
+
+/// More than these stories tell in one bucket.
+const EVENTS_MAX: usize = 8;
 
 const CONSENT: &str = "payments";
 
@@ -121,12 +124,9 @@ async fn revoke_session(engine: &Engine, grant: &Grant) -> Result<(), Reason> {
 }
 
 async fn rotate(world: &World, phone: &Phone, grant: &Grant) -> Result<Grant, Reason> {
-    let uri = format!(
-        "{}/assay.v1.SessionService/RotateSession",
-        world.engine.public_url
-    );
+    let uri = "https://assay.example/assay.v1.SessionService/RotateSession";
     let nonce = world.engine.next_nonce();
-    let dpop = Dpop::new("POST", &uri, world.now()).unwrap();
+    let dpop = Dpop::new("POST", uri, world.now()).unwrap();
     let proof = phone.sign(
         &dpop
             .with_nonce(&nonce)
@@ -180,7 +180,7 @@ async fn told(world: &World, buckets: impl Iterator<Item = Bucket>) -> HashSet<V
     let ranges = buckets.map(|bucket| OutboxRange {
         bucket,
         after: Cursor::default(),
-        limit: FOLLOW_MAX,
+        limit: EVENTS_MAX,
     });
     let read = world.engine.store.follow(ranges.collect()).await.unwrap();
     let events = read.into_iter().flatten();

@@ -144,7 +144,7 @@ impl Watched {
         let items = written.filter(|(item, _)| item.change != Change::Keep);
         let items = items.map(|(item, before)| Item {
             key: item.key,
-            expected: Some(change.operation),
+            expected: (item.change != Change::Delete).then_some(change.operation),
             change: before.map_or(Change::Delete, |record| Change::Put {
                 value: record.value,
                 live_for: None,
