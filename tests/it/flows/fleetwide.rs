@@ -331,7 +331,7 @@ async fn every_device_of_the_app_is_told_and_none_of_another(world: World) {
         device: None,
         session: None,
         consent: None,
-        epoch: None,
+        epoch: u64::try_from(cut_bank.not_before.as_millis()).ok(),
         why: cut_bank.not_before.to_rfc3339(),
         by: Actor::caller("spiffe://example/alice spiffe://example/bob".into()),
     };
