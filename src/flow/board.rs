@@ -93,13 +93,13 @@ impl Board {
         self.changed.send_replace(newest);
     }
 
-    /// Posts what verifiers have to know of an event that the store has, and takes note of what it says
-    /// for good.
-    pub fn tell(&self, event: &Event, now: Timestamp) {
+    /// Posts what verifiers have to know of an event that the store has since `kept_at`, and takes note of
+    /// what it says for good.
+    pub fn tell(&self, event: &Event, kept_at: Timestamp, now: Timestamp) {
         if let Some(known) = Known::of(event) {
             self.overlay_mut().note(known, true);
         }
-        if let Some(notice) = event.notice() {
+        if let Some(notice) = event.notice(kept_at) {
             self.post(notice, now);
         }
     }
@@ -108,7 +108,7 @@ impl Board {
     /// Whether there was room for it.
     #[must_use]
     pub fn hold(&self, known: Known, now: Timestamp) -> bool {
-        let notice = known.event.notice();
+        let notice = known.event.notice(now);
         let held = self.overlay_mut().wait(known);
         if let Some(notice) = notice.filter(|_| held) {
             self.post(notice, now);

@@ -136,11 +136,12 @@ fn beginning(now: Timestamp) -> Cursor {
 /// token from before it has to be asked about.
 fn hear(engine: &Engine, bucket: Bucket, cursor: &Cursor, sealed: Vec<u8>) -> bool {
     let now = engine.clock.now();
+    // Not later than now, however far ahead the store's clock is.
+    let at = cursor.appended_at().map_or(now, |at| at.min(now));
     if let Some(event) = open(engine, bucket, sealed) {
-        engine.board.tell(&event, now);
+        engine.board.tell(&event, at, now);
         return true;
     }
-    let at = cursor.appended_at().unwrap_or(now);
     let everything = Notice {
         target: Target::Everything,
         issued_until: at.after(INSTANCE_SKEW_MAX),

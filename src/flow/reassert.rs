@@ -144,9 +144,12 @@ pub(super) async fn write(engine: &Engine, looked: Looked) -> Result<Written, Fa
         let still = |known: &&Known| overlay.is_waiting(known);
         looked.missing.iter().filter(still).cloned().collect()
     };
+    let (everywhere, missing): (Vec<_>, Vec<_>) = missing
+        .into_iter()
+        .partition(|known| known.fact.is_everywhere());
     let write = |known: Known| async move { write_one(engine, looked, &known, lagging).await };
     let mut each = stream::iter(missing).map(write).buffer_unordered(AT_ONCE);
-    let mut written = Written::default();
+    let mut written = write_everywhere(engine, looked, &everywhere, lagging).await?;
     while let Some(outcome) = each.next().await {
         match outcome? {
             Outcome::Written => written.written += 1,
@@ -199,7 +202,8 @@ async fn write_one(
             plan(engine, loaded, |_| None)?.map(|item| (item, vec![event]))
         }
         Fact::SubjectOf(..) | Fact::Subject(..) => plan_subject(engine, looked, known).await?,
-        Fact::NotBefore(_) => return write_everywhere(engine, looked, known, lagging).await,
+        // Written together, elsewhere.
+        Fact::NotBefore(_) => return Ok(Outcome::NoUse),
     };
     let Some((item, events)) = planned else {
         engine.board.settle(known);
@@ -261,7 +265,8 @@ async fn plan_subject(
     let consent = event.consent.as_ref();
     let behind = loaded.value.as_ref().filter(|subject| {
         let reached = consent.map_or(subject.epoch, |consent| subject.consent_epoch(consent));
-        reached < epoch
+        // Where it is just that, something else was written with this laid over it, and told nobody.
+        reached <= epoch
     });
     let Some(subject) = behind else {
         return Ok(Some((loaded.keep(), Vec::new())));
@@ -279,31 +284,43 @@ async fn plan_subject(
     )))
 }
 
-/// What holds for a whole app stands in every bucket.
+/// What holds for a whole app, or all, stands in every bucket: only who has looked at each knows that none
+/// lacks it. A bucket gets everything it lacks at once, and tells of just that.
 async fn write_everywhere(
     engine: &Engine,
     looked: &Looked,
-    known: &Known,
+    missing: &[Known],
     lagging: &AtomicBool,
-) -> Result<Outcome, Failure> {
+) -> Result<Written, Failure> {
     let mut met = false;
+    let mut lacked = BTreeSet::new();
     for loaded in looked.fleets.values() {
-        let mut fleet = loaded.value.clone();
-        Fleet::lay(&engine.board.overlay(), loaded.key(), &mut fleet);
-        if fleet == loaded.value {
-            continue;
+        let kept = loaded.value.clone().unwrap_or_default();
+        let mut fleet = kept.clone();
+        let mut told = Vec::new();
+        for (place, known) in missing.iter().enumerate() {
+            let with = known.over_fleet(&fleet);
+            if with != fleet {
+                fleet = with;
+                told.push(known.event.clone());
+                lacked.insert(place);
+            }
         }
-        let Some(item) = plan(engine, Some(loaded), |_| None)? else {
-            continue;
-        };
-        let told = vec![known.event.clone()];
-        met |= !commit(engine, item, told, lagging).await?;
+        if !told.is_empty() {
+            let item = loaded.put_known(engine, &fleet, None)?;
+            met |= !commit(engine, item, told, lagging).await?;
+        }
     }
     if met {
-        return Ok(Outcome::Met);
+        return Ok(Written::default());
     }
-    engine.board.settle(known);
-    Ok(Outcome::Written)
+    for known in missing {
+        engine.board.settle(known);
+    }
+    Ok(Written {
+        written: u64::try_from(lacked.len()).unwrap_or(u64::MAX),
+        unreadable: 0,
+    })
 }
 
 /// As durable as a revocation; once replicas did not confirm in time, the rest is not kept waiting for

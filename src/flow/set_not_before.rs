@@ -12,7 +12,7 @@ use crate::id::{BUCKETS, Bucket};
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::session::{Actor, Event, EventKind, Fleet, Reach, first_epoch};
-use crate::store::{Durability, keys};
+use crate::store::{Admission, Durability, Key, keys};
 use crate::time::Timestamp;
 use crate::token::INSTANCE_SKEW_MAX;
 use crate::token::confirm::{self, CONFIRM_FOR, Proposed, VerifiedProposal};
@@ -194,8 +194,7 @@ impl<'a> Task<'a> {
         insist(|| async {
             let names = vec![keys::fleet(bucket)];
             let loaded = self.engine.load_each_as_kept::<Fleet>(names).await?.pop();
-            let loaded = loaded.ok_or(Reason::Internal)??;
-            self.commit(bucket, &loaded).await
+            self.commit(bucket, &loaded.ok_or(Reason::Internal)??).await
         })
         .await
     }

@@ -380,7 +380,7 @@ impl Engine {
                 for event in &changes.events {
                     audit(event);
                     self.listener.committed(event);
-                    self.board.tell(event, now);
+                    self.board.tell(event, now, now);
                 }
                 Ok(Some(Done {
                     operation,

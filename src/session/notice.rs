@@ -32,9 +32,13 @@ pub enum Target {
 }
 
 impl Event {
-    /// What verifiers have to know of it; `None`: it takes nothing from anybody.
+    /// What verifiers have to know of it, where it came into the store at `kept_at`; `None`: it takes
+    /// nothing from anybody.
+    ///
+    /// What could not be written at once, or was lost and is written again, comes there long after it
+    /// happened, and until then other instances mint access tokens for whom it takes out.
     #[must_use]
-    pub fn notice(&self) -> Option<Notice> {
+    pub fn notice(&self, kept_at: Timestamp) -> Option<Notice> {
         let target = match self.kind {
             EventKind::SessionEnded
             | EventKind::SessionRotated
@@ -63,7 +67,7 @@ impl Event {
         Some(Notice {
             target,
             // An instance whose clock is ahead may have minted just before.
-            issued_until: self.at.after(INSTANCE_SKEW_MAX),
+            issued_until: self.at.max(kept_at).after(INSTANCE_SKEW_MAX),
         })
     }
 }

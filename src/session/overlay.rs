@@ -40,7 +40,7 @@ pub const WAITING_MAX: usize = 4096;
 pub enum Fact {
     /// The session is over.
     Ended(SessionId),
-    /// The device is revoked.
+    /// The device is revoked, or erased.
     Revoked(DeviceId),
     /// Whether the device is suspended: the last word.
     Suspension(DeviceId),
@@ -52,6 +52,14 @@ pub enum Fact {
     Cut(SessionId),
     /// Sessions opened until then are dead, those of one app or all.
     NotBefore(Option<AppId>),
+}
+
+impl Fact {
+    /// Whether it stands in every bucket, so that it may be lost in some and told of in others.
+    #[must_use]
+    pub const fn is_everywhere(&self) -> bool {
+        matches!(self, Self::NotBefore(_))
+    }
 }
 
 /// A fact with the event that told it.
@@ -71,7 +79,8 @@ impl Event {
             EventKind::SessionEnded => self.session.map(Fact::Ended),
             EventKind::SessionRotated => self.session.map(Fact::Cut),
             EventKind::NotBeforeSet => Some(Fact::NotBefore(self.app.clone())),
-            EventKind::DeviceRevoked => self.device.map(Fact::Revoked),
+            // A store that has lost the erasure has the device's sessions again.
+            EventKind::DeviceRevoked | EventKind::SubjectErased => self.device.map(Fact::Revoked),
             EventKind::DeviceSuspended | EventKind::DeviceResumed => {
                 self.device.map(Fact::Suspension)
             }
@@ -90,11 +99,17 @@ impl Event {
             | EventKind::SessionElevated
             | EventKind::SessionHeld
             | EventKind::PresenceKeyEnrolled
-            | EventKind::SubjectErased
             | EventKind::RiskSignal
             | EventKind::RiskActed
             | EventKind::RiskMonitored => None,
         }
+    }
+
+    /// The fleet with the instant that this one brought for an app, or all.
+    fn over_fleet(&self, app: Option<&AppId>, fleet: &Fleet) -> Fleet {
+        let reach = app.map_or(Reach::Everything, |app| Reach::App(app.clone()));
+        let not_before = Timestamp::from_millis(self.epoch_reached().try_into().unwrap_or(0));
+        fleet.cut(&reach, not_before, self.at)
     }
 
     /// The epoch it brought. An event that does not say it moved its epoch to its own time at least.
@@ -123,6 +138,15 @@ impl Known {
         let fact = event.fact()?;
         let event = event.clone();
         Some(Self { fact, event })
+    }
+
+    /// The fleet with this one, where it is about the fleet.
+    #[must_use]
+    pub fn over_fleet(&self, fleet: &Fleet) -> Fleet {
+        match &self.fact {
+            Fact::NotBefore(app) => self.event.over_fleet(app.as_ref(), fleet),
+            _ => fleet.clone(),
+        }
     }
 
     /// A subject is to be cut, or one of its consents, whose devices are not known. The epoch is ahead
@@ -241,6 +265,8 @@ impl Overlay {
         let shelf = self.shelf_of(&fact, &event);
         let old = shelf.facts.get(&fact).map(|old| old.rank(&fact));
         let new = event.rank(&fact);
+        // That one bucket has it says nothing of the others where all are to be looked at.
+        let kept = kept && !(fact.is_everywhere() && shelf.waiting.contains(&fact));
         if old.is_none_or(|old| old < new) {
             shelf.put(fact, event, kept);
         } else if old == Some(new) && kept {
@@ -362,6 +388,8 @@ impl Overlay {
                 let at = event.at;
                 session.cut = Some(Cut { generation, at });
             }
+            // What is given next is from behind the cut: the store has lost that the session moved on.
+            session.generation = session.generation.max(generation);
         }
     }
 
@@ -411,13 +439,8 @@ impl Overlay {
     pub fn over_fleet(&self, fleet: &mut Option<Fleet>) {
         for (fact, event) in self.revocations.facts.range(Fact::NotBefore(None)..) {
             let Fact::NotBefore(app) = fact else { break };
-            let reach = match app {
-                None => Reach::Everything,
-                Some(app) => Reach::App(app.clone()),
-            };
-            let not_before = Timestamp::from_millis(event.epoch_reached().try_into().unwrap_or(0));
-            let known = fleet.take().unwrap_or_default();
-            *fleet = Some(known.cut(&reach, not_before, event.at));
+            let kept = fleet.take().unwrap_or_default();
+            *fleet = Some(event.over_fleet(app.as_ref(), &kept));
         }
     }
 

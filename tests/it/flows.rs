@@ -16,6 +16,7 @@ mod issuing;
 mod key_rates;
 mod limiting;
 mod linking;
+mod losing;
 mod model;
 mod phone;
 mod previewing;

@@ -140,7 +140,7 @@ async fn every_device_of_the_subject_is_told_with_consent_and_epoch(world: World
             target: Target::Device(phone.id()),
             issued_until: world.now().after(INSTANCE_SKEW_MAX),
         };
-        assert_eq!(told.notice(), Some(notice));
+        assert_eq!(told.notice(told.at), Some(notice));
     }
 }
 

@@ -102,7 +102,12 @@ async fn a_drill_passes_and_leaves_one_event_behind(world: World) {
     .map(|step| (step, true));
     assert_eq!(steps(&lines), passed);
     assert_eq!(lines[3].reason, Some(Reason::SessionRevoked));
-    assert!(lines[2].receipt.as_ref().is_some_and(|told| told.revision.is_some()));
+    assert!(
+        lines[2]
+            .receipt
+            .as_ref()
+            .is_some_and(|told| told.revision.is_some())
+    );
     assert!(!is_there(&world, session).await);
     let told = events(&world, session).await;
     let told: Vec<_> = told

@@ -137,7 +137,10 @@ async fn an_erased_subject_leaves_no_record_and_its_sessions_are_dead(world: Wor
         assert!(world.issue(phone).await.is_err());
         let told = world.events(phone.id()).await.pop().unwrap();
         assert_eq!(told.kind, EventKind::SubjectErased);
-        assert_eq!(told.notice().unwrap().target, Target::Device(phone.id()));
+        assert_eq!(
+            told.notice(told.at).unwrap().target,
+            Target::Device(phone.id())
+        );
     }
     assert_eq!(world.verify(&other, &kept.access_token).await, Ok(()));
     let tag = world.engine.keyring.subject_tag(&one.subject);

@@ -345,13 +345,16 @@ async fn every_device_of_the_app_is_told_and_none_of_another(world: World) {
             issued_until,
         })
     };
-    assert_eq!(expected.notice(), notice(Target::App(app_id(BANK))));
+    assert_eq!(
+        expected.notice(expected.at),
+        notice(Target::App(app_id(BANK)))
+    );
     world.advance(SECOND);
     cut(&world, &Reach::Everything).await;
     let told = not_before_events(&world, &shop).await;
     assert_eq!(told.len(), 1);
     assert_eq!(told[0].app, None);
-    let notice = told[0].notice().unwrap();
+    let notice = told[0].notice(told[0].at).unwrap();
     assert_eq!(notice.target, Target::Everything);
     assert_eq!(not_before_events(&world, &bank).await.len(), 2);
     // A device nobody knows has no events, not even those of everything.

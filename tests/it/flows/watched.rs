@@ -147,7 +147,7 @@ impl Watched {
         let items = written.filter(|(item, _)| item.change != Change::Keep);
         let items = items.map(|(item, before)| Item {
             key: item.key,
-            expected: Some(change.operation),
+            expected: (item.change != Change::Delete).then_some(change.operation),
             change: before.map_or(Change::Delete, |record| Change::Put {
                 value: record.value,
                 live_for: None,
@@ -167,6 +167,37 @@ impl Watched {
         let undone = self.inner.commit(undo).await.unwrap();
         assert!(matches!(undone, Committed::Done { .. }));
         self.lost.lock().unwrap().extend(change.events);
+    }
+
+    /// Loses a record.
+    pub(super) async fn lose_record(&self, key: &Key) {
+        let ask = Admission {
+            load: vec![key.clone()],
+            ..Admission::default()
+        };
+        let record = self.inner.admit(ask).await.unwrap().records.remove(0);
+        let undo = ChangeSet {
+            operation: OperationId(assay::secret::random().unwrap()),
+            bucket: key.bucket(),
+            items: vec![Item {
+                key: key.clone(),
+                expected: Some(record.unwrap().version),
+                change: Change::Delete,
+            }],
+            claims: Vec::new(),
+            index: Vec::new(),
+            events: Vec::new(),
+            durability: Durability::Local,
+            limits: Vec::new(),
+            windows: Vec::new(),
+        };
+        let undone = self.inner.commit(undo).await.unwrap();
+        assert!(matches!(undone, Committed::Done { .. }));
+    }
+
+    /// Loses events.
+    pub(super) fn lose_events(&self, events: impl Iterator<Item = Vec<u8>>) {
+        self.lost.lock().unwrap().extend(events);
     }
 
     /// Another server takes over.

@@ -31,7 +31,7 @@ pub(super) async fn feed(engine: &Engine, bucket: Bucket) {
         let record = Record { version, value };
         let name = keys::outbox(bucket);
         let event: Event = unseal(&engine.keyring, &name, &record).unwrap();
-        if let Some(notice) = event.notice() {
+        if let Some(notice) = event.notice(event.at) {
             engine.board.post(notice, now);
         }
     }
