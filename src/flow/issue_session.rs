@@ -143,16 +143,7 @@ async fn settled(engine: &Engine, request: &IssueSession, gate: &Gate) -> Result
             let surroundings = state.surroundings(app.standing);
             let scopes = reopen(session, surroundings, &app.policy, now)?;
             let grant = mint(session, scopes)?;
-            let changes = Changes {
-                items: vec![
-                    record.keep(),
-                    state.subject.keep(),
-                    state.device.keep(),
-                    state.fleet.keep(),
-                ],
-                ..Changes::default()
-            }
-            .and_once(&once);
+            let changes = unchanged(&state, &record).and_once(&once);
             let done = engine.commit(bucket, changes, Durability::Local).await?;
             return Ok(done.map(|_| grant));
         }
@@ -191,6 +182,19 @@ async fn settled(engine: &Engine, request: &IssueSession, gate: &Gate) -> Result
         Ok(done.map(|_| grant))
     })
     .await
+}
+
+/// Nothing, as long as everything is as it was looked at.
+fn unchanged(state: &State, record: &Loaded<Session>) -> Changes {
+    Changes {
+        items: vec![
+            record.keep(),
+            state.subject.keep(),
+            state.device.keep(),
+            state.fleet.keep(),
+        ],
+        ..Changes::default()
+    }
 }
 
 /// Suspends the device that the session would have been opened on: what is told of that names no session,

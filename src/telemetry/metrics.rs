@@ -247,7 +247,6 @@ impl Metrics {
         self.register_reappraisal();
         self.register_receipts();
         self.register_revocations();
-        self.register_risk();
         self.add(
             "log_lines_lost",
             "Log lines that could not be written",

@@ -52,6 +52,7 @@ impl Metrics {
             "Events that cannot be read, each time they were come across",
             self.revocations.unreadable.clone(),
         );
+        self.register_risk();
     }
 
     /// A round was done.

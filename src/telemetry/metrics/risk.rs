@@ -64,17 +64,17 @@ impl Metrics {
 
 impl Listener for Metrics {
     fn committed(&self, event: &Event) {
-        match event.kind {
-            EventKind::RiskSignal => {
-                if let Some(signal) = Signal::parse(&event.why) {
-                    let signal = Word(signal.as_str());
-                    let labels = SignalLabels { signal };
-                    self.risk.signals.get_or_create(&labels).inc();
-                }
-            }
-            EventKind::RiskActed => self.risk_consequence(&event.why, RiskMode::Enforce),
-            EventKind::RiskMonitored => self.risk_consequence(&event.why, RiskMode::Monitor),
-            _ => {}
+        let kind = event.kind;
+        if kind == EventKind::RiskSignal
+            && let Some(signal) = Signal::parse(&event.why)
+        {
+            let signal = Word(signal.as_str());
+            let labels = SignalLabels { signal };
+            self.risk.signals.get_or_create(&labels).inc();
+        } else if kind == EventKind::RiskActed {
+            self.risk_consequence(&event.why, RiskMode::Enforce);
+        } else if kind == EventKind::RiskMonitored {
+            self.risk_consequence(&event.why, RiskMode::Monitor);
         }
     }
 }
