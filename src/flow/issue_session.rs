@@ -121,10 +121,9 @@ async fn settled(engine: &Engine, request: &IssueSession, gate: &Gate) -> Result
         Some(named) => named.proof_owner(),
         None => random()?,
     };
-    let tag = engine.keyring.subject_tag(&request.subject);
     let place = Place {
         device: request.device,
-        subject: tag,
+        subject: engine.keyring.subject_tag(&request.subject),
     };
     let apps = engine.apps.load_full();
     settle(|| async {

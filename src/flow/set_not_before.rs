@@ -12,7 +12,7 @@ use crate::id::{BUCKETS, Bucket};
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::session::{Actor, Event, EventKind, Fleet, Reach, first_epoch};
-use crate::store::{Admission, Durability, Key, keys};
+use crate::store::{Durability, keys};
 use crate::time::Timestamp;
 use crate::token::INSTANCE_SKEW_MAX;
 use crate::token::confirm::{self, CONFIRM_FOR, Proposed, VerifiedProposal};

@@ -267,7 +267,7 @@ async fn scopes_are_dropped_for_good(world: World) {
     let acted = events
         .iter()
         .find(|event| event.kind == EventKind::RiskActed);
-    assert!(acted.unwrap().notice().is_some());
+    assert!(acted.unwrap().notice(world.now()).is_some());
 }
 
 async fn what_cannot_be_answered_any_more_is_noted_all_the_same(world: World) {
