@@ -1,5 +1,9 @@
 //! Records as flows see them: opened, with the version to commit against.
 
+mod loaded;
+
+pub(super) use loaded::Loaded;
+
 use std::time::Duration;
 
 use super::laid::Laid;
@@ -11,116 +15,18 @@ use crate::id::{Bucket, DeviceId, SessionId};
 use crate::reason::Reason;
 use crate::secret::random;
 use crate::session::{
-    Device, DeviceState, Event, Fleet, Presented, Session, Standing, SubjectRecord, Surroundings,
+    Device, Event, Fleet, Presented, Session, Standing, SubjectRecord, Surroundings,
 };
-use crate::store::record::{seal, unseal};
+use crate::store::record::seal;
 use crate::store::{
-    Admission, Change, ChangeSet, Claim, Claimed, Committed, CounterUse, Durability, IndexChange,
-    Item, Key, Limit, Limited, OperationId, Record, StoreError, Windowed, keys,
+    Admission, ChangeSet, Claim, Claimed, Committed, CounterUse, Durability, IndexChange, Item,
+    Key, Limit, Limited, OperationId, Record, StoreError, Windowed, keys,
 };
 use crate::time::Timestamp;
 use crate::token::Purpose;
 use crate::token::access::VerifiedClaims;
 use crate::token::challenge::VerifiedChallenge;
 use crate::token::refresh::VerifiedRefresh;
-
-/// A record as loaded: its name, its version and, where it exists, itself.
-#[derive(Debug, Clone)]
-pub(super) struct Loaded<T> {
-    key: Key,
-    version: Option<OperationId>,
-    /// A suspension that the record does not have and this instance knows of.
-    known_suspension: Option<DeviceState>,
-    pub(super) value: Option<T>,
-}
-
-impl<T: Laid> Loaded<T> {
-    /// Opens a record with everything laid over it that is known of recent revocations: so whatever is
-    /// decided is decided with them, and what is written has them.
-    pub(super) fn open(engine: &Engine, key: Key, record: Option<Record>) -> Result<Self, Failure> {
-        let mut loaded = Self::as_kept(engine, key, record)?;
-        let overlay = engine.board.overlay();
-        if !overlay.is_empty() {
-            loaded.known_suspension = T::lay(&overlay, &loaded.key, &mut loaded.value);
-        }
-        Ok(loaded)
-    }
-
-    /// Opens a record as the store has it.
-    pub(super) fn as_kept(
-        engine: &Engine,
-        key: Key,
-        record: Option<Record>,
-    ) -> Result<Self, Failure> {
-        let version = record.as_ref().map(|record| record.version);
-        let value = record
-            .map(|record| unseal(&engine.keyring, &key, &record))
-            .transpose()?;
-        Ok(Self {
-            key,
-            version,
-            known_suspension: None,
-            value,
-        })
-    }
-
-    /// Its name.
-    pub(super) const fn key(&self) -> &Key {
-        &self.key
-    }
-
-    /// An item that only checks that the record is still the one that was looked at.
-    pub(super) fn keep(&self) -> Item {
-        Item {
-            key: self.key.clone(),
-            expected: self.version,
-            change: Change::Keep,
-        }
-    }
-
-    /// The version it was loaded with; `None`: it does not exist.
-    pub(super) const fn version(&self) -> Option<OperationId> {
-        self.version
-    }
-
-    /// An item that removes the record.
-    pub(super) fn delete(&self) -> Item {
-        Item {
-            key: self.key.clone(),
-            expected: self.version,
-            change: Change::Delete,
-        }
-    }
-
-    /// An item that replaces the record.
-    pub(super) fn put(
-        &self,
-        engine: &Engine,
-        value: &T,
-        live_for: Option<Duration>,
-    ) -> Result<Item, Failure> {
-        // A suspension may have been lifted elsewhere, which is not known here yet: what is written for
-        // another reason leaves it out.
-        let lifted = self.known_suspension.and_then(|state| value.without(state));
-        self.put_known(engine, lifted.as_ref().unwrap_or(value), live_for)
-    }
-
-    /// The same for a record that is written because of what is known.
-    pub(super) fn put_known(
-        &self,
-        engine: &Engine,
-        value: &T,
-        live_for: Option<Duration>,
-    ) -> Result<Item, Failure> {
-        let value = seal(&engine.keyring, &self.key, value)?;
-        let change = Change::Put { value, live_for };
-        Ok(Item {
-            key: self.key.clone(),
-            expected: self.version,
-            change,
-        })
-    }
-}
 
 /// What a flow has decided to change, all in one bucket.
 #[derive(Debug, Default)]
