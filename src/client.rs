@@ -62,9 +62,7 @@ impl Address {
         }
         Network(bytes)
     }
-}
 
-impl Address {
     /// Roughly where it is: the version of IP and the first half of what providers are given, which is
     /// 16 bits of an IPv4 address and 32 of an IPv6 address. A phone that stays with its provider mostly
     /// stays there.

@@ -1,5 +1,7 @@
 //! ElevateSession: the user has shown more than at sign-in, and gets an access token that says so.
 
+use std::collections::BTreeSet;
+
 use super::grant::{Access, Said, mint_access};
 use super::once::Once;
 use super::settle::settle;
@@ -14,8 +16,6 @@ use crate::secret::Secret;
 use crate::session::{self, Actor, Elevation, EventKind, Session, elevate};
 use crate::store::{Durability, Item};
 use crate::time::Timestamp;
-
-use std::collections::BTreeSet;
 
 /// The path both proofs are aimed at.
 const METHOD: &str = "assay.v1.SessionService/ElevateSession";
@@ -84,7 +84,7 @@ pub async fn run(engine: &Engine, request: ElevateSession) -> Result<Elevated, F
     let named = &request.session;
     settle(|| async {
         let place = named.place(engine);
-        let (state, record, _) = engine.load(place, Some(named.session), Vec::new()).await?;
+        let (state, record) = engine.load(place, Some(named.session)).await?;
         let record = record.ok_or(Reason::Internal)?;
         let app = enabled(&apps, &named.found(&state, &record)?.app)?;
         attempt(engine, &app, &task, (&state, &record)).await

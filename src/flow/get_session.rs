@@ -31,7 +31,7 @@ pub async fn run(engine: &Engine, id: &SessionId) -> Result<Found, Failure> {
         device: session.device,
         subject: engine.keyring.subject_tag(&session.subject),
     };
-    let (state, _, _) = engine.load(place, None, Vec::new()).await?;
+    let (state, _) = engine.load(place, None).await?;
     let app = engine.standing(&session.app);
     let around = state.surroundings(app);
     Ok(Found {

@@ -14,6 +14,7 @@
 //! ever ends or revokes anything.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use super::{App, Engine, Failure};
 use crate::client::ClientContext;
@@ -53,7 +54,7 @@ impl Counted {
     }
 
     /// The refusal, when it admits the next one after `retry_after`.
-    pub(super) fn refusal(&self, retry_after: std::time::Duration) -> Failure {
+    pub(super) fn refusal(&self, retry_after: Duration) -> Failure {
         Failure::limited(self.reason, retry_after, self.what.to_owned())
     }
 }

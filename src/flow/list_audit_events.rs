@@ -1,11 +1,12 @@
 //! ListAuditEvents: what happened to a device, oldest first.
 
+use std::collections::BTreeSet;
+
 use super::follower::open;
 use super::{Engine, Failure, Page, PageRequest};
 use crate::id::{AppId, Bucket, DeviceId};
 use crate::session::{Device, Event};
 use crate::store::{Cursor, FOLLOW_MAX, OutboxRange, keys};
-use std::collections::BTreeSet;
 
 /// Most trips to the store for one page. A device shares its outbox with all devices of its bucket,
 /// so a page may have to be searched for; what was not reached by then is for the next call.

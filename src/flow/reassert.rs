@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 
@@ -221,7 +222,7 @@ async fn write_one(
 fn plan<T: Laid + Clone>(
     engine: &Engine,
     loaded: Option<&Loaded<T>>,
-    kept_for: impl Fn(&T) -> Option<std::time::Duration>,
+    kept_for: impl Fn(&T) -> Option<Duration>,
 ) -> Result<Option<Item>, Failure> {
     let Some(loaded) = loaded else {
         return Ok(None);

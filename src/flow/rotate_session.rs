@@ -52,7 +52,7 @@ pub async fn run(engine: &Engine, request: RotateSession) -> Result<RotatedSessi
     let apps = engine.apps.load_full();
     let (grant, done) = insist(|| async {
         let place = named.place(engine);
-        let (state, record, _) = engine.load(place, Some(named.session), Vec::new()).await?;
+        let (state, record) = engine.load(place, Some(named.session)).await?;
         let record = record.ok_or(Reason::Internal)?;
         let session = named.found(&state, &record)?;
         let device = state.device.value.as_ref().ok_or(Reason::DeviceRevoked)?;

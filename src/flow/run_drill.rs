@@ -387,7 +387,7 @@ impl Drill {
         };
         settle(|| async {
             let session = Some(self.session.id);
-            let (state, session, _) = engine.load(place, session, Vec::new()).await?;
+            let (state, session) = engine.load(place, session).await?;
             let mut items = vec![state.device.delete(), state.subject.delete()];
             items.extend(session.map(|session| session.delete()));
             let changes = Changes {

@@ -121,20 +121,18 @@ impl Engine {
         }
     }
 
-    /// One trip: device, subject and fleet, the session where one is named, and the claims.
+    /// One trip: device, subject and fleet, and the session where one is named.
     pub(super) async fn load(
         &self,
         place: Place,
         session: Option<SessionId>,
-        claim: Vec<Claim>,
-    ) -> Result<(State, Option<Loaded<Session>>, Vec<Claimed>), Failure> {
+    ) -> Result<(State, Option<Loaded<Session>>), Failure> {
         let beside = Beside {
             session,
-            claim,
             ..Beside::default()
         };
         let answered = self.load_with(place, beside).await?;
-        Ok((answered.state, answered.session, answered.claims))
+        Ok((answered.state, answered.session))
     }
 
     /// One trip: device, subject, fleet and session, with what makes a proof good once, which the

@@ -1,5 +1,7 @@
 //! VerifyRequest: whether an API call may pass.
 
+use std::time::Duration;
+
 use super::limits::Gate;
 use super::once::Once;
 use super::risk::{self, Suspect};
@@ -14,7 +16,6 @@ use crate::secret::Secret;
 use crate::session::{Actor, Requirements, admit, admit_unasked};
 use crate::time::Timestamp;
 use crate::token::access::{self, VerifiedClaims};
-use std::time::Duration;
 
 /// The request.
 #[derive(Debug, Clone)]

@@ -82,9 +82,7 @@ impl Surroundings<'_> {
         }
         device.check_active()
     }
-}
 
-impl Surroundings<'_> {
     /// Whether a session may be used, now or later: a disabled app may be enabled again, a
     /// suspended device resumed and a user step up, and the sessions with them that nothing has cut.
     #[must_use]

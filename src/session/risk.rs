@@ -6,6 +6,7 @@
 //! behaves is as good as new after a while.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 use super::{
@@ -46,8 +47,8 @@ pub struct Footprint {
     pub locale: Option<String>,
 }
 
-impl std::fmt::Debug for Footprint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Footprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Footprint [redacted]")
     }
 }

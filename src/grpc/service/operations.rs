@@ -1,6 +1,7 @@
 //! OperationsService.
 
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -41,7 +42,7 @@ impl OperationsService for Services {
         let by = actor(&request);
         let run = wire::reappraise_devices(request.get_ref(), by)
             .map_err(|failure| self.refuse(&failure))?;
-        let slot = std::sync::Arc::clone(&self.reappraisals).try_acquire_owned();
+        let slot = Arc::clone(&self.reappraisals).try_acquire_owned();
         let slot = slot.map_err(|_| status::status(Reason::Overloaded))?;
         let (messages, answer) = mpsc::channel(MESSAGES_WAITING_MAX);
         tokio::spawn(self.clone().reappraise(run, messages, slot));
@@ -92,22 +93,17 @@ impl OperationsService for Services {
         let drill = wire::run_drill(request.get_ref(), by)
             .and_then(|request| run_drill::begin(&self.engine, request))
             .map_err(|failure| self.refuse(&failure))?;
-        let slot = std::sync::Arc::clone(&self.drills).try_acquire_owned();
+        let slot = Arc::clone(&self.drills).try_acquire_owned();
         let slot = slot.map_err(|_| status::status(Reason::Overloaded))?;
         let (messages, answer) = mpsc::channel(MESSAGES_WAITING_MAX);
-        tokio::spawn(drill_on(
-            std::sync::Arc::clone(&self.engine),
-            drill,
-            messages,
-            slot,
-        ));
+        tokio::spawn(drill_on(Arc::clone(&self.engine), drill, messages, slot));
         Ok(Response::new(Box::pin(ReceiverStream::new(answer))))
     }
 }
 
 /// Drills to the end: when the caller goes away, what was written is still deleted.
 async fn drill_on(
-    engine: std::sync::Arc<Engine>,
+    engine: Arc<Engine>,
     mut drill: Drill,
     messages: mpsc::Sender<Result<proto::RunDrillResponse, Status>>,
     slot: OwnedSemaphorePermit,
