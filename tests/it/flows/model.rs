@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use assay::flow::Follower;
 use assay::flow::end_session::EndSession;
 use assay::flow::refresh_session;
 use assay::flow::register_device::RegisterDevice;
@@ -55,6 +56,8 @@ enum Operation {
     List(usize),
     /// The app is disabled, or enabled again.
     Switch(bool),
+    /// What is in the outboxes is heard, and what waits is written.
+    Follow,
     /// The store's answers to so many of the next loads and commits are lost.
     Lose(u32, u32),
 }
@@ -93,6 +96,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         2 => (any_session(), 0..3_usize).prop_map(|(s, t)| Op::Introspect(s, t)),
         1 => (0..PHONES).prop_map(Op::List),
         1 => select(vec![true, false, false]).prop_map(Op::Switch),
+        1 => Just(Op::Follow),
         2 => select(vec![(1, 0), (0, 1), (0, 2)]).prop_map(|(l, c)| Op::Lose(l, c)),
     ]
 }
@@ -119,6 +123,7 @@ impl Held {
 struct Model {
     world: World,
     truth: Truth,
+    follower: Follower,
     phones: Vec<Phone>,
     registrations: Vec<Option<(RegisterDevice, Timestamp)>>,
     /// As the truth numbers them.
@@ -148,6 +153,7 @@ impl Model {
         Self {
             phones: phones.collect(),
             truth: Truth::new(rules, world.now(), &SUBJECTS),
+            follower: Follower::new(world.now()),
             registrations: vec![None; PHONES],
             world,
             sessions: Vec::new(),
@@ -225,6 +231,7 @@ impl Model {
                     self.world.enable(BANK);
                 }
             }
+            Op::Follow => self.follow().await,
             Op::Lose(loads, commits) => self.world.store.lose_next(loads, commits),
         }
     }
@@ -478,13 +485,23 @@ impl Model {
         };
         match self.seen(answer, to_lose) {
             Seen::NotDone => {}
-            Seen::DoneUnheard => self.truth.suspend(at, suspended).unwrap(),
+            Seen::DoneUnheard => {
+                self.truth.suspend(at, suspended).unwrap();
+                // Of a suspension the last word counts, and this instance hears the others of the store.
+                self.follow().await;
+            }
             // It holds here; of a device that is out for ever it says nothing new.
             Seen::Answer(Err(Reason::RevocationNotDurable)) if suspended => {
                 let _ = self.truth.suspend(at, suspended);
             }
             Seen::Answer(answer) => assert_eq!(answer, self.truth.suspend(at, suspended)),
         }
+    }
+
+    async fn follow(&mut self) {
+        // A round that fails is made again before long.
+        self.world.store.lose_next(0, 0);
+        self.follower.round(&self.world.engine).await.unwrap();
     }
 
     async fn list(&mut self, at: usize) {
