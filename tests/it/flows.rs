@@ -1,6 +1,7 @@
 //! The flows, without gRPC: the same stories over every store, then what happens to them when the
 //! store loses answers, when many come at once, and when anything happens in any order.
 
+mod acknowledging;
 mod auditing;
 mod batches;
 mod confirming;

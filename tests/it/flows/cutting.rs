@@ -1,8 +1,5 @@
 //! GetSession, RevokeSession and RevokeSubject: one session, or all of a subject, dead with the answer.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use assay::flow::end_session::EndSession;
 use assay::flow::get_session;
 use assay::flow::revoke_session::{self, RevokeSession, RevokedSession};
@@ -15,7 +12,6 @@ use assay::session::{
 };
 use assay::store::record::unseal;
 use assay::store::{Admission, Durability, Key, Record, keys};
-use tokio::task::JoinSet;
 
 use super::world::{ABSOLUTE, ACCESS, IDLE, SHOP};
 use super::*;
@@ -36,8 +32,6 @@ over_every_store! {
     a_subject_nobody_knows_is_revoked_all_the_same
     a_lost_record_makes_no_old_session_good_again
     a_device_that_cannot_be_read_keeps_no_subject_from_being_revoked
-    nothing_succeeds_after_an_acknowledged_revocation_of_the_subject
-    nothing_succeeds_after_an_acknowledged_revocation_of_the_session
 }
 
 fn order(session: SessionId, why: RevocationReason) -> RevokeSession {
@@ -54,7 +48,7 @@ async fn send(world: &World, order: RevokeSession) -> Result<RevokedSession, Rea
     answer.map_err(|failure| failure.reason)
 }
 
-async fn revoke(world: &World, grant: &Grant) -> Result<RevokedSession, Reason> {
+pub(super) async fn revoke(world: &World, grant: &Grant) -> Result<RevokedSession, Reason> {
     send(world, order(grant.session.id, RevocationReason::Stolen)).await
 }
 
@@ -67,7 +61,7 @@ fn all_of(subject: &Subject) -> RevokeSubject {
     }
 }
 
-async fn revoke_all(world: &World, subject: &Subject) -> Result<Receipt, Reason> {
+pub(super) async fn revoke_all(world: &World, subject: &Subject) -> Result<Receipt, Reason> {
     let answer = revoke_subject::run(&world.engine, all_of(subject)).await;
     answer.map_err(|failure| failure.reason)
 }
@@ -428,94 +422,5 @@ async fn a_lost_record_makes_no_old_session_good_again(world: World) {
     assert_eq!(subject.devices.len(), 1);
     for grant in [&revoked, &later] {
         out(&world, &phone, grant, Reason::SubjectRevoked).await;
-    }
-}
-
-const ROUNDS: u32 = 30;
-
-/// Refreshes, calls and sign-ins go on while the subject is revoked. What was opened before the
-/// revocation was sent is refused by every call that begins after its answer; what is opened after
-/// it is good.
-async fn nothing_succeeds_after_an_acknowledged_revocation_of_the_subject(world: World) {
-    world.change_policy(BANK, |policy| {
-        policy.sessions_per_device_max = 1000;
-        policy.sessions_per_subject_max = 1000;
-    });
-    let world = Arc::new(world);
-    let phone = Arc::new(world.registered(Kind::Android, "user-1").await);
-    for round in 0..ROUNDS {
-        let grant = world.issue(&phone).await.unwrap();
-        let acknowledged = Arc::new(AtomicBool::new(false));
-        let mut tasks = JoinSet::new();
-        for number in 0..3 {
-            let (world, phone) = (Arc::clone(&world), Arc::clone(&phone));
-            let acknowledged = Arc::clone(&acknowledged);
-            let (mut token, access) = (grant.refresh_token.clone(), grant.access_token.clone());
-            tasks.spawn(async move {
-                loop {
-                    let late = acknowledged.load(Ordering::SeqCst);
-                    let refreshed = world.refresh(&phone, &token).await;
-                    let verdict = world.verify(&phone, &access).await;
-                    if number == 0 {
-                        match world.issue(&phone).await.map(|_| ()) {
-                            Ok(()) | Err(Reason::SubjectRevoked | Reason::Conflict) => {}
-                            other => panic!("{other:?}"),
-                        }
-                    }
-                    if late {
-                        let out = Err(Reason::SubjectRevoked);
-                        assert_eq!(refreshed.map(|_| ()), out);
-                        assert_eq!(verdict, out);
-                        return;
-                    }
-                    if let Ok(refreshed) = refreshed {
-                        token = refreshed.grant.refresh_token;
-                    }
-                }
-            });
-        }
-        for _ in 0..round % 7 {
-            tokio::task::yield_now().await;
-        }
-        revoke_all(&world, &phone.subject).await.unwrap();
-        acknowledged.store(true, Ordering::SeqCst);
-        tasks.join_all().await;
-    }
-}
-
-async fn nothing_succeeds_after_an_acknowledged_revocation_of_the_session(world: World) {
-    let world = Arc::new(world);
-    let phone = Arc::new(world.registered(Kind::Android, "user-1").await);
-    for round in 0..ROUNDS {
-        let grant = world.issue(&phone).await.unwrap();
-        let acknowledged = Arc::new(AtomicBool::new(false));
-        let mut tasks = JoinSet::new();
-        for _ in 0..2 {
-            let (world, phone) = (Arc::clone(&world), Arc::clone(&phone));
-            let acknowledged = Arc::clone(&acknowledged);
-            let (mut token, access) = (grant.refresh_token.clone(), grant.access_token.clone());
-            tasks.spawn(async move {
-                loop {
-                    let late = acknowledged.load(Ordering::SeqCst);
-                    let refreshed = world.refresh(&phone, &token).await;
-                    let verdict = world.verify(&phone, &access).await;
-                    if late {
-                        let out = Err(Reason::SessionRevoked);
-                        assert_eq!(refreshed.map(|_| ()), out);
-                        assert_eq!(verdict, out);
-                        return;
-                    }
-                    if let Ok(refreshed) = refreshed {
-                        token = refreshed.grant.refresh_token;
-                    }
-                }
-            });
-        }
-        for _ in 0..round % 7 {
-            tokio::task::yield_now().await;
-        }
-        revoke(&world, &grant).await.unwrap();
-        acknowledged.store(true, Ordering::SeqCst);
-        tasks.join_all().await;
     }
 }

@@ -1,9 +1,7 @@
 //! Many at once: one successor, one session, and nothing after a revocation.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use assay::flow::end_session::EndSession;
 use assay::policy::SessionLimitRule;
 use assay::secret::Secret;
 use assay::session::{EventKind, RefreshOutcome};
@@ -19,8 +17,6 @@ over_every_store! {
     one_challenge_registers_one_of_many_phones
     limits_hold_when_all_come_at_once
     where_room_is_made_all_who_come_at_once_get_in_and_the_limit_holds
-    nothing_succeeds_after_an_acknowledged_revocation
-    nothing_succeeds_after_an_acknowledged_logout
 }
 
 const AT_ONCE: usize = 16;
@@ -185,79 +181,4 @@ async fn where_room_is_made_all_who_come_at_once_get_in_and_the_limit_holds(worl
         .iter()
         .filter(|event| event.1 == EventKind::SessionEnded);
     assert_eq!((told.len(), ended.count()), (58, 28));
-}
-
-async fn nothing_succeeds_after_an_acknowledged_revocation(world: World) {
-    let world = Arc::new(world);
-    for round in 0..ROUNDS {
-        let phone = Arc::new(
-            world
-                .registered(Kind::Android, &format!("user-{round}"))
-                .await,
-        );
-        let grant = world.issue(&phone).await.unwrap();
-        let acknowledged = Arc::new(AtomicBool::new(false));
-        let mut tasks = JoinSet::new();
-        for _ in 0..3 {
-            let (world, phone) = (Arc::clone(&world), Arc::clone(&phone));
-            let acknowledged = Arc::clone(&acknowledged);
-            let (mut token, access) = (grant.refresh_token.clone(), grant.access_token.clone());
-            tasks.spawn(async move {
-                loop {
-                    let late = acknowledged.load(Ordering::SeqCst);
-                    let refreshed = world.refresh(&phone, &token).await;
-                    let verdict = world.verify(&phone, &access).await;
-                    let issued = world.issue(&phone).await.map(|_| ());
-                    if late {
-                        let seen = refreshed.map(|_| ());
-                        assert_eq!(seen, Err(Reason::DeviceRevoked));
-                        assert_eq!(verdict, Err(Reason::DeviceRevoked));
-                        assert_eq!(issued, Err(Reason::DeviceRevoked));
-                        return;
-                    }
-                    if let Ok(refreshed) = refreshed {
-                        token = refreshed.grant.refresh_token;
-                    }
-                }
-            });
-        }
-        for _ in 0..round % 7 {
-            tokio::task::yield_now().await;
-        }
-        world.revoke(phone.id()).await.unwrap();
-        acknowledged.store(true, Ordering::SeqCst);
-        tasks.join_all().await;
-    }
-}
-
-async fn nothing_succeeds_after_an_acknowledged_logout(world: World) {
-    let world = Arc::new(world);
-    let phone = Arc::new(world.registered(Kind::Android, "user-1").await);
-    for round in 0..ROUNDS {
-        let grant = world.issue(&phone).await.unwrap();
-        let acknowledged = Arc::new(AtomicBool::new(false));
-        let mut tasks = JoinSet::new();
-        for _ in 0..2 {
-            let (world, phone) = (Arc::clone(&world), Arc::clone(&phone));
-            let acknowledged = Arc::clone(&acknowledged);
-            let token = grant.refresh_token.clone();
-            tasks.spawn(async move {
-                loop {
-                    let late = acknowledged.load(Ordering::SeqCst);
-                    let refreshed = world.refresh(&phone, &token).await.map(|_| ());
-                    if late {
-                        assert_eq!(refreshed, Err(Reason::SessionRevoked));
-                        return;
-                    }
-                }
-            });
-        }
-        for _ in 0..round % 7 {
-            tokio::task::yield_now().await;
-        }
-        let end = EndSession::Token(grant.refresh_token.clone());
-        world.end(end).await.unwrap();
-        acknowledged.store(true, Ordering::SeqCst);
-        tasks.join_all().await;
-    }
 }

@@ -1,13 +1,9 @@
 //! SuspendDevice and ResumeDevice: out for now, and in again with the same sessions.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use assay::flow::end_session::EndSession;
 use assay::flow::{resume_device, suspend_device};
 use assay::session::{DeviceState, EventKind, RevocationReason, SuspensionReason};
 use assay::store::Durability;
-use tokio::task::JoinSet;
 
 use super::world::{ACCESS, IDLE};
 use super::*;
@@ -24,7 +20,6 @@ over_every_store! {
     a_device_nobody_knows_is_not_found
     a_suspension_on_too_few_replicas_is_applied_and_says_so
     a_lost_answer_makes_one_change_and_one_event
-    nothing_succeeds_after_an_acknowledged_suspension
     a_resumption_that_races_a_revocation_never_undoes_it
 }
 
@@ -276,47 +271,6 @@ async fn a_lost_answer_makes_one_change_and_one_event(world: World) {
         kinds,
         [EventKind::DeviceSuspended, EventKind::DeviceResumed]
     );
-}
-
-async fn nothing_succeeds_after_an_acknowledged_suspension(world: World) {
-    let phone = Arc::new(world.registered(Kind::Android, "user-1").await);
-    let world = Arc::new(world);
-    for round in 0..ROUNDS {
-        let grant = world.issue(&phone).await.unwrap();
-        let acknowledged = Arc::new(AtomicBool::new(false));
-        let mut tasks = JoinSet::new();
-        for _ in 0..3 {
-            let (world, phone) = (Arc::clone(&world), Arc::clone(&phone));
-            let acknowledged = Arc::clone(&acknowledged);
-            let (mut token, access) = (grant.refresh_token.clone(), grant.access_token.clone());
-            tasks.spawn(async move {
-                loop {
-                    let late = acknowledged.load(Ordering::SeqCst);
-                    let refreshed = world.refresh(&phone, &token).await;
-                    let verdict = world.verify(&phone, &access).await;
-                    if late {
-                        assert_eq!(refreshed.map(|_| ()), OUT);
-                        assert_eq!(verdict, OUT);
-                        return;
-                    }
-                    if let Ok(refreshed) = refreshed {
-                        token = refreshed.grant.refresh_token;
-                    }
-                }
-            });
-        }
-        for _ in 0..round % 7 {
-            tokio::task::yield_now().await;
-        }
-        let why = SuspensionReason::Mislaid;
-        world.suspend(phone.id(), why).await.unwrap();
-        acknowledged.store(true, Ordering::SeqCst);
-        tasks.join_all().await;
-        world.resume(phone.id()).await.unwrap();
-        // The session that was kept out goes on.
-        assert_eq!(world.verify(&phone, &grant.access_token).await, Ok(()));
-        world.end(EndSession::Id(grant.session.id)).await.unwrap();
-    }
 }
 
 async fn a_resumption_that_races_a_revocation_never_undoes_it(world: World) {
