@@ -14,7 +14,7 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, stream};
 
 use super::laid::Laid;
-use super::revoke_subject::{NOBODY_KEPT_FOR, devices_of, news};
+use super::revoke_subject::NOBODY_KEPT_FOR;
 use super::state::{Changes, Loaded, keep_for};
 use super::{Engine, Failure};
 use crate::id::{BUCKETS, Bucket};
@@ -202,7 +202,7 @@ async fn write_one(
             }
             plan(engine, loaded, |_| None)?.map(|item| (item, vec![event]))
         }
-        Fact::SubjectOf(..) | Fact::Subject(..) => plan_subject(engine, looked, known).await?,
+        Fact::SubjectOf(..) | Fact::Subject(..) => plan_subject(engine, looked, known)?,
         // Written together, elsewhere.
         Fact::NotBefore(_) => return Ok(Outcome::NoUse),
     };
@@ -238,7 +238,7 @@ fn plan<T: Laid + Clone>(
 }
 
 /// The record of a subject, and what is told of it; nothing is told where the record goes further.
-async fn plan_subject(
+fn plan_subject(
     engine: &Engine,
     looked: &Looked,
     known: &Known,
@@ -272,17 +272,13 @@ async fn plan_subject(
     let Some(subject) = behind else {
         return Ok(Some((loaded.keep(), Vec::new())));
     };
-    let devices = devices_of(engine, subject).await?;
     let mut cut = subject.clone();
     match consent {
         None => cut.epoch = epoch,
         Some(consent) => drop(cut.consents.insert(consent.clone(), epoch)),
     }
     let told = (event.why.as_str(), &event.by);
-    Ok(Some((
-        item,
-        news(&devices, (&cut, consent), told, event.at),
-    )))
+    Ok(Some((item, cut.cut_events(consent, told, event.at))))
 }
 
 /// What holds for a whole app, or all, stands in every bucket: only who has looked at each knows that none
