@@ -11,8 +11,8 @@ use crate::policy::{AppPolicy, DeviceLimitRule, Posture, TrustLevel};
 use crate::reason::Reason;
 use crate::time::Timestamp;
 
-/// Most entries in a subject's device index, active and revoked: it bounds the record. The oldest
-/// revoked ones leave first; the device's own record stays.
+/// Most entries in a subject's device index, active and revoked: it bounds the record, and the events of
+/// a commit that cuts the subject. The oldest revoked ones leave first; the device's own record stays.
 const DEVICE_ENTRIES_MAX: usize = 128;
 
 /// A device that passed attestation and policy and asks to be registered.
