@@ -30,7 +30,7 @@ use assay::flow::refresh_session;
 use assay::flow::verify_request::{self, Consistency};
 use assay::id::SessionId;
 use assay::key::{PublicKey, sha256};
-use assay::session::{Session, SessionEntry, SubjectRecord};
+use assay::session::{DeviceEntry, Session, SessionEntry, SubjectRecord};
 use assay::simulator::{Authorities, Curve, SoftKey};
 use assay::store::record::{Stored, seal};
 use assay::store::{Change, ChangeSet, Durability, Item, Key, OperationId, keys};
@@ -216,7 +216,10 @@ fn subject_of(template: &Session) -> impl Fn(&assay::session::Device) -> (Key, S
         let name = keys::subject(&tag).name().to_owned();
         let record = SubjectRecord {
             epoch: 1,
-            devices: vec![device.id],
+            devices: vec![DeviceEntry {
+                id: device.id,
+                app: device.app.clone(),
+            }],
             sessions: vec![SessionEntry {
                 id: session_id(device),
                 device: device.id,

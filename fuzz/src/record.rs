@@ -7,8 +7,8 @@ use assay::key::Thumbprint;
 use assay::key_directory::generate_files;
 use assay::policy::Signal;
 use assay::session::{
-    Consent, Cut, Device, EndReason, Fleet, Footprint, Risk, Session, SessionEntry, SessionState,
-    StepUp, StepUpCause, SubjectRecord, Tally,
+    Consent, Cut, Device, DeviceEntry, EndReason, Fleet, Footprint, Risk, Session, SessionEntry,
+    SessionState, StepUp, StepUpCause, SubjectRecord, Tally,
 };
 use assay::store::record::{RecordError, Stored, seal, unseal};
 use assay::store::{Key, OperationId, Record, keys};
@@ -145,7 +145,10 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let session = session();
     let subject = SubjectRecord {
         epoch: 1,
-        devices: vec![session.device],
+        devices: vec![DeviceEntry {
+            id: session.device,
+            app: session.app.clone(),
+        }],
         sessions: vec![SessionEntry {
             id: session.id,
             device: session.device,

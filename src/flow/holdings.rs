@@ -37,7 +37,7 @@ impl Holdings {
             .await?;
         let (mut listed, mut sessions) = (BTreeSet::new(), Vec::new());
         if let Some(index) = &loaded.value {
-            listed.extend(index.devices.iter().copied());
+            listed.extend(index.devices.iter().map(|device| device.id));
             let names = index
                 .sessions
                 .iter()

@@ -20,7 +20,8 @@ pub async fn run(
         .await?
         .value;
     let listed = index.map_or_else(Vec::new, |index| index.devices);
-    let (ids, next) = page.cut(listed.into_iter().rev(), |_| true);
+    let listed = listed.into_iter().rev().map(|device| device.id);
+    let (ids, next) = page.cut(listed, |_| true);
     if ids.is_empty() {
         return Ok(Page {
             entries: Vec::new(),

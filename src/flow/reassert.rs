@@ -14,12 +14,12 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, stream};
 
 use super::laid::Laid;
-use super::revoke_subject::{NOBODY_KEPT_FOR, devices_of, news};
+use super::revoke_subject::NOBODY_KEPT_FOR;
 use super::state::{Changes, Loaded, keep_for};
 use super::{Engine, Failure};
 use crate::id::{BUCKETS, Bucket};
 use crate::session::{Device, DeviceState, Event, Fact, Fleet, Known, Session, SubjectRecord};
-use crate::store::{Admission, Durability, Item, Key, keys};
+use crate::store::{Admission, Durability, EVENTS_MAX, Item, Key, keys};
 
 /// Most facts looked at in one round: as many records fit into one trip.
 const LOOKED_MAX: usize = 512;
@@ -145,38 +145,81 @@ pub(super) async fn write(engine: &Engine, looked: Looked) -> Result<Written, Fa
         let still = |known: &&Known| overlay.is_waiting(known);
         looked.missing.iter().filter(still).cloned().collect()
     };
-    let (everywhere, missing): (Vec<_>, Vec<_>) = missing
-        .into_iter()
-        .partition(|known| known.fact.is_everywhere());
-    let write = |known: Known| async move { write_one(engine, looked, &known, lagging).await };
-    let mut each = stream::iter(missing).map(write).buffer_unordered(AT_ONCE);
+    let mut everywhere = Vec::new();
+    let mut unreadable = 0;
+    let mut writes: BTreeMap<Key, Write> = BTreeMap::new();
+    for known in missing {
+        match plan(engine, looked, &known)? {
+            Plan::Write(item, events) => {
+                let write = writes.entry(item.key.clone());
+                let write = write.or_insert_with(|| Write::of(item));
+                write.add(known, events);
+            }
+            Plan::Everywhere => everywhere.push(known),
+            Plan::NoUse => engine.board.settle(&known),
+            Plan::Unreadable => {
+                engine.board.settle(&known);
+                unreadable += 1;
+            }
+        }
+    }
     let mut written = write_everywhere(engine, looked, &everywhere, lagging).await?;
-    while let Some(outcome) = each.next().await {
-        match outcome? {
-            Outcome::Written => written.written += 1,
-            Outcome::Unreadable => written.unreadable += 1,
-            Outcome::Met | Outcome::NoUse => {}
+    written.unreadable += unreadable;
+    let commit = |write: Write| async move {
+        let done = commit(engine, write.item, write.events, lagging).await?;
+        Ok::<_, Failure>(if done { write.because_of } else { Vec::new() })
+    };
+    let writes = stream::iter(writes.into_values());
+    let mut each = writes.map(commit).buffer_unordered(AT_ONCE);
+    while let Some(done) = each.next().await {
+        for known in done? {
+            engine.board.settle(&known);
+            written.written += 1;
         }
     }
     Ok(written)
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
-    Written,
-    /// Another change came in between.
-    Met,
-    /// The record has something that goes further.
+/// What a fact asks for.
+#[derive(Debug)]
+enum Plan {
+    /// A record as it has to be by all that is known, and what is told with it.
+    Write(Item, Vec<Event>),
+    /// A record in every bucket.
+    Everywhere,
+    /// Nothing: the record has something that goes further.
     NoUse,
     Unreadable,
 }
 
-async fn write_one(
-    engine: &Engine,
-    looked: &Looked,
-    known: &Known,
-    lagging: &AtomicBool,
-) -> Result<Outcome, Failure> {
+/// One write of a record, for every fact that is about it: a subject is cut once, however many of its
+/// devices have to be told.
+#[derive(Debug)]
+struct Write {
+    item: Item,
+    events: Vec<Event>,
+    because_of: Vec<Known>,
+}
+
+impl Write {
+    const fn of(item: Item) -> Self {
+        Self {
+            item,
+            events: Vec::new(),
+            because_of: Vec::new(),
+        }
+    }
+
+    /// Adds a fact while there is room for its events; one that has none waits for the next round.
+    fn add(&mut self, known: Known, events: Vec<Event>) {
+        if self.events.len() + events.len() <= EVENTS_MAX {
+            self.events.extend(events);
+            self.because_of.push(known);
+        }
+    }
+}
+
+fn plan(engine: &Engine, looked: &Looked, known: &Known) -> Result<Plan, Failure> {
     let now = engine.clock.now();
     let mut event = known.event.clone();
     let planned = match &known.fact {
@@ -187,7 +230,7 @@ async fn write_one(
                 event.device = Some(session.device);
                 event.app = Some(session.app.clone());
             }
-            let item = plan(engine, loaded, |session| Some(keep_for(session, now)))?;
+            let item = item(engine, loaded, |session| Some(keep_for(session, now)))?;
             item.map(|item| (item, vec![event]))
         }
         Fact::Suspension(id) | Fact::Revoked(id) => {
@@ -195,31 +238,24 @@ async fn write_one(
             if let Some(device) = loaded.and_then(|loaded| loaded.value.as_ref()) {
                 let out = matches!(device.state, DeviceState::Revoked { .. });
                 if out && matches!(known.fact, Fact::Suspension(_)) {
-                    engine.board.settle(known);
-                    return Ok(Outcome::NoUse);
+                    return Ok(Plan::NoUse);
                 }
                 event.app = Some(device.app.clone());
             }
-            plan(engine, loaded, |_| None)?.map(|item| (item, vec![event]))
+            item(engine, loaded, |_| None)?.map(|item| (item, vec![event]))
         }
-        Fact::SubjectOf(..) | Fact::Subject(..) => plan_subject(engine, looked, known).await?,
-        // Written together, elsewhere.
-        Fact::NotBefore(_) => return Ok(Outcome::NoUse),
+        Fact::SubjectOf(..) | Fact::Subject(..) => plan_subject(engine, looked, known)?,
+        Fact::NotBefore(_) => return Ok(Plan::Everywhere),
     };
-    let Some((item, events)) = planned else {
-        engine.board.settle(known);
-        return Ok(Outcome::Unreadable);
-    };
-    if !commit(engine, item, events, lagging).await? {
-        return Ok(Outcome::Met);
-    }
-    engine.board.settle(known);
-    Ok(Outcome::Written)
+    Ok(match planned {
+        Some((item, events)) => Plan::Write(item, events),
+        None => Plan::Unreadable,
+    })
 }
 
 /// The record as it has to be by all that is known. It is written even where it is so already: so of
 /// instances that tell the same event one wins.
-fn plan<T: Laid + Clone>(
+fn item<T: Laid + Clone>(
     engine: &Engine,
     loaded: Option<&Loaded<T>>,
     kept_for: impl Fn(&T) -> Option<Duration>,
@@ -238,7 +274,7 @@ fn plan<T: Laid + Clone>(
 }
 
 /// The record of a subject, and what is told of it; nothing is told where the record goes further.
-async fn plan_subject(
+fn plan_subject(
     engine: &Engine,
     looked: &Looked,
     known: &Known,
@@ -256,7 +292,7 @@ async fn plan_subject(
         let nobody = subject.devices.is_empty();
         nobody.then_some(NOBODY_KEPT_FOR)
     };
-    let Some((item, loaded)) = plan(engine, loaded, kept_for)?.zip(loaded) else {
+    let Some((item, loaded)) = item(engine, loaded, kept_for)?.zip(loaded) else {
         return Ok(None);
     };
     if let Fact::SubjectOf(..) = known.fact {
@@ -270,19 +306,15 @@ async fn plan_subject(
         reached <= epoch
     });
     let Some(subject) = behind else {
-        return Ok(Some((loaded.keep(), Vec::new())));
+        return Ok(Some((item, Vec::new())));
     };
-    let devices = devices_of(engine, subject).await?;
     let mut cut = subject.clone();
     match consent {
         None => cut.epoch = epoch,
         Some(consent) => drop(cut.consents.insert(consent.clone(), epoch)),
     }
     let told = (event.why.as_str(), &event.by);
-    Ok(Some((
-        item,
-        news(&devices, (&cut, consent), told, event.at),
-    )))
+    Ok(Some((item, cut.cut_events(consent, told, event.at))))
 }
 
 /// What holds for a whole app, or all, stands in every bucket: only who has looked at each knows that none
@@ -338,14 +370,11 @@ async fn commit(
         }
         Durability::Replicated { .. } | Durability::Local => (Durability::Local, 0),
     };
+    let bucket = item.key.bucket();
     let changes = Changes {
         items: vec![item],
         events,
         ..Changes::default()
-    };
-    let bucket = changes.items.first().map(|item| item.key.bucket());
-    let Some(bucket) = bucket else {
-        return Ok(true);
     };
     let done = engine.commit(bucket, changes, durability).await?;
     if done.is_some_and(|done| done.replicas_acked < wanted) {

@@ -331,7 +331,8 @@ async fn known_devices(
     let Some(subject) = &state.subject.value else {
         return Ok((known, Vec::new()));
     };
-    let ids = subject.devices.iter().map(keys::device).collect();
+    let devices = subject.devices.iter();
+    let ids = devices.map(|device| keys::device(&device.id)).collect();
     let records = engine.load_all::<Device>(ids).await?;
     for device in records.iter().filter_map(|record| record.value.as_ref()) {
         if let DeviceState::Revoked { .. } = device.state {

@@ -20,8 +20,8 @@ pub struct RevokeConsent {
     pub by: Actor,
 }
 
-/// Cuts every session that was opened under a consent before. Trips to the store, devices and safety of
-/// sending it again as for RevokeSubject.
+/// Cuts every session that was opened under a consent before. Trips to the store, what is told and safety
+/// of sending it again as for RevokeSubject.
 ///
 /// # Errors
 /// `CONSENT_LIMIT`: nothing was revoked; `REVOCATION_NOT_DURABLE`: applied, but on fewer replicas than

@@ -7,10 +7,7 @@ use super::state::Changes;
 use super::withdrawal::held;
 use super::{Engine, Failure, Receipt};
 use crate::id::{Bucket, ConsentId, Subject};
-use crate::session::{
-    Actor, Device, DeviceState, Event, EventKind, Known, Refusal, RevocationReason, SubjectRecord,
-    revoke_subject,
-};
+use crate::session::{Actor, Known, Refusal, RevocationReason, SubjectRecord, revoke_subject};
 use crate::store::keys;
 use crate::time::Timestamp;
 
@@ -30,9 +27,10 @@ pub struct RevokeSubject {
     pub by: Actor,
 }
 
-/// Cuts every session of a subject that was opened before. Three trips to the store, one of them for
-/// the devices, which are only told of it; without devices two. A subject nobody has seen is written,
-/// too, so that the receipt is true of it as of others. Safe to be sent again: it cuts again.
+/// Cuts every session of a subject that was opened before. Two trips to the store, however many devices
+/// and sessions there are: the subject's record says of which devices it has to be told. A subject nobody
+/// has seen is written, too, so that the receipt is true of it as of others. Safe to be sent again: it
+/// cuts again.
 ///
 /// # Errors
 /// `REVOCATION_NOT_DURABLE`: applied, but on fewer replicas than configured, or here alone while the
@@ -63,6 +61,9 @@ pub(super) struct Order<'a> {
 }
 
 /// Cuts sessions of a subject as `decide` says, by one write of its record. Again it cuts again.
+///
+/// The receipt reckons with the access tokens of every app in which the subject has a device in its list,
+/// also of those that are out: longer than needed, never shorter.
 pub(super) async fn cut(
     engine: &Engine,
     order: &Order<'_>,
@@ -76,75 +77,27 @@ pub(super) async fn cut(
             .load_one::<SubjectRecord>(keys::subject(&tag))
             .await?;
         let subject = decide(loaded.value.as_ref(), now)?;
-        let devices = devices_of(engine, &subject).await?;
         if order.validate_only {
-            return Ok(Some((devices, None)));
+            return Ok(Some((subject, None)));
         }
         let kept_for = subject.devices.is_empty().then_some(NOBODY_KEPT_FOR);
         let changes = Changes {
             items: vec![loaded.put(engine, &subject, kept_for)?],
-            events: news(&devices, (&subject, order.consent), told, now),
+            events: subject.cut_events(order.consent, told, now),
             ..Changes::default()
         };
         let bucket = Bucket::of_digest(&tag);
         let done = engine
             .commit(bucket, changes, engine.revocation_durability)
             .await?;
-        Ok(done.map(|done| (devices, Some(done))))
+        Ok(done.map(|done| (subject, Some(done))))
     })
     .await;
-    let (devices, done) = settled.map_err(|failure| {
+    let (subject, done) = settled.map_err(|failure| {
         let known = Known::subject_cut((tag, order.consent), told, now);
         let known = (!order.validate_only).then_some(known);
         held(engine, known, failure, now)
     })?;
-    Receipt::new(
-        engine,
-        now,
-        devices
-            .iter()
-            .map(|device| device.as_ref().map(|device| &device.app)),
-        done,
-        now,
-    )
-}
-
-/// The subject's devices; `None` for one whose record cannot be read, which must not keep the others'
-/// sessions alive.
-pub(super) async fn devices_of(
-    engine: &Engine,
-    subject: &SubjectRecord,
-) -> Result<Vec<Option<Device>>, Failure> {
-    if subject.devices.is_empty() {
-        return Ok(Vec::new());
-    }
-    let names = subject.devices.iter().map(keys::device).collect();
-    let devices = engine.load_each::<Device>(names).await?;
-    let known = devices.into_iter().filter_map(|device| match device {
-        Ok(loaded) => loaded.value.map(Some),
-        Err(_) => Some(None),
-    });
-    Ok(known.collect())
-}
-
-/// One event for each device that may have had sessions: it names no subject, and stands where what
-/// happened to the device is looked up.
-pub(super) fn news(
-    devices: &[Option<Device>],
-    (cut, consent): (&SubjectRecord, Option<&ConsentId>),
-    (why, by): (&str, &Actor),
-    now: Timestamp,
-) -> Vec<Event> {
-    let (kind, epoch) = match consent {
-        None => (EventKind::SubjectRevoked, cut.epoch),
-        Some(consent) => (EventKind::ConsentRevoked, cut.consent_epoch(consent)),
-    };
-    let out = |device: &&Device| matches!(device.state, DeviceState::Revoked { .. });
-    let known = devices.iter().flatten();
-    let told = known.filter(|device| !out(device)).map(|device| Event {
-        consent: consent.cloned(),
-        epoch: Some(epoch),
-        ..device.event(kind, why.to_owned(), by, now)
-    });
-    told.collect()
+    let apps = subject.devices.iter().map(|device| Some(&device.app));
+    Receipt::new(engine, now, apps, done, now)
 }

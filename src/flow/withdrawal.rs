@@ -64,7 +64,7 @@ impl Receipt {
         let life = |app: Option<&AppId>| match app.and_then(|app| configured.get(app)) {
             Some(app) => app.policy.access_for_max(),
             // Of an app that was taken out of the configuration nothing is known but the bound, nor
-            // of one whose record cannot be read.
+            // of all apps together.
             None => ACCESS_FOR_MAX,
         };
         let life = apps.into_iter().map(life).max().unwrap_or_default();

@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::renew::check_system;
 use super::subject::first_epoch;
-use super::{Device, DeviceState, Lineage, Refusal, Risk, SubjectRecord};
+use super::{Device, DeviceEntry, DeviceState, Lineage, Refusal, Risk, SubjectRecord};
 use crate::id::{AppId, DeviceId, Subject};
 use crate::key::{PublicKey, Thumbprint};
 use crate::policy::{AppPolicy, DeviceLimitRule, Posture, TrustLevel};
 use crate::reason::Reason;
 use crate::time::Timestamp;
 
-/// Most entries in a subject's device index, active and revoked: it bounds the record. The oldest
-/// revoked ones leave first; the device's own record stays.
+/// Most entries in a subject's device index, active and revoked: it bounds the record, and the events of
+/// a commit that cuts the subject. The oldest revoked ones leave first; the device's own record stays.
 const DEVICE_ENTRIES_MAX: usize = 128;
 
 /// A device that passed attestation and policy and asks to be registered.
@@ -103,9 +103,12 @@ pub fn register(
     }
     let mut replaced = Vec::new();
     // The index is mended even for a known device: it must never lack one that exists.
-    if !subject.devices.contains(&candidate.id) {
+    if !subject.lists(candidate.id) {
         replaced = make_room(&mut subject.devices, known, policy)?;
-        subject.devices.push(candidate.id);
+        subject.devices.push(DeviceEntry {
+            id: candidate.id,
+            app: candidate.app.clone(),
+        });
     }
     let device = Device {
         id: candidate.id,
@@ -147,29 +150,29 @@ pub fn register(
 
 /// Makes room in an index for one more device, and says which have to be revoked for it.
 fn make_room(
-    index: &mut Vec<DeviceId>,
+    index: &mut Vec<DeviceEntry>,
     known: &KnownDevices,
     policy: &AppPolicy,
 ) -> Result<Vec<DeviceId>, Refusal> {
     let mut out = known.revoked.clone();
     let mut replaced = Vec::new();
     let limit = policy.devices_per_subject_max.min(DEVICE_ENTRIES_MAX);
-    while index.iter().filter(|id| !out.contains(id)).count() >= limit {
+    while index.iter().filter(|one| !out.contains(&one.id)).count() >= limit {
         let full = Refusal(Reason::DeviceLimit);
         if policy.on_device_limit == DeviceLimitRule::Refuse || replaced.len() >= REPLACED_MAX {
             return Err(full);
         }
-        let in_use = index.iter().filter(|id| !out.contains(id));
+        let in_use = index.iter().filter(|one| !out.contains(&one.id));
         // Of those that were used at the same time, the one that was registered first.
         let found = in_use
-            .filter_map(|id| Some((*known.used.get(id)?, *id)))
+            .filter_map(|one| Some((*known.used.get(&one.id)?, one.id)))
             .min_by_key(|(used, _)| *used);
         let (_, oldest) = found.ok_or(full)?;
         out.insert(oldest);
         replaced.push(oldest);
     }
     while index.len() >= DEVICE_ENTRIES_MAX {
-        let oldest = index.iter().position(|id| out.contains(id));
+        let oldest = index.iter().position(|one| out.contains(&one.id));
         index.remove(oldest.ok_or(Reason::DeviceLimit)?);
     }
     Ok(replaced)

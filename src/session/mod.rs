@@ -422,11 +422,21 @@ pub struct SubjectRecord {
     /// whose record was lost never has one again that it had before.
     pub epoch: u64,
     /// Its devices, oldest first, revoked ones included for as long as there is room.
-    pub devices: Vec<DeviceId>,
+    pub devices: Vec<DeviceEntry>,
     /// Its sessions, oldest first.
     pub sessions: Vec<SessionEntry>,
     /// Consents that were revoked, each with its epoch since; one that is not here has epoch 0.
     pub consents: BTreeMap<ConsentId, u64>,
+}
+
+/// One device in the index of a subject: what never changes of it, so that whoever changes a device
+/// need not write here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceEntry {
+    /// Which.
+    pub id: DeviceId,
+    /// In which app.
+    pub app: AppId,
 }
 
 /// One session in the index of a subject.

@@ -213,8 +213,8 @@ impl Overlay {
 
     /// A subject as it is by all that is known.
     pub fn over_subject(&self, subject: &mut SubjectRecord, tag: [u8; 32]) {
-        let of_devices = subject.devices.clone();
-        let of_devices = of_devices.iter().flat_map(|id| self.of_subject_of(*id));
+        let devices = subject.devices.iter();
+        let of_devices = devices.flat_map(|device| self.of_subject_of(device.id));
         let mut newest = 0;
         for (consent, event) in self.of_subject(tag).chain(of_devices) {
             let reached = event.epoch_reached();

@@ -6,11 +6,10 @@
 //! loss is good again, revoked or not.
 
 use std::collections::BTreeMap;
-
 use std::time::Duration;
 
-use super::{Consent, Refusal, Session, SubjectRecord};
-use crate::id::ConsentId;
+use super::{Actor, Consent, Event, EventKind, Refusal, Session, SubjectRecord};
+use crate::id::{ConsentId, DeviceId};
 use crate::policy::SESSION_FOR_MAX;
 use crate::reason::Reason;
 use crate::time::Timestamp;
@@ -30,6 +29,64 @@ impl SubjectRecord {
             sessions: Vec::new(),
             consents: BTreeMap::new(),
         }
+    }
+
+    /// Whether a device is in its index.
+    #[must_use]
+    pub fn lists(&self, device: DeviceId) -> bool {
+        self.devices.iter().any(|entry| entry.id == device)
+    }
+
+    /// The epoch of a consent: 0 until it is revoked, and again when nothing is left that its
+    /// revocation could keep out.
+    #[must_use]
+    pub fn consent_epoch(&self, consent: &ConsentId) -> u64 {
+        self.consents.get(consent).copied().unwrap_or(0)
+    }
+
+    /// A consent as a session is opened under it now.
+    #[must_use]
+    pub(super) fn consent(&self, id: ConsentId) -> Consent {
+        let epoch = self.consent_epoch(&id);
+        Consent { id, epoch }
+    }
+
+    /// Whether the consent of a session was revoked since it was opened. An earlier epoch than the
+    /// session's cuts nothing, so what has left the record lets no session die that was opened since.
+    pub(super) fn has_revoked_the_consent_of(&self, session: &Session) -> bool {
+        let consent = session.consent.as_ref();
+        consent.is_some_and(|consent| self.consent_epoch(&consent.id) > consent.epoch)
+    }
+
+    /// What is told when it was cut, or a consent of it: one event for each device in its index. It names
+    /// no subject, and stands where what happened to the device is looked up.
+    ///
+    /// The index does not say which devices are out, and need not be asked about them: of one that is out,
+    /// or whose record is lost or cannot be read, the event is as true. It had no session to lose, so
+    /// verifiers are made to ask about tokens that are dead anyway.
+    #[must_use]
+    pub fn cut_events(
+        &self,
+        consent: Option<&ConsentId>,
+        (why, by): (&str, &Actor),
+        at: Timestamp,
+    ) -> Vec<Event> {
+        let (kind, epoch) = match consent {
+            None => (EventKind::SubjectRevoked, self.epoch),
+            Some(consent) => (EventKind::ConsentRevoked, self.consent_epoch(consent)),
+        };
+        let told = self.devices.iter().map(|device| Event {
+            at,
+            kind,
+            app: Some(device.app.clone()),
+            device: Some(device.id),
+            session: None,
+            consent: consent.cloned(),
+            epoch: Some(epoch),
+            why: why.to_owned(),
+            by: by.clone(),
+        });
+        told.collect()
     }
 }
 
@@ -76,29 +133,6 @@ fn still_cuts(epoch: u64, now: Timestamp) -> bool {
     let at = Timestamp::from_millis(i64::try_from(epoch).unwrap_or(i64::MAX));
     const LONGEST: Duration = SESSION_FOR_MAX.saturating_add(INSTANCE_SKEW_MAX);
     at.after(LONGEST) >= now
-}
-
-impl SubjectRecord {
-    /// The epoch of a consent: 0 until it is revoked, and again when nothing is left that its
-    /// revocation could keep out.
-    #[must_use]
-    pub fn consent_epoch(&self, consent: &ConsentId) -> u64 {
-        self.consents.get(consent).copied().unwrap_or(0)
-    }
-
-    /// A consent as a session is opened under it now.
-    #[must_use]
-    pub(super) fn consent(&self, id: ConsentId) -> Consent {
-        let epoch = self.consent_epoch(&id);
-        Consent { id, epoch }
-    }
-
-    /// Whether the consent of a session was revoked since it was opened. An earlier epoch than the
-    /// session's cuts nothing, so what has left the record lets no session die that was opened since.
-    pub(super) fn has_revoked_the_consent_of(&self, session: &Session) -> bool {
-        let consent = session.consent.as_ref();
-        consent.is_some_and(|consent| self.consent_epoch(&consent.id) > consent.epoch)
-    }
 }
 
 /// The epoch of a new record.

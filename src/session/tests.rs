@@ -23,7 +23,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::{
-    Candidate, Device, DeviceState, Fleet, Footprint, Lineage, Refusal, Risk, Session,
+    Candidate, Device, DeviceEntry, DeviceState, Fleet, Footprint, Lineage, Refusal, Risk, Session,
     SessionState, Standing, SubjectRecord, Surroundings,
 };
 use crate::id::{AppId, Bucket, DeviceId, SessionId, Subject};
@@ -203,9 +203,17 @@ fn candidate() -> Candidate {
 fn subject() -> SubjectRecord {
     SubjectRecord {
         epoch: 9,
-        devices: vec![device_id(1)],
+        devices: vec![entry(1)],
         sessions: Vec::new(),
         consents: BTreeMap::new(),
+    }
+}
+
+/// A device in the index of a subject.
+fn entry(number: u8) -> DeviceEntry {
+    DeviceEntry {
+        id: device_id(number),
+        app: app(),
     }
 }
 

@@ -15,7 +15,7 @@ fn registered(
 
 fn with_devices(ids: impl IntoIterator<Item = u8>) -> SubjectRecord {
     SubjectRecord {
-        devices: ids.into_iter().map(device_id).collect(),
+        devices: ids.into_iter().map(entry).collect(),
         ..subject()
     }
 }
@@ -52,7 +52,7 @@ fn the_first_device_of_a_subject_makes_the_subject() {
     );
     let expected = SubjectRecord {
         epoch: begun(),
-        devices: vec![device_id(1)],
+        devices: vec![entry(1)],
         sessions: Vec::new(),
         consents: BTreeMap::new(),
     };
@@ -175,7 +175,7 @@ fn a_device_that_the_index_lost_is_listed_again() {
         &none(),
         &policy(),
     );
-    assert_eq!(again.unwrap().subject.devices, [device_id(2), device_id(1)]);
+    assert_eq!(again.unwrap().subject.devices, [entry(2), entry(1)]);
 }
 
 #[test]
@@ -206,8 +206,8 @@ fn devices_are_limited_and_revoked_ones_do_not_count() {
     let third = registered(None, Some(&full), &none(), &policy());
     assert_eq!(third, refused(Reason::DeviceLimit));
     let room = registered(None, Some(&full), &revoked([3]), &policy()).unwrap();
-    let ids = [2, 3, 4, 1].map(device_id);
-    assert_eq!(room.subject.devices, ids, "a revoked one stays listed");
+    let listed = [2, 3, 4, 1].map(entry);
+    assert_eq!(room.subject.devices, listed, "a revoked one stays listed");
     // A known one is not a further one.
     let known = registered(
         Some(&device()),
@@ -228,16 +228,16 @@ fn the_index_is_bounded_and_the_oldest_revoked_entry_makes_room() {
     assert_eq!(ids.len(), ENTRIES_MAX);
     let full = with_devices(ids);
     let made = registered(None, Some(&full), &revoked(12..138), &policy()).unwrap();
-    let devices = made.subject.devices;
-    assert_eq!(devices.len(), ENTRIES_MAX);
+    let subject = made.subject;
+    assert_eq!(subject.devices.len(), ENTRIES_MAX);
     assert!(
-        !devices.contains(&device_id(12)),
+        !subject.lists(device_id(12)),
         "the oldest revoked one leaves"
     );
     for stays in [10, 11, 13, 137, 1] {
-        assert!(devices.contains(&device_id(stays)), "{stays}");
+        assert!(subject.lists(device_id(stays)), "{stays}");
     }
-    assert_eq!(devices.last(), Some(&device_id(1)));
+    assert_eq!(subject.devices.last(), Some(&entry(1)));
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn laid(overlay: &Overlay) -> (Device, Session, SubjectRecord, Option<Fleet>) {
 
 fn subject() -> SubjectRecord {
     SubjectRecord {
-        devices: vec![device().id],
+        devices: vec![entry(1)],
         ..SubjectRecord::new(now().before(GRACE))
     }
 }

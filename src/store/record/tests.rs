@@ -21,9 +21,9 @@ use crate::policy::{
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::session::{
-    Consent, Cut, DeviceState, EndReason, Footprint, Lineage, PresenceKey, RevocationReason, Risk,
-    RoundId, SessionEntry, SessionState, StepUp, StepUpCause, SuspensionReason, Tally, Watcher,
-    WatcherId,
+    Consent, Cut, DeviceEntry, DeviceState, EndReason, Footprint, Lineage, PresenceKey,
+    RevocationReason, Risk, RoundId, SessionEntry, SessionState, StepUp, StepUpCause,
+    SuspensionReason, Tally, Watcher, WatcherId,
 };
 use crate::simulator::{Curve, SoftKey};
 use crate::store::{OperationId, keys};
@@ -395,10 +395,19 @@ prop_compose! {
     }
 }
 
+/// Devices of one app, and of a few that take turns.
+fn devices() -> impl Strategy<Value = Vec<DeviceEntry>> {
+    let devices = vec(app(), 1..4).prop_flat_map(|apps| {
+        let device = (device_id(), prop::sample::select(apps));
+        vec(device.prop_map(|(id, app)| DeviceEntry { id, app }), 0..8)
+    });
+    devices.boxed()
+}
+
 prop_compose! {
     fn subject()(
         epoch in any::<u64>(),
-        devices in vec(device_id(), 0..8),
+        devices in devices(),
         sessions in vec((session_id(), device_id(), at()), 0..8),
         consents in btree_map(consent_id(), any::<u64>(), 0..4),
     ) -> SubjectRecord {
@@ -554,9 +563,10 @@ proptest! {
 /// One record of each kind, always the same.
 fn sample() -> (Key, SubjectRecord) {
     let id = DeviceId::new(Bucket::new(3).unwrap(), [5; 16]);
+    let app = "bank".parse().unwrap();
     let record = SubjectRecord {
         epoch: 1,
-        devices: vec![id],
+        devices: vec![DeviceEntry { id, app }],
         sessions: Vec::new(),
         consents: [("consent-1".parse().unwrap(), 5)].into(),
     };
@@ -625,6 +635,59 @@ fn a_state_this_version_does_not_know_is_no_record() {
     }
     assert_eq!(Device::decode(&[]), Err(RecordError::Form));
     assert_eq!(Session::decode(&[]), Err(RecordError::Form));
+}
+
+#[test]
+fn a_list_of_devices_that_lacks_something_is_no_record() {
+    let (_, record) = sample();
+    let [entry] = record.devices.as_slice() else {
+        panic!("one device");
+    };
+    let id = entry.id.as_bytes();
+    let field = |number: u32, bytes: &[u8]| {
+        let mut field = Vec::new();
+        prost::encoding::bytes::encode(number, &bytes.to_vec(), &mut field);
+        field
+    };
+    let listed = |parts: &[Vec<u8>]| SubjectRecord::decode(&field(2, &parts.concat()));
+    let (app, device) = (field(1, b"bank"), field(2, id));
+    let read = listed(&[app.clone(), device.clone()]).unwrap();
+    assert_eq!(read.devices, record.devices);
+    for (what, bad) in [
+        ("nothing", vec![]),
+        ("an app alone", vec![app.clone()]),
+        ("a device of no app", vec![device.clone()]),
+        (
+            "a name that is none",
+            vec![field(1, b"Bank"), device.clone()],
+        ),
+        ("a short id", vec![app.clone(), field(2, &id[1..])]),
+        (
+            "a good id and an empty one",
+            vec![app.clone(), device, field(2, &[])],
+        ),
+        (
+            "a bucket there is none of",
+            vec![app, field(2, &[0xff; 18])],
+        ),
+    ] {
+        assert_eq!(listed(&bad), Err(RecordError::Form), "{what}");
+    }
+    // An id where a list with its app belongs.
+    assert_eq!(SubjectRecord::decode(&field(2, id)), Err(RecordError::Form));
+}
+
+/// What is loaded with every request: the name of an app is there once, not with each device.
+#[test]
+fn a_device_more_costs_a_subject_twenty_bytes() {
+    let (_, mut record) = sample();
+    let one = record.encode().len();
+    for number in 0..4 {
+        let mut entry = record.devices[0].clone();
+        entry.id = DeviceId::new(entry.id.bucket(), [number; 16]);
+        record.devices.push(entry);
+    }
+    assert_eq!(record.encode().len(), one + 4 * 20);
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod posture;
 mod receipt;
 mod risk;
 mod roll;
+mod subject;
 
 pub(super) use device::Device;
 use device::Why;
@@ -18,6 +19,7 @@ pub(super) use list::{ListPart, Origin};
 pub(super) use receipt::Receipt;
 use risk::Tally;
 pub(super) use roll::Roll;
+pub(super) use subject::Subject;
 
 use std::collections::BTreeMap;
 
@@ -25,7 +27,7 @@ use prost::{Enumeration, Message};
 
 use crate::id::{AppId, DeviceId, SessionId, Subject as SubjectName};
 use crate::key::Thumbprint;
-use crate::session::{self as domain, SessionEntry};
+use crate::session as domain;
 use crate::time::Timestamp;
 use crate::token::KeyTag;
 
@@ -148,30 +150,6 @@ struct Ended {
 
 #[derive(Clone, PartialEq, Message)]
 #[prost(skip_debug)]
-pub(super) struct Subject {
-    #[prost(uint64, tag = "1")]
-    epoch: u64,
-    #[prost(bytes = "vec", repeated, tag = "2")]
-    devices: Vec<Vec<u8>>,
-    #[prost(message, repeated, tag = "3")]
-    sessions: Vec<SubjectSession>,
-    #[prost(message, repeated, tag = "4")]
-    consents: Vec<Consent>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-#[prost(skip_debug)]
-struct SubjectSession {
-    #[prost(bytes = "vec", tag = "1")]
-    id: Vec<u8>,
-    #[prost(bytes = "vec", tag = "2")]
-    device: Vec<u8>,
-    #[prost(int64, tag = "3")]
-    expires_at: i64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-#[prost(skip_debug)]
 pub(super) struct Fleet {
     #[prost(int64, optional, tag = "1")]
     not_before: Option<i64>,
@@ -279,48 +257,6 @@ impl Session {
             amr: self.amr,
             auth_time: Timestamp::from_millis(self.auth_time),
             refresh_key: KeyTag::from_bytes(self.refresh_key.try_into().ok()?),
-        })
-    }
-}
-
-impl From<&domain::SubjectRecord> for Subject {
-    fn from(subject: &domain::SubjectRecord) -> Self {
-        let devices = subject.devices.iter().map(|id| id.as_bytes().to_vec());
-        let sessions = subject.sessions.iter().map(|entry| SubjectSession {
-            id: entry.id.as_bytes().to_vec(),
-            device: entry.device.as_bytes().to_vec(),
-            expires_at: entry.expires_at.as_millis(),
-        });
-        let consents = subject.consents.iter().map(|(id, epoch)| Consent {
-            id: id.as_str().to_owned(),
-            epoch: *epoch,
-        });
-        Self {
-            epoch: subject.epoch,
-            devices: devices.collect(),
-            sessions: sessions.collect(),
-            consents: consents.collect(),
-        }
-    }
-}
-
-impl Subject {
-    pub(super) fn into_domain(self) -> Option<domain::SubjectRecord> {
-        let devices = self.devices.iter().map(|id| DeviceId::from_bytes(id).ok());
-        let sessions = self.sessions.into_iter().map(|entry| {
-            Some(SessionEntry {
-                id: SessionId::from_bytes(&entry.id).ok()?,
-                device: DeviceId::from_bytes(&entry.device).ok()?,
-                expires_at: Timestamp::from_millis(entry.expires_at),
-            })
-        });
-        let consents = self.consents.into_iter();
-        let consents = consents.map(|consent| Some((consent.id.parse().ok()?, consent.epoch)));
-        Some(domain::SubjectRecord {
-            epoch: self.epoch,
-            devices: devices.collect::<Option<_>>()?,
-            sessions: sessions.collect::<Option<_>>()?,
-            consents: consents.collect::<Option<_>>()?,
         })
     }
 }

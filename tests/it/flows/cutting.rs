@@ -6,14 +6,13 @@ use assay::flow::revoke_session::{self, RevokeSession, RevokedSession};
 use assay::flow::revoke_subject::{self, RevokeSubject};
 use assay::flow::{Grant, Receipt};
 use assay::id::{SessionId, Subject};
-use assay::policy::ACCESS_FOR_MAX;
 use assay::session::{
     EndReason, EventKind, RevocationReason, Session, SessionState, SubjectRecord, SuspensionReason,
 };
 use assay::store::record::unseal;
 use assay::store::{Admission, Durability, Key, Record, keys};
 
-use super::world::{ABSOLUTE, ACCESS, IDLE, SHOP};
+use super::world::{ABSOLUTE, ACCESS, IDLE, SHOP, app_id};
 use super::*;
 
 over_every_store! {
@@ -186,7 +185,7 @@ async fn a_trial_revokes_no_session_and_no_subject(world: World) {
     };
     let before = world.trips();
     let receipt = revoke_subject::run(&world.engine, trial).await.unwrap();
-    assert_eq!(world.trips().since(before), (2, 0));
+    assert_eq!(world.trips().since(before), (1, 0));
     assert_eq!(receipt.revision, None);
     assert_eq!(world.verify(&phone, &grant.access_token).await, Ok(()));
     assert_eq!(world.events(phone.id()).await.len(), 2);
@@ -261,8 +260,8 @@ async fn every_session_of_a_revoked_subject_is_out_at_once(world: World) {
     let kept = world.issue(&stranger).await.unwrap();
     let before = world.trips();
     let receipt = revoke_all(&world, &one.subject).await.unwrap();
-    // The subject, its devices, one write.
-    assert_eq!(world.trips().since(before), (3, 1));
+    // The subject, one write.
+    assert_eq!(world.trips().since(before), (2, 1));
     assert_eq!(receipt.effective_at, world.now());
     assert_eq!(receipt.residual_access_for, ACCESS);
     for (phone, grant) in &grants {
@@ -278,11 +277,16 @@ async fn every_session_of_a_revoked_subject_is_out_at_once(world: World) {
         assert_eq!(world.verify(phone, &fresh.access_token).await, Ok(()));
     }
     assert!(world.history(stranger.id()).await.is_empty());
-    // Those that are out already are not.
+    // Those that are out already are, too, and stay out.
     world.revoke(two.id()).await.unwrap();
     revoke_all(&world, &one.subject).await.unwrap();
     assert_eq!(world.history(one.id()).await.len(), 2);
-    assert_eq!(world.history(two.id()).await.len(), 2);
+    let told = world.history(two.id()).await.into_iter();
+    let told: Vec<_> = told.map(|(kind, _)| kind).collect();
+    let cut = EventKind::SubjectRevoked;
+    assert_eq!(told, [cut, EventKind::DeviceRevoked, cut]);
+    let opened = world.issue(&two).await.map(|_| ());
+    assert_eq!(opened, Err(Reason::DeviceRevoked));
 }
 
 async fn what_was_decided_before_a_subject_was_revoked_is_not_done_after_it(world: World) {
@@ -399,9 +403,15 @@ async fn a_device_that_cannot_be_read_keeps_no_subject_from_being_revoked(world:
     };
     change_stored(&world, &keys::device(&other.id()), damaged).await;
     let receipt = revoke_all(&world, &phone.subject).await.unwrap();
-    // Of a device nobody can read, nothing is known but the bound.
-    assert_eq!(receipt.residual_access_for, ACCESS_FOR_MAX);
+    // The subject's own record says in which app the other one is.
+    assert_eq!(receipt.residual_access_for, ACCESS);
     out(&world, &phone, &grant, Reason::SubjectRevoked).await;
+    // And verifiers hear of both: the one may have had a session as well.
+    for phone in [&phone, &other] {
+        let told = world.events(phone.id()).await.pop().unwrap();
+        assert_eq!(told.kind, EventKind::SubjectRevoked);
+        assert_eq!(told.app, Some(app_id(BANK)));
+    }
 }
 
 async fn a_lost_record_makes_no_old_session_good_again(world: World) {

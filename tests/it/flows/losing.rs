@@ -35,6 +35,7 @@ over_every_store! {
     tokens_from_before_a_late_revocation_is_kept_are_told_of
     a_subject_that_was_written_by_the_way_is_told_nevertheless
     a_watcher_hears_by_the_outbox_alone
+    a_lost_cut_of_a_subject_with_many_devices_is_one_write
 }
 
 /// More than these stories tell in one bucket.
@@ -430,4 +431,37 @@ async fn a_watcher_hears_by_the_outbox_alone(world: World) {
     assert_eq!(notices[0].target, Target::Session(grant.session.id));
     assert!(notices[0].issued_until >= grant.session.opened_at);
     assert_eq!(cursor.complete_until, world.now());
+}
+
+async fn a_lost_cut_of_a_subject_with_many_devices_is_one_write(world: World) {
+    world.change_policy(BANK, |policy| policy.devices_per_subject_max = 8);
+    let mut phones = Vec::new();
+    for number in 0..8 {
+        let kind = Kind::BOTH[number % 2];
+        phones.push(world.registered(kind, "user-1").await);
+    }
+    let grant = world.issue(&phones[0]).await.unwrap();
+    // One of them is out, and is told nevertheless.
+    world.revoke(phones[7].id()).await.unwrap();
+    let mut follower = following(&world.engine).await;
+    world.store.remember();
+    revoke_subject(&world.engine, &phones[0].subject)
+        .await
+        .unwrap();
+    world.store.lose_it().await;
+    world.store.take_over();
+    assert!(follower.round(&world.engine).await.unwrap().doubted);
+    let before = world.trips();
+    let round = follower.round(&world.engine).await.unwrap();
+    assert_eq!(round.written.written, 8);
+    assert_eq!(world.trips().since(before).1, 1);
+    rounds(&mut follower, &world.engine).await;
+    for phone in &phones {
+        let events = world.events(phone.id()).await.into_iter();
+        let told = events.filter(|event| event.kind == EventKind::SubjectRevoked);
+        assert_eq!(told.count(), 1);
+    }
+    let new = new_one(&world).await;
+    let told = fresh((&new, &world), &phones[0], &grant).await;
+    assert_eq!(told, Err(Reason::SubjectRevoked));
 }

@@ -1,24 +1,40 @@
-//! The table of trips in ARCHITECTURE.md, asked of the flows: each RPC with nothing else coming in between.
+//! The table of trips in ARCHITECTURE.md, asked of the flows: each RPC with nothing else coming in between,
+//! under a plain policy and where everything is counted and weighed; and what a request may cost at most.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 
+use assay::client::{Address, ClientContext};
+use assay::config::{Config, EXAMPLE};
 use assay::flow::appraise_evidence::{self, AppraiseEvidence};
 use assay::flow::batch_revoke_devices::{self, BatchRevokeDevices};
 use assay::flow::end_session::EndSession;
 use assay::flow::find_devices::{self, By, FindDevices};
 use assay::flow::list_audit_events::{self, ListAuditEvents};
 use assay::flow::reappraise_devices::{Run, Scope};
+use assay::flow::revoke_consent::{self, RevokeConsent};
 use assay::flow::revoke_session::{self, RevokeSession};
 use assay::flow::revoke_subject::{self, RevokeSubject};
-use assay::flow::{Grant, PageRequest, get_session, get_trust_status, list_devices, list_sessions};
+use assay::flow::verify_request::{self, Consistency};
+use assay::flow::{
+    Follower, Grant, PageRequest, get_session, get_trust_status, list_devices, list_sessions,
+};
 use assay::id::DeviceId;
-use assay::session::{Position, RevocationReason, SuspensionReason};
+use assay::policy::{
+    Enforcement, Rate, ReplayRule, RiskPolicy, ScopeRule, ServiceRates, TrustLevel, UserPresence,
+};
+use assay::session::{EventKind, Position, RefreshOutcome, RevocationReason, SuspensionReason};
 
 use super::renewing;
-use super::world::{app_id, caller};
+use super::world::{app_id, caller, scopes};
 use super::*;
+
+over_every_store! {
+    requests_cost_what_is_promised_where_everything_is_counted_and_weighed
+    revocations_cost_two_trips_however_much_there_is_to_revoke
+}
 
 /// RPCs whose trips are not a number of this table, and why.
 const NOT_HERE: &[(&str, &str)] = &[
@@ -79,8 +95,51 @@ struct Setting {
     replacement: DeviceId,
 }
 
-async fn setting() -> Setting {
-    let world = World::in_memory();
+/// The example's rates and one of callers, with phones that say where they are; risk that is enforced;
+/// step-up with scopes and a key of its own.
+fn guard(world: &mut World) {
+    let config = Config::parse(EXAMPLE, Path::new("/etc/assay")).unwrap();
+    let example = &config.apps.values().next().unwrap().policy;
+    world.engine.rates = ServiceRates {
+        caller: Some(Rate {
+            count: 600_000,
+            per: SECOND * 60,
+        }),
+        ..config.rates
+    };
+    world.client = ClientContext {
+        address: Some(Address::V4([192, 0, 2, 1])),
+        locale: "de-AT".parse().ok(),
+    };
+    world.change_policy(BANK, |policy| {
+        policy.rates = example.rates;
+        policy.risk = RiskPolicy {
+            enforcement: Enforcement::Enforce,
+            step_up_at: Some(40),
+            drop_scopes_at: Some(60),
+            dropped_scopes: scopes(&["transfer"]),
+            suspend_at: Some(120),
+            ..RiskPolicy::usual()
+        };
+        policy.step_up.user_presence = UserPresence::Declared;
+        policy.step_up.scopes = ScopeRule {
+            scopes: scopes(&["payments:confirm"]),
+            trust_level_min: TrustLevel::Tee,
+        };
+    });
+}
+
+fn plain() -> World {
+    World::in_memory()
+}
+
+fn guarded() -> World {
+    let mut world = World::in_memory();
+    guard(&mut world);
+    world
+}
+
+async fn setting(world: World) -> Setting {
     let phone = world.registered(Kind::Android, "user-1").await;
     let grant = world.issue(&phone).await.unwrap();
     let replacement = world.registered(Kind::Android, "user-1").await.id();
@@ -92,18 +151,18 @@ async fn setting() -> Setting {
     }
 }
 
-async fn measured(name: &str) -> usize {
-    let setting = setting().await;
+async fn measured(name: &str, new_world: fn() -> World) -> usize {
+    let setting = setting(new_world()).await;
     match name {
         "RegisterDevice" => {
-            let world = World::in_memory();
+            let world = new_world();
             let mut phone = world.phone(Kind::Apple, "user-1");
             let before = world.trips();
             world.register(&mut phone).await.unwrap();
             world.trips().since(before).0
         }
-        "ReattestDevice" => renewing::trips_of_an_attestation(&World::in_memory()).await,
-        "RotateDeviceKey" => renewing::trips_of_a_move(&World::in_memory()).await,
+        "ReattestDevice" => renewing::trips_of_an_attestation(&new_world()).await,
+        "RotateDeviceKey" => renewing::trips_of_a_move(&new_world()).await,
         "ReappraiseDevices" => longest_step(&setting.world).await,
         name => {
             let world = &setting.world;
@@ -255,8 +314,129 @@ async fn every_rpc_takes_the_trips_that_the_table_says() {
         if NOT_HERE.iter().any(|(not_here, _)| *not_here == name) {
             continue;
         }
-        assert_eq!(measured(&name).await, trips, "{name}");
+        assert_eq!(measured(&name, plain).await, trips, "{name}");
+        assert_eq!(measured(&name, guarded).await, trips, "{name}, guarded");
     }
+}
+
+/// What `work` cost: trips, and how many of them were commits.
+async fn cost<T>(world: &World, work: impl Future<Output = T>) -> (T, (usize, usize)) {
+    let before = world.trips();
+    let done = work.await;
+    (done, world.trips().since(before))
+}
+
+async fn verify(world: &World, phone: &Phone, grant: &Grant, consistency: Consistency) {
+    let call = verify_request::VerifyRequest {
+        consistency,
+        ..world.call(phone, &grant.access_token)
+    };
+    let decision = verify_request::run(&world.engine, call).await.unwrap();
+    assert_eq!(decision.verdict.map(drop), Ok(()));
+    assert_eq!(decision.by, consistency);
+}
+
+/// The numbers stand here and not in the table: they are not to be changed with it.
+async fn requests_cost_what_is_promised_where_everything_is_counted_and_weighed(mut world: World) {
+    guard(&mut world);
+    let replays = [ReplayRule::Jti, ReplayRule::Window];
+    let cases = replays.map(|replay| Kind::BOTH.map(|kind| (replay, kind)));
+    for (replay, kind) in cases.concat() {
+        let subject = format!("{kind:?} {replay:?}");
+        world.change_policy(BANK, |policy| policy.proof.replay = replay);
+        let mut phone = world.phone(kind, &subject);
+        if replay == ReplayRule::Window {
+            phone.count = Some(AtomicU64::new(100));
+        }
+        let limits = world.trips().limits;
+        let (_, seen) = cost(&world, world.register(&mut phone)).await;
+        assert_eq!(seen, (2, 1), "RegisterDevice, {subject}");
+        let (grant, seen) = cost(&world, world.issue(&phone)).await;
+        assert_eq!(seen, (2, 1), "IssueSession, {subject}");
+        let token = grant.unwrap().refresh_token;
+        let (next, seen) = cost(&world, world.refresh(&phone, &token)).await;
+        assert_eq!(seen, (2, 1), "RefreshSession, {subject}");
+        let grant = next.unwrap().grant;
+        let (again, seen) = cost(&world, world.refresh(&phone, &token)).await;
+        assert_eq!(again.unwrap().outcome, RefreshOutcome::Retry);
+        assert_eq!(seen, (1, 0), "RefreshSession, a retry, {subject}");
+        // Sooner than phones do, which is weighed.
+        let (next, seen) = cost(&world, world.refresh(&phone, &grant.refresh_token)).await;
+        assert_eq!(seen, (2, 1), "RefreshSession, too soon, {subject}");
+        let grant = next.unwrap().grant;
+        let fresh = verify(&world, &phone, &grant, Consistency::Fresh);
+        let ((), seen) = cost(&world, fresh).await;
+        assert_eq!(seen, (1, 0), "VerifyRequest, FRESH, {subject}");
+        let mut follower = Follower::new(world.now());
+        assert!(follower.round(&world.engine).await.unwrap().complete);
+        let local = verify(&world, &phone, &grant, Consistency::Local);
+        let ((), seen) = cost(&world, local).await;
+        assert_eq!(seen, (0, 0), "VerifyRequest, LOCAL, {subject}");
+        let (active, seen) = cost(&world, world.active(&grant.access_token)).await;
+        assert_eq!((active, seen), (Ok(true), (1, 0)), "Introspect, {subject}");
+        // And all of it was counted and weighed, or the numbers would say nothing.
+        assert!(world.trips().limits >= limits + 12, "{subject}");
+        let mut told = world.events(phone.id()).await.into_iter();
+        assert!(told.any(|event| event.kind == EventKind::RiskSignal));
+    }
+}
+
+async fn revocations_cost_two_trips_however_much_there_is_to_revoke(mut world: World) {
+    guard(&mut world);
+    world.change_policy(BANK, |policy| policy.devices_per_subject_max = 12);
+    let mut phones = Vec::new();
+    for number in 0..6 {
+        let kind = Kind::BOTH[number % 2];
+        phones.push(world.registered(kind, "user-1").await);
+    }
+    let (one, out) = (&phones[0], &phones[1]);
+    let (subject, why, by) = (one.subject.clone(), RevocationReason::Lost, caller());
+    let grant = world.issue(one).await.unwrap();
+    let revoke_session = RevokeSession {
+        session: grant.session.id,
+        why,
+        validate_only: false,
+        by: by.clone(),
+    };
+    let done = revoke_session::run(&world.engine, revoke_session);
+    let (done, seen) = cost(&world, done).await;
+    assert!(done.is_ok());
+    assert_eq!(seen, (2, 1), "RevokeSession");
+    let (done, seen) = cost(&world, world.revoke(out.id())).await;
+    assert!(done.is_ok());
+    assert_eq!(seen, (2, 1), "RevokeDevice");
+    let consent = RevokeConsent {
+        subject: subject.clone(),
+        consent: "loan".parse().unwrap(),
+        why,
+        validate_only: false,
+        by: by.clone(),
+    };
+    let (done, seen) = cost(&world, revoke_consent::run(&world.engine, consent)).await;
+    assert!(done.is_ok());
+    assert_eq!(seen, (2, 1), "RevokeConsent");
+    let all = RevokeSubject {
+        subject,
+        why,
+        validate_only: false,
+        by,
+    };
+    let trial = RevokeSubject {
+        validate_only: true,
+        ..all.clone()
+    };
+    let (done, seen) = cost(&world, revoke_subject::run(&world.engine, all)).await;
+    assert!(done.is_ok());
+    assert_eq!(seen, (2, 1), "RevokeSubject");
+    for phone in &phones {
+        let told = world.events(phone.id()).await.into_iter();
+        let told: Vec<_> = told.map(|event| event.kind).collect();
+        let cuts = [EventKind::ConsentRevoked, EventKind::SubjectRevoked];
+        assert!(told.ends_with(&cuts), "{told:?}");
+    }
+    let (done, seen) = cost(&world, revoke_subject::run(&world.engine, trial)).await;
+    assert!(done.is_ok());
+    assert_eq!(seen, (1, 0), "RevokeSubject, a trial");
 }
 
 #[test]

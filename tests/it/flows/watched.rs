@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 pub(super) struct Trips {
     pub(super) admits: usize,
     pub(super) claims: usize,
+    pub(super) limits: usize,
     pub(super) commits: usize,
     pub(super) reads: usize,
 }
@@ -53,6 +54,8 @@ pub(super) struct Watched {
     inner: Arc<dyn Store>,
     admits: AtomicUsize,
     claims: AtomicUsize,
+    /// Limits that were counted, with loads and with commits.
+    limits: AtomicUsize,
     commits: AtomicUsize,
     /// Of indexes and outboxes.
     reads: AtomicUsize,
@@ -87,6 +90,7 @@ impl Watched {
             inner,
             admits: AtomicUsize::new(0),
             claims: AtomicUsize::new(0),
+            limits: AtomicUsize::new(0),
             commits: AtomicUsize::new(0),
             reads: AtomicUsize::new(0),
             percent_lost: AtomicU32::new(0),
@@ -109,6 +113,7 @@ impl Watched {
         Trips {
             admits: self.admits.load(Ordering::SeqCst),
             claims: self.claims.load(Ordering::SeqCst),
+            limits: self.limits.load(Ordering::SeqCst),
             commits: self.commits.load(Ordering::SeqCst),
             reads: self.reads.load(Ordering::SeqCst),
         }
@@ -273,6 +278,7 @@ impl Store for Watched {
     async fn admit(&self, ask: Admission) -> Result<Admitted, StoreError> {
         self.admits.fetch_add(1, Ordering::SeqCst);
         self.claims.fetch_add(ask.claim.len(), Ordering::SeqCst);
+        self.limits.fetch_add(ask.limit.len(), Ordering::SeqCst);
         let fate = self.fate();
         if fate == Fate::NeverSent {
             return never_sent();
@@ -289,6 +295,7 @@ impl Store for Watched {
 
     async fn commit(&self, change: ChangeSet) -> Result<Committed, StoreError> {
         self.commits.fetch_add(1, Ordering::SeqCst);
+        self.limits.fetch_add(change.limits.len(), Ordering::SeqCst);
         let fate = self.fate();
         if fate == Fate::NeverSent {
             return never_sent();

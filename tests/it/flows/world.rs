@@ -146,6 +146,8 @@ fn an_app() -> App {
 pub(super) struct World {
     pub(super) engine: Engine,
     pub(super) store: Arc<Watched>,
+    /// Where phones say that they are.
+    pub(super) client: ClientContext,
 }
 
 fn reason<T>(answer: Result<T, Failure>) -> Result<T, Reason> {
@@ -216,7 +218,11 @@ impl World {
             used_proofs: UsedProofs::default(),
             listener: Arc::new(()),
         };
-        Self { engine, store }
+        Self {
+            engine,
+            store,
+            client: ClientContext::default(),
+        }
     }
 
     /// Another instance of the same service: its own memory, the same store and time.
@@ -331,7 +337,7 @@ impl World {
             evidence: phone.evidence(&challenge, app, self.now()),
             challenge,
             validate_only: false,
-            client: ClientContext::default(),
+            client: self.client.clone(),
             by: caller(),
             request_id: None,
         }
@@ -371,7 +377,7 @@ impl World {
             acr: "urn:acr:2".to_owned(),
             amr: vec!["pwd".to_owned()],
             auth_time: None,
-            client: ClientContext::default(),
+            client: self.client.clone(),
             consent: None,
             by: caller(),
             request_id: None,
@@ -405,7 +411,7 @@ impl World {
             refresh_token: token.clone(),
             proof: Secret::new(proof),
             scopes: scopes(wanted),
-            client: ClientContext::default(),
+            client: self.client.clone(),
             by: caller(),
         };
         reason(refresh_session::run(&self.engine, request).await)
