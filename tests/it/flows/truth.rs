@@ -2,13 +2,16 @@
 //! no store, no tokens. What it knows of a device or session fits on a hand. A new operation is one
 //! method here, one variant of `Operation` and one arm of `Model::run`.
 
+mod rules;
+
 use std::time::Duration;
 
-use assay::policy::{CounterOrder, ReplayRule, ReuseRule, SessionLimitRule};
+use assay::policy::{ReuseRule, SessionLimitRule};
 use assay::reason::Reason;
 use assay::session::RefreshOutcome;
 use assay::time::Timestamp;
 
+pub(super) use self::rules::Rules;
 use super::world::{ABSOLUTE, GRACE, IDLE};
 
 /// As the policy of these tests says.
@@ -17,34 +20,6 @@ const SUBJECT_SESSIONS_MAX: usize = 3;
 
 /// So many generations a rotation by the sign-in server moves on.
 const CUT_STRIDE: u32 = 1024;
-
-/// So many of the newest values of a counter are told apart.
-const WINDOW: u64 = 64;
-
-/// What the policy of a case says.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Rules {
-    pub(super) at_limit: SessionLimitRule,
-    pub(super) on_reuse: ReuseRule,
-    /// By what the proofs of session keys are good once.
-    pub(super) replay: ReplayRule,
-    /// In which order assertions may come.
-    pub(super) order: CounterOrder,
-    /// Whether the iPhone makes assertions in place of such proofs.
-    pub(super) asserts: bool,
-}
-
-impl Rules {
-    /// Whether a proof still passes after one that was made so many proofs later.
-    pub(super) fn late(&self, asserts: bool, behind: u64) -> Result<(), Reason> {
-        let passes = match (asserts, self.replay, self.order) {
-            (false, ReplayRule::Jti, _) => true,
-            (false, ReplayRule::Window, _) | (true, _, CounterOrder::Window) => behind < WINDOW,
-            (true, _, CounterOrder::Strict) => false,
-        };
-        passes.then_some(()).ok_or(Reason::ProofReplayed)
-    }
-}
 
 /// An access token as its session gave it.
 #[derive(Debug, Clone, Copy)]
@@ -206,11 +181,7 @@ impl Truth {
     }
 
     /// Opens a session on a registered device, under a consent or none: its number.
-    pub(super) fn issue(
-        &mut self,
-        device: usize,
-        consent: Option<usize>,
-    ) -> Result<usize, Reason> {
+    pub(super) fn issue(&mut self, device: usize, consent: Option<usize>) -> Result<usize, Reason> {
         self.enabled()?;
         if self.devices[device].revoked {
             return Err(Reason::DeviceRevoked);

@@ -1,7 +1,7 @@
 //! Calls of APIs, verified by either instance, and proofs that come again or late.
 
-use assay::flow::verify_request::{self, Consistency, Decision, VerifyRequest};
 use assay::flow::CURRENT_FOR;
+use assay::flow::verify_request::{self, Consistency, Decision, VerifyRequest};
 
 use super::operation::{Asked, At};
 use super::tokens::HIGH;
@@ -52,6 +52,10 @@ impl Model {
     }
 
     pub(super) async fn verify(&mut self, at: usize, back: usize, asked: Asked) {
+        let over = |token: Token| token.access.expires_at <= self.world.now();
+        if back == 0 && self.access(at, 0).is_none_or(over) {
+            self.refresh(at, 0, true).await;
+        }
         let Some(token) = self.access(at, back) else {
             return;
         };
@@ -92,7 +96,7 @@ impl Model {
         };
         let device = self.sessions[at].phone;
         if decision.by == Consistency::Local && verdict.is_ok() {
-            TAKEN_LOCALLY.fetch_add(1, Ordering::SeqCst);
+            one_more(&TAKEN_LOCALLY);
         }
         let fresh = self.truth.verify(at, token.access).and(enough);
         if verdict == fresh {
@@ -114,10 +118,15 @@ impl Model {
         let why = format!("{verdict:?} and not {fresh:?}, {asked:?}");
         assert_eq!(asked.consistency, Consistency::Local, "{why}");
         assert!(asked.at == At::Second || self.unheard, "{why}");
-        assert_eq!(verdict, self.truth.unasked(token.access).and(enough), "{why}");
+        assert_eq!(
+            verdict,
+            self.truth.unasked(token.access).and(enough),
+            "{why}"
+        );
         assert!(self.world.now().since(heard.at) <= CURRENT_FOR, "{why}");
         let known = token.born <= heard.step && heard.truth.keeps_out(at, token.access);
         assert!(!known, "{why}, and it has heard of that");
+        one_more(&NOT_YET_HEARD);
     }
 
     pub(super) async fn replay(&mut self, index: Index, at: At) {
@@ -148,7 +157,7 @@ impl Model {
                 assert_eq!(seen.map(drop), Err(expected));
             }
         }
-        REPLAYED.fetch_add(1, Ordering::SeqCst);
+        one_more(&REPLAYED);
     }
 
     pub(super) async fn late(&mut self, at: usize, behind: u64, where_late: At) {

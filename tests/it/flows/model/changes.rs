@@ -71,7 +71,7 @@ impl Model {
 
     pub(super) async fn revoke_subject(&mut self, at: usize) {
         let request = RevokeSubject {
-            subject: self.subject(at),
+            subject: Self::subject(at),
             why: RevocationReason::Lost,
             validate_only: false,
             by: caller(),
@@ -115,7 +115,7 @@ impl Model {
 
     pub(super) async fn revoke_consent(&mut self, at: usize, consent: usize) {
         let request = RevokeConsent {
-            subject: self.subject(at),
+            subject: Self::subject(at),
             consent: CONSENTS[consent].parse().unwrap(),
             why: RevocationReason::UserRequest,
             validate_only: false,
@@ -197,7 +197,7 @@ impl Model {
         // A list is read to its end; what is lost on the way is tried elsewhere.
         self.world.store.lose_next(0, 0);
         let expected = self.truth.list(at);
-        let listed = self.world.sessions(&self.subject(at)).await;
+        let listed = self.world.sessions(&Self::subject(at)).await;
         assert_eq!(listed.len(), expected.len());
         for (session, number) in listed.iter().zip(expected) {
             // This is how on-call finds one that nobody was told of.

@@ -34,7 +34,7 @@ pub(super) struct Asked {
 pub(super) enum Operation {
     /// The first time with fresh evidence; then the very same registration again.
     Register(usize),
-    /// On a phone, under one of two consents or none.
+    /// On a phone, which is registered if it never was, under one of two consents or none.
     Issue(usize, Option<usize>),
     /// Some session, and one of its known tokens counted back from the newest.
     Refresh(Index, usize),
@@ -46,6 +46,7 @@ pub(super) enum Operation {
     Elevate(Index),
     /// Its tokens are made void, and there are new ones.
     Rotate(Index),
+    /// With a known access token; a phone whose newest is over refreshes first.
     Verify(Index, usize, Asked),
     /// Some request that was sent before, proof and all.
     Replay(Index, At),
@@ -103,7 +104,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         ABSOLUTE / 4,
     ];
     let any_session = any::<Index>;
-    let back = || select(vec![0, 0, 0, 1, 1, 2, 3]);
+    // A token behind the last two ends most sessions.
+    let back = || select(vec![0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 3]);
     let consent = || select(vec![None, None, Some(0), Some(1)]);
     let behind = select(vec![1, 2, 63, 64, 65]);
     prop_oneof![
@@ -158,11 +160,44 @@ fn rules() -> impl Strategy<Value = Rules> {
     })
 }
 
+/// Something is taken from a session while the other instance does not listen: it may go on for as long as
+/// that, and knows of it afterwards.
+fn overtaken() -> impl Strategy<Value = Vec<Operation>> {
+    use Operation as Op;
+    let taking = prop_oneof![
+        any::<Index>().prop_map(Op::EndById),
+        any::<Index>().prop_map(Op::Rotate),
+        any::<Index>().prop_map(Op::RevokeSession),
+        (0..PHONES).prop_map(Op::Revoke),
+        (0..PHONES).prop_map(Op::RevokeSubject),
+        (0..PHONES, 0..2_usize).prop_map(|(p, c)| Op::RevokeConsent(p, c)),
+        (0..PHONES).prop_map(Op::Suspend),
+    ];
+    (any::<Index>(), taking).prop_map(|(session, mut taking)| {
+        if let Op::EndById(same) | Op::Rotate(same) | Op::RevokeSession(same) = &mut taking {
+            *same = session;
+        }
+        let asked = Asked {
+            at: At::Second,
+            consistency: Consistency::Local,
+            high: false,
+        };
+        let verify = || Op::Verify(session, 0, asked);
+        let follow = || Op::Follow(At::Second);
+        vec![verify(), follow(), taking, verify(), follow(), verify()]
+    })
+}
+
 /// The operations of a case and its policy.
 pub(super) fn case() -> impl Strategy<Value = (Vec<Operation>, Rules)> {
+    let some = prop_oneof![
+        40 => operation().prop_map(|operation| vec![operation]),
+        1 => overtaken(),
+    ];
     // A commit in every bucket takes long: one case of a hundred has it, once.
     let cut = weighted(0.01, any::<Index>());
-    let operations = (vec(operation(), 1..60), cut).prop_map(|(mut operations, cut)| {
+    let operations = (vec(some, 1..60), cut).prop_map(|(operations, cut)| {
+        let mut operations = operations.concat();
         if let Some(cut) = cut {
             operations.insert(cut.index(operations.len()), Operation::SetNotBefore);
         }

@@ -51,12 +51,15 @@ impl Model {
         } else {
             KINDS[at]
         };
-        let mut phone = self.world.phone(kind, self.subject(at).expose());
+        let mut phone = self.world.phone(kind, SUBJECTS[at]);
         phone.count = (self.rules.replay == ReplayRule::Window).then(|| AtomicU64::new(1));
         phone
     }
 
     pub(super) async fn issue(&mut self, at: usize, consent: Option<usize>) {
+        if self.registrations[at].is_none() {
+            self.register(at).await;
+        }
         let Some(phone) = self.registered(at) else {
             return;
         };
@@ -125,7 +128,7 @@ impl Model {
             expected
         );
         if let (Ok(refreshed), true) = (answer, heard) {
-            REFRESHED.fetch_add(1, Ordering::SeqCst);
+            one_more(&REFRESHED);
             self.sessions[at].take(refreshed.grant, self.step);
         }
     }
@@ -192,6 +195,7 @@ impl Model {
                 let Ok(elevated) = answer else {
                     return;
                 };
+                one_more(&ELEVATED);
                 self.sessions[at].access_tokens.push(Token {
                     text: elevated.access.token,
                     access: Access {
@@ -236,6 +240,7 @@ impl Model {
                 let Ok(rotated) = answer else {
                     return;
                 };
+                one_more(&ROTATED);
                 self.sessions[at].take(rotated.grant, self.step);
             }
         }
