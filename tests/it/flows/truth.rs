@@ -69,10 +69,6 @@ impl Session {
     fn cut(&mut self, by: Cut) {
         self.cut = Some(self.cut.map_or(by, |cut| cut.min(by)));
     }
-
-    fn is_cut_by(&self, by: Cut) -> bool {
-        self.cut == Some(by)
-    }
 }
 
 /// What is true.
@@ -131,9 +127,9 @@ impl Truth {
     fn alive(&self, session: &Session) -> Result<(), Reason> {
         let device = &self.devices[session.device];
         let causes = [
-            (session.is_cut_by(Cut::App), Reason::SessionRevoked),
-            (session.is_cut_by(Cut::Subject), Reason::SubjectRevoked),
-            (session.is_cut_by(Cut::Consent), Reason::SessionRevoked),
+            (session.cut == Some(Cut::App), Reason::SessionRevoked),
+            (session.cut == Some(Cut::Subject), Reason::SubjectRevoked),
+            (session.cut == Some(Cut::Consent), Reason::SessionRevoked),
             (device.revoked, Reason::DeviceRevoked),
             (session.ended, Reason::SessionRevoked),
             (session.ends_at <= self.now, Reason::SessionExpiredAbsolute),
