@@ -2,6 +2,8 @@
 //! no store, no tokens. What it knows of a device or session fits on a hand. A new operation is one
 //! method here, one variant of `Operation` and one arm of `Model::run`.
 
+mod rules;
+
 use std::time::Duration;
 
 use assay::policy::{ReuseRule, SessionLimitRule};
@@ -9,17 +11,23 @@ use assay::reason::Reason;
 use assay::session::RefreshOutcome;
 use assay::time::Timestamp;
 
+pub(super) use self::rules::Rules;
 use super::world::{ABSOLUTE, GRACE, IDLE};
 
 /// As the policy of these tests says.
 const DEVICE_SESSIONS_MAX: usize = 2;
 const SUBJECT_SESSIONS_MAX: usize = 3;
 
-/// What the policy of a case says.
+/// So many generations a rotation by the sign-in server moves on.
+const CUT_STRIDE: u32 = 1024;
+
+/// An access token as its session gave it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Rules {
-    pub(super) at_limit: SessionLimitRule,
-    pub(super) on_reuse: ReuseRule,
+pub(super) struct Access {
+    pub(super) generation: u32,
+    pub(super) expires_at: Timestamp,
+    /// Its user has shown more than at sign-in.
+    pub(super) elevated: bool,
 }
 
 /// A device; its number is its place.
@@ -35,13 +43,32 @@ struct Device {
 #[derive(Debug, Clone)]
 struct Session {
     device: usize,
+    consent: Option<usize>,
     generation: u32,
+    /// Tokens of earlier generations are void.
+    valid_from: u32,
     rotated_at: Timestamp,
     idle_at: Timestamp,
     ends_at: Timestamp,
     ended: bool,
-    /// Its subject was revoked since.
-    cut: bool,
+    /// Something wider than it was revoked since: the widest counts.
+    cut: Option<Cut>,
+    /// Until its user has shown more.
+    waits: bool,
+}
+
+/// What was revoked of a subject, the widest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Cut {
+    App,
+    Subject,
+    Consent,
+}
+
+impl Session {
+    fn cut(&mut self, by: Cut) {
+        self.cut = Some(self.cut.map_or(by, |cut| cut.min(by)));
+    }
 }
 
 /// What is true.
@@ -100,7 +127,9 @@ impl Truth {
     fn alive(&self, session: &Session) -> Result<(), Reason> {
         let device = &self.devices[session.device];
         let causes = [
-            (session.cut, Reason::SubjectRevoked),
+            (session.cut == Some(Cut::App), Reason::SessionRevoked),
+            (session.cut == Some(Cut::Subject), Reason::SubjectRevoked),
+            (session.cut == Some(Cut::Consent), Reason::SessionRevoked),
             (device.revoked, Reason::DeviceRevoked),
             (session.ended, Reason::SessionRevoked),
             (session.ends_at <= self.now, Reason::SessionExpiredAbsolute),
@@ -112,12 +141,21 @@ impl Truth {
             .map_or(Ok(()), Err)
     }
 
-    /// Whether a session may be used now: an app may be enabled again, and a device resumed.
-    fn usable(&self, session: &Session) -> Result<(), Reason> {
+    /// Whether the user of a session may show more: an app may be enabled again, and a device resumed.
+    fn usable_but_waits(&self, session: &Session) -> Result<(), Reason> {
         self.enabled()?;
         self.alive(session)?;
         if self.devices[session.device].suspended {
             return Err(Reason::DeviceSuspended);
+        }
+        Ok(())
+    }
+
+    /// Whether a session may be used now.
+    fn usable(&self, session: &Session) -> Result<(), Reason> {
+        self.usable_but_waits(session)?;
+        if session.waits {
+            return Err(Reason::StepUpRequired);
         }
         Ok(())
     }
@@ -138,8 +176,8 @@ impl Truth {
         }
     }
 
-    /// Opens a session on a registered device: its number.
-    pub(super) fn issue(&mut self, device: usize) -> Result<usize, Reason> {
+    /// Opens a session on a registered device, under a consent or none: its number.
+    pub(super) fn issue(&mut self, device: usize, consent: Option<usize>) -> Result<usize, Reason> {
         self.enabled()?;
         if self.devices[device].revoked {
             return Err(Reason::DeviceRevoked);
@@ -166,12 +204,15 @@ impl Truth {
         }
         self.sessions.push(Session {
             device,
+            consent,
             generation: 0,
+            valid_from: 0,
             rotated_at: self.now,
             idle_at: self.now.after(IDLE),
             ends_at: self.now.after(ABSOLUTE),
             ended: false,
-            cut: false,
+            cut: None,
+            waits: false,
         });
         Ok(self.sessions.len() - 1)
     }
@@ -184,15 +225,13 @@ impl Truth {
     ) -> Result<(RefreshOutcome, u32), Reason> {
         let now = self.now;
         let session = &self.sessions[number];
-        // The token itself says when its session is over.
-        if session.ends_at <= now {
-            return Err(Reason::SessionExpiredAbsolute);
-        }
+        self.refreshable(number)?;
         self.usable(session)?;
+        if presented < session.valid_from {
+            return Err(Reason::RefreshTokenVoid);
+        }
         let current = session.generation;
         let in_grace = now <= session.rotated_at.after(GRACE);
-        // An access token is made for whole seconds; in the last one there is none left to give.
-        let last_second = session.ends_at.as_secs() <= now.as_secs();
         let outcome = if presented == current {
             RefreshOutcome::Rotated
         } else if presented > current {
@@ -200,30 +239,103 @@ impl Truth {
         } else if presented + 1 == current && in_grace {
             RefreshOutcome::Retry
         } else {
-            if self.rules.on_reuse == ReuseRule::RevokeSession {
-                self.sessions[number].ended = true;
+            match self.rules.on_reuse {
+                ReuseRule::RevokeSession => self.sessions[number].ended = true,
+                ReuseRule::StepUp => self.sessions[number].waits = true,
+                ReuseRule::Report => {}
             }
             return Err(Reason::RefreshTokenReused);
         };
-        if last_second {
-            return Err(Reason::SessionExpiredAbsolute);
-        }
+        self.time_left(session.ends_at)?;
         if outcome != RefreshOutcome::Retry {
-            let session = &mut self.sessions[number];
-            session.generation = presented + 1;
-            session.rotated_at = now;
-            session.idle_at = now.after(IDLE);
+            self.go_on(number, presented + 1);
         }
         Ok((outcome, presented + 1))
     }
 
-    /// Whether an access token of a session opens doors.
-    pub(super) fn verify(&self, number: usize, expires_at: Timestamp) -> Result<(), Reason> {
+    /// An access token is made for whole seconds; in the last one there is none left to give.
+    fn time_left(&self, until: Timestamp) -> Result<(), Reason> {
+        if until.as_secs() <= self.now.as_secs() {
+            return Err(Reason::SessionExpiredAbsolute);
+        }
+        Ok(())
+    }
+
+    fn go_on(&mut self, number: usize, generation: u32) {
+        let session = &mut self.sessions[number];
+        session.generation = generation;
+        session.rotated_at = self.now;
+        session.idle_at = self.now.after(IDLE);
+    }
+
+    /// What a refresh token says of itself, without its session: when that is over at the latest.
+    pub(super) fn refreshable(&self, number: usize) -> Result<(), Reason> {
+        if self.sessions[number].ends_at <= self.now {
+            return Err(Reason::SessionExpiredAbsolute);
+        }
+        self.enabled()
+    }
+
+    /// Makes the tokens of a session void: the generation of the new ones.
+    pub(super) fn rotate(&mut self, number: usize) -> Result<u32, Reason> {
+        let session = &self.sessions[number];
+        self.usable(session)?;
+        self.time_left(session.ends_at)?;
+        let generation = session.generation + CUT_STRIDE;
+        self.sessions[number].valid_from = generation;
+        self.go_on(number, generation);
+        Ok(generation)
+    }
+
+    /// The user of a session shows more: the generation of the access token.
+    pub(super) fn elevate(&mut self, number: usize) -> Result<u32, Reason> {
+        let session = &self.sessions[number];
+        self.usable_but_waits(session)?;
+        self.time_left(session.ends_at.min(session.idle_at))?;
+        let session = &mut self.sessions[number];
+        if session.waits {
+            session.waits = false;
+            // The honest phone may be the one whose answer was lost.
+            session.rotated_at = self.now;
+        }
+        Ok(session.generation)
+    }
+
+    /// What an access token says of itself, without its session.
+    pub(super) fn unasked(&self, access: Access) -> Result<(), Reason> {
         // Whole seconds, rounded down.
-        if expires_at.as_secs() * 1000 <= self.now.as_millis() {
+        if access.expires_at.as_secs() * 1000 <= self.now.as_millis() {
             return Err(Reason::TokenExpired);
         }
-        self.usable(&self.sessions[number])
+        self.enabled()
+    }
+
+    /// Whether an access token of a session opens doors.
+    pub(super) fn verify(&self, number: usize, access: Access) -> Result<(), Reason> {
+        self.unasked(access)?;
+        let session = &self.sessions[number];
+        self.usable(session)?;
+        if access.generation < session.valid_from {
+            return Err(Reason::AccessTokenVoid);
+        }
+        Ok(())
+    }
+
+    /// Whether what is known here keeps an access token out, whatever the time: one that was given
+    /// before all of this.
+    pub(super) fn keeps_out(&self, number: usize, access: Access) -> bool {
+        let Some(session) = self.sessions.get(number) else {
+            return false;
+        };
+        let device = &self.devices[session.device];
+        let over = session.ended || session.cut.is_some() || device.revoked;
+        let held = device.suspended || session.waits;
+        over || held || access.generation < session.valid_from
+    }
+
+    /// Whether a session's device is suspended by what is known here.
+    pub(super) fn is_suspended(&self, device: usize) -> bool {
+        self.devices[device].suspended
     }
 
     /// Ends a session, whoever does it and why.
@@ -244,7 +356,26 @@ impl Truth {
     pub(super) fn revoke_subject(&mut self, of: usize) {
         let subject = self.devices[of].subject;
         for session in &mut self.sessions {
-            session.cut |= self.devices[session.device].subject == subject;
+            if self.devices[session.device].subject == subject {
+                session.cut(Cut::Subject);
+            }
+        }
+    }
+
+    pub(super) fn revoke_consent(&mut self, of: usize, consent: usize) {
+        let subject = self.devices[of].subject;
+        for session in &mut self.sessions {
+            let own = self.devices[session.device].subject == subject;
+            if own && session.consent == Some(consent) {
+                session.cut(Cut::Consent);
+            }
+        }
+    }
+
+    /// All sessions of the app until now are dead.
+    pub(super) fn set_not_before(&mut self) {
+        for session in &mut self.sessions {
+            session.cut(Cut::App);
         }
     }
 
