@@ -2,8 +2,8 @@
 //! the files that are looked at again.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -246,16 +246,36 @@ async fn renew(mut certificates: Certificates) {
 struct Ready {
     store: AtomicBool,
     status_list: AtomicBool,
+    draining: AtomicBool,
+    /// What is wrong, in words.
+    why: Mutex<String>,
 }
 
 impl Ready {
-    /// What is waited for; fixed words.
-    fn waits_for(&self) -> Vec<&'static str> {
-        [("store", &self.store), ("status_list", &self.status_list)]
+    /// As probes are told.
+    fn told(&self) -> Readiness {
+        if self.draining.load(Ordering::Relaxed) {
+            return Readiness::Draining;
+        }
+        let parts: Vec<_> = [("store", &self.store), ("status_list", &self.status_list)]
             .into_iter()
             .filter(|(_, there)| !there.load(Ordering::Relaxed))
             .map(|(part, _)| part)
-            .collect()
+            .collect();
+        if parts.is_empty() {
+            return Readiness::Ready;
+        }
+        let why = self.why.lock().unwrap_or_else(PoisonError::into_inner);
+        Readiness::WaitingFor {
+            parts,
+            why: why.clone(),
+        }
+    }
+
+    /// Takes note of what is wrong.
+    fn say(&self, why: Option<&str>) {
+        let mut said = self.why.lock().unwrap_or_else(PoisonError::into_inner);
+        why.unwrap_or_default().clone_into(&mut said);
     }
 }
 
@@ -290,6 +310,7 @@ async fn probe(
                 Ok(_) => None,
             };
             if said.as_ref() != Some(&why) {
+                ready.say(why.as_deref());
                 match &why {
                     None => tracing::info!("ready"),
                     Some(why) => tracing::warn!(detail = why.as_str(), "not ready"),
@@ -303,7 +324,7 @@ async fn probe(
         () = look => {}
         () = until(drains) => {}
     }
-    ready.store.store(false, Ordering::Relaxed);
+    ready.draining.store(true, Ordering::Relaxed);
     grpc.set_ready(false).await;
 }
 
@@ -313,9 +334,6 @@ fn shown(engine: &Engine, metrics: Arc<Metrics>, ready: Arc<Ready>) -> Side {
     Side {
         metrics,
         jwks: Arc::new(move || jwks.clone()),
-        readiness: Arc::new(move || match ready.waits_for() {
-            parts if parts.is_empty() => Readiness::Ready,
-            parts => Readiness::WaitingFor(parts),
-        }),
+        readiness: Arc::new(move || ready.told()),
     }
 }

@@ -25,7 +25,9 @@ use super::{Engine, Failure, Receipt, verify_request};
 use crate::id::{AppId, SessionId, Subject};
 use crate::reason::Reason;
 use crate::secret::{Secret, random};
-use crate::session::{Actor, Device, RevocationReason, Session, SubjectRecord, WatcherId};
+use crate::session::{
+    Actor, Device, RevocationReason, Session, SubjectRecord, WatcherId, opened_behind,
+};
 use crate::store::{Durability, keys};
 use crate::time::monotonic_now;
 
@@ -265,26 +267,30 @@ impl Drill {
 
 /// What it does to the store, and what it asks.
 impl Drill {
-    async fn write(&self, engine: &Engine) -> Result<(), Failure> {
+    async fn write(&mut self, engine: &Engine) -> Result<(), Failure> {
+        let place = Place {
+            device: self.device.id,
+            subject: engine.keyring.subject_tag(&self.device.subject),
+        };
+        let (state, _) = engine.load(place, None).await?;
+        // As sessions are opened that follow a cut: the first drill is run right behind it.
+        let fleet = state.fleet.value.as_ref();
+        let cut_until = fleet.and_then(|fleet| fleet.cut_until(&self.device.app));
+        self.session.opened_at = opened_behind(cut_until, self.session.opened_at);
         let (device, session) = (&self.device, &self.session);
-        let tag = engine.keyring.subject_tag(&device.subject);
         let subject = SubjectRecord {
             epoch: session.subject_epoch,
             devices: Vec::new(),
             sessions: Vec::new(),
             consents: BTreeMap::new(),
         };
-        let (device_key, session_key) = (keys::device(&device.id), keys::session(&session.id));
-        let subject_key = keys::subject(&tag);
-        let new_device = Loaded::<Device>::open(engine, device_key, None)?;
-        let new_session = Loaded::<Session>::open(engine, session_key, None)?;
-        let new_subject = Loaded::<SubjectRecord>::open(engine, subject_key, None)?;
+        let new_session = Loaded::<Session>::open(engine, keys::session(&session.id), None)?;
         let kept_for = Some(RECORDS_KEPT_FOR);
         let changes = Changes {
             items: vec![
-                new_device.put(engine, device, kept_for)?,
+                state.device.put(engine, device, kept_for)?,
                 new_session.put(engine, session, kept_for)?,
-                new_subject.put(engine, &subject, kept_for)?,
+                state.subject.put(engine, &subject, kept_for)?,
             ],
             ..Changes::default()
         };

@@ -1,19 +1,21 @@
 //! The gRPC server: listener, layers, services, health and reflection; start and drain.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 use tonic::service::Routes;
+use tonic_health::ServingStatus;
 use tonic_health::pb::FILE_DESCRIPTOR_SET as HEALTH_DESCRIPTORS;
 use tonic_health::server::{HealthReporter, health_reporter};
 use tonic_reflection::server::Builder as Reflection;
 use tonic_types::pb::FILE_DESCRIPTOR_SET as ERROR_DESCRIPTORS;
 
 use super::Services;
-use super::caller::{Authorize, Callers};
+use super::caller::{Authorize, Callers, TABLE};
 use super::codec::DESCRIPTORS;
 use super::guard::Guard;
 use super::http2;
@@ -75,9 +77,7 @@ impl Running {
         metrics: Arc<Metrics>,
     ) -> Result<Self, StartError> {
         let (health, health_service) = health_reporter();
-        health
-            .set_service_status("", tonic_health::ServingStatus::NotServing)
-            .await;
+        report(&health, ServingStatus::NotServing).await;
         let routes = services
             .routes(settings.message_bytes_max)
             .add_service(health_service)
@@ -119,11 +119,11 @@ impl Running {
     /// Says in `grpc.health.v1` whether requests will be answered.
     pub async fn set_ready(&self, ready: bool) {
         let status = if ready {
-            tonic_health::ServingStatus::Serving
+            ServingStatus::Serving
         } else {
-            tonic_health::ServingStatus::NotServing
+            ServingStatus::NotServing
         };
-        self.health.set_service_status("", status).await;
+        report(&self.health, status).await;
     }
 
     /// Takes no new connections and requests, waits for those under way, at most `drain_for`.
@@ -155,6 +155,24 @@ async fn serve(
         })
         .await
 }
+
+/// Says in `grpc.health.v1` how the server is, and by name each of our services: some clients ask for
+/// the one they use.
+async fn report(health: &HealthReporter, status: ServingStatus) {
+    health.set_service_status("", status).await;
+    for service in OWN_SERVICES.iter() {
+        health.set_service_status(service, status).await;
+    }
+}
+
+/// The names of our services, from the table of RPCs.
+static OWN_SERVICES: LazyLock<BTreeSet<&str>> = LazyLock::new(|| {
+    let paths = TABLE.iter().map(|(path, _)| path.trim_start_matches('/'));
+    let services = paths.filter_map(|path| path.split('/').next());
+    services
+        .filter(|service| service.starts_with("assay."))
+        .collect()
+});
 
 fn reflection() -> Reflection<'static> {
     Reflection::configure()

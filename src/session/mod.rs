@@ -34,7 +34,7 @@ pub use fleet::Reach;
 pub use job::{Basis, Cause, Counts, JOB_EVERY, JOB_LEASE, Job, Look, Position};
 pub use liveness::{Standing, Surroundings};
 pub use notice::{Notice, Target};
-pub use open::{LastUsed, Opened, Opening, end, open, reopen};
+pub use open::{LastUsed, Opened, Opening, end, open, opened_behind, reopen};
 pub use overlay::{
     ENDINGS_MAX, Fact, Known, OVERLAY_KEPT_FOR, Overlay, REVOCATIONS_MAX, WAITING_MAX,
 };

@@ -116,7 +116,7 @@ pub fn open(
         generation: 0,
         refresh_key: opening.refresh_key,
         rotated_at: now,
-        opened_at: behind(opening.cut_until, now),
+        opened_at: opened_behind(opening.cut_until, now),
         idle_expires_at: now.after(lifetimes.idle_for).min(expires_at),
         expires_at,
         device_epoch: device.epoch,
@@ -142,7 +142,8 @@ pub fn open(
 }
 
 /// When a session is opened that is opened after a cut, whatever the clocks say.
-fn behind(cut_until: Option<Timestamp>, now: Timestamp) -> Timestamp {
+#[must_use]
+pub fn opened_behind(cut_until: Option<Timestamp>, now: Timestamp) -> Timestamp {
     cut_until.map_or(now, |cut| now.max(cut.after(CLOCK_STEP)))
 }
 

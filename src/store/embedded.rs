@@ -10,12 +10,15 @@
 //! which is less than handing it to another thread costs.
 //!
 //! When a flush fails nobody can say what is on the disk. The requests of that group get
-//! [`StoreError::OutcomeUnknown`], and from then on every call is refused, reads too, until the
-//! process starts again and reads what really is there.
+//! [`StoreError::OutcomeUnknown`], and from then on every call is refused, reads too and with the words
+//! of that failure, until the process starts again and reads what really is there.
 
 mod snapshot;
 mod tables;
 mod writer;
+
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -23,7 +26,6 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
@@ -33,7 +35,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::snapshot::Snapshot;
 use self::tables::Tables;
-use self::writer::{Asked, Job, Writer};
+use self::writer::{Asked, Broken, Job, Writer};
 use super::rules::{check_admission, check_change_set, check_outboxes, check_ranges};
 use super::{
     Admission, Admitted, ChangeSet, Committed, Cursor, IndexRange, Lineage, OutboxRange, Store,
@@ -57,7 +59,7 @@ const WAITING_MAX: usize = 1024;
 pub struct Embedded {
     database: Arc<Database>,
     clock: Clock,
-    failed: Arc<AtomicBool>,
+    broken: Broken,
     requests: Option<mpsc::Sender<Box<dyn Job>>>,
     writer: Option<JoinHandle<()>>,
 }
@@ -133,12 +135,12 @@ impl Embedded {
     fn over(database: Database, clock: Clock) -> Result<Self, OpenError> {
         tables::prepare(&database)?;
         let database = Arc::new(database);
-        let failed = Arc::new(AtomicBool::new(false));
+        let broken = Broken::default();
         let (requests, waiting) = mpsc::channel(WAITING_MAX);
         let writer = Writer {
             database: Arc::clone(&database),
             clock: clock.clone(),
-            failed: Arc::clone(&failed),
+            broken: broken.clone(),
         };
         let writer = std::thread::Builder::new()
             .name("store-writer".to_owned())
@@ -147,7 +149,7 @@ impl Embedded {
         Ok(Self {
             database,
             clock,
-            failed,
+            broken,
             requests: Some(requests),
             writer: Some(writer),
         })
@@ -174,9 +176,7 @@ impl Embedded {
     }
 
     fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        if self.failed.load(Ordering::Acquire) {
-            return Err(writer::closed());
-        }
+        self.broken.check()?;
         let transaction = self.database.begin_read().map_err(unavailable)?;
         Snapshot::of(&transaction, self.clock.now()).map_err(unavailable)
     }
@@ -241,7 +241,7 @@ impl Drop for Embedded {
 impl fmt::Debug for Embedded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Embedded")
-            .field("failed", &self.failed)
+            .field("broken", &self.broken)
             .finish_non_exhaustive()
     }
 }

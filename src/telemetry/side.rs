@@ -41,8 +41,15 @@ const JWKS_MAX_AGE: &str = "public, max-age=300";
 pub enum Readiness {
     /// Send traffic.
     Ready,
-    /// Send none: these parts are not there. Fixed words, from the code.
-    WaitingFor(Vec<&'static str>),
+    /// Send none: these parts are not there.
+    WaitingFor {
+        /// Fixed words, from the code.
+        parts: Vec<&'static str>,
+        /// What is wrong, as the log line `not ready` says it; nothing where nobody has looked yet.
+        why: String,
+    },
+    /// Send none: the service is about to stop.
+    Draining,
 }
 
 /// What the side port shows.
@@ -111,10 +118,12 @@ async fn jwks(State(side): State<Side>) -> Response {
 async fn readyz(State(side): State<Side>) -> Response {
     match (side.readiness)() {
         Readiness::Ready => "ready\n".into_response(),
-        Readiness::WaitingFor(parts) => {
-            let text = format!("waiting for: {}\n", parts.join(", "));
+        Readiness::WaitingFor { parts, why } => {
+            let why = if why.is_empty() { why } else { why + "\n" };
+            let text = format!("waiting for: {}\n{why}", parts.join(", "));
             (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
         }
+        Readiness::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response(),
     }
 }
 

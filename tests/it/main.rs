@@ -28,6 +28,7 @@ mod fuzz_corpus;
 mod grpc;
 mod helm;
 mod inspect;
+mod on_call;
 mod outbound;
 mod pages;
 mod policy_page;

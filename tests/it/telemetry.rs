@@ -395,7 +395,10 @@ async fn get(address: SocketAddr, path: &str) -> (String, String, String) {
 async fn the_side_port_shows_metrics_keys_and_probes() {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
-    let ready = Arc::new(Mutex::new(Readiness::WaitingFor(vec!["store", "keys"])));
+    let ready = Arc::new(Mutex::new(Readiness::WaitingFor {
+        parts: vec!["store", "keys"],
+        why: "nobody answers".to_owned(),
+    }));
     let asked = Arc::clone(&ready);
     let metrics = metrics();
     metrics.connection_opened();
@@ -420,7 +423,11 @@ async fn the_side_port_shows_metrics_keys_and_probes() {
     assert_eq!(get(address, "/livez").await.0, "HTTP/1.1 200 OK");
     let (line, _, body) = get(address, "/readyz").await;
     assert_eq!(line, "HTTP/1.1 503 Service Unavailable");
-    assert_eq!(body, "waiting for: store, keys\n");
+    assert_eq!(body, "waiting for: store, keys\nnobody answers\n");
+    *ready.lock().unwrap() = Readiness::Draining;
+    let (line, _, body) = get(address, "/readyz").await;
+    assert_eq!(line, "HTTP/1.1 503 Service Unavailable");
+    assert_eq!(body, "draining\n");
     *ready.lock().unwrap() = Readiness::Ready;
     assert_eq!(get(address, "/readyz").await.0, "HTTP/1.1 200 OK");
     let (line, headers, body) = get(address, "/metrics").await;

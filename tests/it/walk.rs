@@ -28,21 +28,25 @@ const MARK: &str = "=== end of a block of the walk ===";
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Commands, and what they print where the page says so.
-struct Step {
-    commands: String,
-    printed: Option<String>,
+pub(super) struct Step {
+    pub(super) commands: String,
+    pub(super) printed: Option<String>,
 }
 
-fn project() -> &'static Path {
+pub(super) fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 fn walk() -> Vec<Step> {
     let readme = fs::read_to_string(project().join("README.md")).unwrap();
     let (_, section) = readme.split_once(SECTION).expect("the walk");
-    let section = section.split("\n## ").next().unwrap();
+    steps_of(section.split("\n## ").next().unwrap())
+}
+
+/// The blocks of a text.
+pub(super) fn steps_of(text: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
-    let mut lines = section.lines();
+    let mut lines = text.lines();
     while let Some(line) = lines.next() {
         let Some(kind) = line.strip_prefix("```") else {
             continue;
@@ -113,7 +117,7 @@ impl Drop for Group {
     }
 }
 
-fn free_ports() -> [String; 2] {
+pub(super) fn free_ports() -> [String; 2] {
     let listeners = PORTS.map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
     listeners.map(|listener| listener.local_addr().unwrap().port().to_string())
 }
@@ -155,7 +159,7 @@ fn path(bin: &Path) -> String {
 }
 
 /// Runs the walk; what each block printed.
-fn run(steps: &[Step], ports: &[String; 2]) -> Vec<String> {
+pub(super) fn run(steps: &[Step], ports: &[String; 2]) -> Vec<String> {
     let dir = tempfile::tempdir().unwrap();
     let bin = dir.path().join("bin");
     let work = dir.path().join("work");

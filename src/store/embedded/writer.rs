@@ -1,7 +1,6 @@
 //! The one thread that writes.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use redb::{Database, StorageError};
 use tokio::sync::{mpsc, oneshot};
@@ -67,16 +66,41 @@ where
     }
 }
 
-/// Every call after a failed flush ends so.
-pub(super) fn closed() -> StoreError {
-    StoreError::Unavailable("the store file failed earlier; a restart is needed".to_owned())
+/// What broke the store file, in the words of the first failure: the database takes nothing after it,
+/// and those who ask later want to know as well.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Broken(Arc<OnceLock<String>>);
+
+impl Broken {
+    /// Every call after a failure ends so.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        self.0.get().map_or(Ok(()), |cause| {
+            let told = format!("the store file failed, start again when that is mended: {cause}");
+            Err(StoreError::Unavailable(told))
+        })
+    }
+
+    /// Notes a failure behind which the database takes nothing more. The first one counts.
+    fn note(&self, cause: &redb::Error) {
+        // Whoever came first has told of the cause; the others only of its consequences.
+        let _ = self.0.set(cause.to_string());
+    }
+
+    /// What came of a transaction that was not committed.
+    fn not_done(&self, error: impl Into<redb::Error>) -> StoreError {
+        let error = error.into();
+        if matches!(error, redb::Error::Io(_)) {
+            self.note(&error);
+        }
+        unavailable(error)
+    }
 }
 
 /// What the thread owns.
 pub(super) struct Writer {
     pub(super) database: Arc<Database>,
     pub(super) clock: Clock,
-    pub(super) failed: Arc<AtomicBool>,
+    pub(super) broken: Broken,
 }
 
 impl Writer {
@@ -96,13 +120,14 @@ impl Writer {
     }
 
     fn apply(&self, group: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
-        if self.failed.load(Ordering::Acquire) {
-            return Err(closed());
-        }
-        let transaction = self.database.begin_write().map_err(unavailable)?;
-        let mut tables = Tables::of(&transaction, self.clock.now()).map_err(unavailable)?;
+        self.broken.check()?;
+        let not_done = |error| self.broken.not_done(error);
+        let transaction = self.database.begin_write();
+        let transaction = transaction.map_err(|error| self.broken.not_done(error))?;
+        let mut tables = Tables::of(&transaction, self.clock.now())
+            .map_err(|error| self.broken.not_done(error))?;
         for job in group.iter_mut() {
-            job.apply(&mut tables).map_err(unavailable)?;
+            job.apply(&mut tables).map_err(not_done)?;
         }
         // Without a change there is nothing to flush, so no reason to sweep either.
         if !tables.changed() {
@@ -110,10 +135,11 @@ impl Writer {
         }
         tables
             .sweep(group.len() * SWEPT_PER_REQUEST)
-            .map_err(unavailable)?;
+            .map_err(not_done)?;
         drop(tables);
         transaction.commit().map_err(|error| {
-            self.failed.store(true, Ordering::Release);
+            let error = error.into();
+            self.broken.note(&error);
             StoreError::OutcomeUnknown(format!("the store file failed: {error}"))
         })
     }

@@ -3,12 +3,13 @@
 use assay::flow::run_drill::{self, Drill, Line, RunDrill, Step};
 use assay::flow::{Engine, keep_watchers, list_audit_events};
 use assay::id::SessionId;
-use assay::session::{Event, EventKind};
+use assay::session::{Event, EventKind, Reach};
 use assay::store::record::unseal;
 use assay::store::{
     Admission, Cursor, FOLLOW_MAX, IndexRange, OperationId, OutboxRange, Record, keys,
 };
 
+use super::fleetwide;
 use super::watching::named;
 use super::*;
 
@@ -16,6 +17,7 @@ over_every_store! {
     a_drill_passes_and_leaves_one_event_behind
     a_drill_that_nobody_waits_for_deletes_what_it_wrote
     a_watcher_that_does_not_hear_fails_the_drill
+    a_drill_right_behind_a_cut_of_everything_passes
 }
 
 fn order(wait_for: Duration) -> RunDrill {
@@ -89,7 +91,7 @@ async fn a_drill_passes_and_leaves_one_event_behind(world: World) {
     let before = world.trips();
     let lines = run(&world.engine, &mut drill).await;
     // Nobody has to be waited for, so one look is enough.
-    assert_eq!(world.trips().since(before), (10, 4));
+    assert_eq!(world.trips().since(before), (11, 4));
     let passed = [
         Step::Write,
         Step::Allow,
@@ -154,6 +156,14 @@ async fn a_watcher_that_does_not_hear_fails_the_drill(world: World) {
         (Step::Done, false),
     ];
     assert_eq!(steps(&lines)[4..], last);
+}
+
+async fn a_drill_right_behind_a_cut_of_everything_passes(world: World) {
+    settled(&world).await;
+    fleetwide::cut(&world, &Reach::Everything).await;
+    let mut drill = run_drill::begin(&world.engine, order(5 * SECOND)).unwrap();
+    let lines = run(&world.engine, &mut drill).await;
+    assert!(lines.iter().all(|line| line.passed), "{lines:?}");
 }
 
 #[tokio::test]

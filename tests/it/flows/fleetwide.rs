@@ -77,7 +77,7 @@ async fn confirm(
     }
 }
 
-async fn cut(world: &World, reach: &Reach) -> Cut {
+pub(super) async fn cut(world: &World, reach: &Reach) -> Cut {
     let (token, _) = propose(world, request(reach, "alice")).await;
     confirm(world, reach, &token, "bob").await.unwrap()
 }

@@ -18,8 +18,15 @@ use crate::support::redis_server::RedisServer;
 
 async fn health(clients: &Clients) -> ServingStatus {
     let mut client = HealthClient::new(clients.0.clone());
-    let answer = client.check(HealthCheckRequest::default()).await.unwrap();
-    answer.into_inner().status()
+    let mut told = Vec::new();
+    // The server as a whole, and one of its services by name.
+    for service in ["", "assay.v1.VerificationService"] {
+        let service = service.to_owned();
+        let answer = client.check(HealthCheckRequest { service }).await.unwrap();
+        told.push(answer.into_inner().status());
+    }
+    assert_eq!(told[0], told[1]);
+    told[0]
 }
 
 async fn is_ready(server: &Server) -> bool {

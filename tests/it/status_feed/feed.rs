@@ -91,7 +91,8 @@ async fn until_there_is_a_list_android_waits_and_iphones_do_not() {
     assert!((105..=120).contains(&wait), "{wait}");
     eventually("waiting", || async {
         let (first, body) = http_get(&server, "/readyz").await;
-        let waits = first.contains("503") && body == "waiting for: status_list\n";
+        let waits = first.contains("503")
+            && body == "waiting for: status_list\nthere is no status list yet\n";
         waits.then_some(())
     })
     .await;
