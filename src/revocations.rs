@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use crate::flow::{Engine, Follower, Round, look_at_watchers};
 use crate::telemetry::metrics::{Metrics, RevocationsShown};
-use crate::time::Timestamp;
+use crate::time::Reading;
 
 /// The wait between two rounds. Who follows is promised a checkpoint every second, and those who verify
 /// for themselves stop after five seconds without one: so one round may be slow and two may fail. Each
@@ -33,7 +33,7 @@ impl Revocations {
             engine: Arc::clone(engine),
             metrics: Arc::clone(metrics),
             follower: Follower::new(now),
-            complete_until: now,
+            complete: engine.clock.reading(),
             said_unreadable: false,
             said_away: false,
         };
@@ -56,7 +56,7 @@ struct Worker {
     metrics: Arc<Metrics>,
     follower: Follower,
     /// The newest checkpoint, also when it is doubted by now.
-    complete_until: Timestamp,
+    complete: Reading,
     said_unreadable: bool,
     said_away: bool,
 }
@@ -124,9 +124,8 @@ impl Worker {
 
     fn show(&mut self) {
         let board = &self.engine.board;
-        let complete_until = board.complete_until();
-        self.complete_until = complete_until.unwrap_or(self.complete_until);
-        let age = self.engine.clock.now().since(self.complete_until).as_secs();
+        self.complete = board.complete().unwrap_or(self.complete);
+        let age = self.engine.clock.reading().since(self.complete).as_secs();
         let (known, waiting) = {
             let overlay = board.overlay();
             (overlay.len(), overlay.waits())

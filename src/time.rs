@@ -138,6 +138,14 @@ impl Reading {
         Duration::from_millis(time.saturating_sub(went).unsigned_abs())
     }
 
+    /// How long after `earlier` this is, by whichever of the two went further: a clock that was set back
+    /// makes nothing young, and a machine that slept neither.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        let went = self.steady.since(earlier.steady);
+        self.now.since(earlier.now).max(went)
+    }
+
     /// The later moment that is this far away.
     #[must_use]
     pub fn after(self, span: Duration) -> Self {
@@ -275,6 +283,12 @@ mod tests {
         assert_eq!(after.now, Timestamp::from_secs(905));
         assert_eq!(after.steady.since(before.steady), Duration::from_secs(5));
         assert_eq!(after.set_since(before), Duration::from_secs(100));
+        assert_eq!(after.since(before), Duration::from_secs(5));
+        let slept = Reading {
+            now: before.now.after(Duration::from_secs(9)),
+            ..after
+        };
+        assert_eq!(slept.since(before), Duration::from_secs(9));
         let system = Clock::system();
         assert!(system.reading().steady <= system.reading().steady);
     }

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::policy::ACCESS_FOR_MAX;
 use crate::session::{Event, Known, Notice, Overlay, Target};
-use crate::time::Timestamp;
+use crate::time::{Reading, Timestamp};
 use crate::token::INSTANCE_SKEW_MAX;
 use crate::token::access::VerifiedClaims;
 
@@ -38,7 +38,7 @@ struct Posts {
     newest: u64,
     by_number: BTreeMap<u64, Target>,
     by_target: HashMap<Target, Post>,
-    complete_until: Option<Timestamp>,
+    complete: Option<Reading>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -55,9 +55,9 @@ pub struct News {
     pub notices: Vec<Notice>,
     /// Where to go on.
     pub number: u64,
-    /// No revocation that was committed before this instant is missing on the board; `None`: that is
+    /// No revocation that was committed before this moment is missing on the board; `None`: that is
     /// not known yet.
-    pub complete_until: Option<Timestamp>,
+    pub complete: Option<Reading>,
 }
 
 /// A bounded part of the notices from some point on.
@@ -130,12 +130,12 @@ impl Board {
         self.overlay.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says that everything committed before `complete_until` was posted, and takes down what no token
-    /// can be about any more.
-    pub fn checkpoint(&self, complete_until: Timestamp, now: Timestamp) {
+    /// Says that everything committed before `complete` was posted, and takes down what no token can be
+    /// about any more. The last word counts: its instant is an earlier one where the clock was set back.
+    pub fn checkpoint(&self, complete: Reading, now: Timestamp) {
         self.overlay_mut().prune(now);
         let mut posts = self.posts();
-        posts.complete_until = posts.complete_until.max(Some(complete_until));
+        posts.complete = Some(complete);
         let over = now.before(ACCESS_FOR_MAX).before(INSTANCE_SKEW_MAX);
         let Posts {
             by_number,
@@ -159,21 +159,28 @@ impl Board {
     /// Says that nothing is known to be complete any more: what was read may have been lost.
     pub fn doubt(&self) {
         self.overlay_mut().doubt();
-        self.posts().complete_until = None;
+        self.posts().complete = None;
     }
 
     /// Up to when it is known that no revocation is missing.
     #[must_use]
     pub fn complete_until(&self) -> Option<Timestamp> {
-        self.posts().complete_until
+        self.complete().map(|complete| complete.now)
+    }
+
+    /// The same as the clock showed it, so that its age can be told.
+    #[must_use]
+    pub fn complete(&self) -> Option<Reading> {
+        self.posts().complete
     }
 
     /// Up to when it is known, where that is recent enough to decide by; `None`: the store has to be
-    /// asked. Where the clock was set back nothing is recent until it has caught up.
+    /// asked. Where the clock was set back nothing is recent until the next checkpoint.
     #[must_use]
-    pub fn current(&self, now: Timestamp) -> Option<Timestamp> {
-        let recent = |until: &Timestamp| *until <= now && now.since(*until) <= CURRENT_FOR;
-        self.complete_until().filter(recent)
+    pub fn current(&self, now: Reading) -> Option<Timestamp> {
+        let complete = self.complete()?;
+        let recent = complete.now <= now.now && now.since(complete) <= CURRENT_FOR;
+        recent.then_some(complete.now)
     }
 
     /// Whether a notice is about this access token.
@@ -256,7 +263,7 @@ impl Posts {
         let news = News {
             notices,
             number: if more { last } else { self.newest },
-            complete_until: self.complete_until,
+            complete: self.complete,
         };
         Part { news, more }
     }
@@ -269,6 +276,13 @@ mod tests {
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_secs(1_700_000_000 + seconds)
+    }
+
+    fn reading(now: Timestamp) -> Reading {
+        Reading {
+            now,
+            ..Reading::default()
+        }
     }
 
     fn notice(number: u8, until: i64) -> Notice {
@@ -301,10 +315,10 @@ mod tests {
         let board = Board::default();
         board.post(notice(1, 0), at(0));
         let life = ACCESS_FOR_MAX + INSTANCE_SKEW_MAX;
-        board.checkpoint(at(0).after(life), at(0).after(life));
+        board.checkpoint(reading(at(0).after(life)), at(0).after(life));
         assert_eq!(board.since(0).notices, [notice(1, 0)]);
         let later = at(0).after(life).after(Duration::from_millis(1));
-        board.checkpoint(later, later);
+        board.checkpoint(reading(later), later);
         assert_eq!(board.since(0).notices, []);
         assert_eq!(board.complete_until(), Some(later));
         board.doubt();

@@ -65,7 +65,7 @@ impl Follower {
     /// # Errors
     /// `STATE_STORE_UNAVAILABLE`: what was read until then counts, and no checkpoint is said.
     pub async fn round(&mut self, engine: &Engine) -> Result<Round, Failure> {
-        let began = engine.clock.now();
+        let began = engine.clock.reading();
         let mut round = Round::default();
         let looked = reassert::look(engine).await?;
         self.read_on(engine, &mut round).await?;
@@ -73,7 +73,7 @@ impl Follower {
         let before = self.lineage.replace(lineage.clone());
         if before.is_some_and(|before| before != lineage) {
             engine.board.doubt();
-            let start = beginning(began);
+            let start = beginning(began.now);
             for (_, read) in &mut self.read {
                 read.clone_from(&start);
             }

@@ -14,7 +14,7 @@ use crate::proof::{Body, Form, ProofExpectation, TargetUri, VerifiedProof};
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::session::{Actor, Requirements, admit, admit_unasked};
-use crate::time::Timestamp;
+use crate::time::{Reading, Timestamp};
 use crate::token::access::{self, VerifiedClaims};
 
 /// The request.
@@ -183,7 +183,10 @@ fn known_until(
     place: Place,
     now: Timestamp,
 ) -> Option<Timestamp> {
-    let until = engine.board.current(now)?;
+    let until = engine.board.current(Reading {
+        now,
+        ..engine.clock.reading()
+    })?;
     let doubtful = proof.form() != Form::Dpop
         || engine.board.covers(claims)
         || engine.board.overlay().has_subject(place.subject);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{Engine, Failure};
 use crate::policy::ACCESS_FOR_MAX;
 use crate::session::{Notice, RoundId, WatcherId};
-use crate::time::Timestamp;
+use crate::time::{Reading, Timestamp};
 use crate::token::INSTANCE_SKEW_MAX;
 
 /// Most notices in one message, as promised.
@@ -81,7 +81,7 @@ pub struct Watch {
     /// The last post it was told of.
     behind: u64,
     /// Up to when it was told that it has everything.
-    told_until: Option<Timestamp>,
+    told: Option<Reading>,
     missed: u32,
 }
 
@@ -115,7 +115,7 @@ pub fn begin(engine: &Engine, request: WatchRevocations) -> Result<Watch, Failur
         watcher: request.watcher,
         stage: Stage::Waiting(since),
         behind: 0,
-        told_until: None,
+        told: None,
         missed: 0,
     };
     watch.note(engine);
@@ -143,7 +143,7 @@ impl Watch {
         let board = &engine.board;
         match self.stage {
             Stage::Waiting(since) => {
-                if board.complete_until().is_none() {
+                if board.complete().is_none() {
                     return due.then(|| self.missed(engine, None)).flatten();
                 }
                 match since {
@@ -201,32 +201,32 @@ impl Watch {
         if !due {
             return None;
         }
-        match news.complete_until {
-            Some(until) if self.told_until.is_none_or(|told| told < until) => {
-                self.told_until = Some(until);
+        match news.complete {
+            Some(complete) if self.told != Some(complete) => {
+                self.told = Some(complete);
                 self.missed = 0;
                 Some(Told::Checkpoint {
                     cursor: WatchCursor {
-                        complete_until: until,
-                        passed: engine.watchers.round_before(until),
+                        complete_until: complete.now,
+                        passed: engine.watchers.round_before(complete.steady),
                     },
-                    age: engine.clock.now().since(until),
+                    age: engine.clock.reading().since(complete),
                 })
             }
-            until => self.missed(engine, until),
+            complete => self.missed(engine, complete),
         }
     }
 
     /// Said once a second, which is every other time.
-    fn missed(&mut self, engine: &Engine, until: Option<Timestamp>) -> Option<Told> {
-        if until.is_none() {
-            // What is read anew may be complete until an earlier instant.
-            self.told_until = None;
+    fn missed(&mut self, engine: &Engine, complete: Option<Reading>) -> Option<Told> {
+        if complete.is_none() {
+            // What is read anew is told, whatever moment it is complete until.
+            self.told = None;
         }
         self.missed = self.missed.saturating_add(1);
         let said = self.missed.is_multiple_of(MISSED_MAX);
         said.then(|| Told::Incomplete {
-            age: until.map(|until| engine.clock.now().since(until)),
+            age: complete.map(|complete| engine.clock.reading().since(complete)),
         })
     }
 }

@@ -10,7 +10,7 @@ use super::{Engine, Failure};
 use crate::reason::Reason;
 use crate::session::{ROUNDS_MAX, Roll, RoundId, Watcher, WatcherId};
 use crate::store::{Durability, keys};
-use crate::time::Timestamp;
+use crate::time::{Steady, Timestamp};
 use crate::token::INSTANCE_SKEW_MAX;
 
 /// An instance with watchers reads and writes the record this often: two trips to the store, however
@@ -27,8 +27,9 @@ pub struct Watchers(Mutex<Seen>);
 #[derive(Debug)]
 struct Seen {
     watchers: Roll,
-    /// The rounds that were read, oldest first, and when, by the clock of this instance.
-    rounds: Vec<(RoundId, Timestamp)>,
+    /// The rounds that were read, oldest first, and when, by what nobody sets: a clock that is set back
+    /// must not make a round look older than what was complete before it.
+    rounds: Vec<(RoundId, Steady)>,
     /// All watchers, as they were last read.
     all: BTreeMap<WatcherId, Watcher>,
 }
@@ -57,16 +58,16 @@ impl Watchers {
     }
 
     /// The last round whose beginning is before everything that is complete until then.
-    pub(super) fn round_before(&self, complete_until: Timestamp) -> Option<RoundId> {
+    pub(super) fn round_before(&self, complete: Steady) -> Option<RoundId> {
         let seen = self.seen();
         // Both are in milliseconds: in the same one the round may have been the later.
         let mut newest_first = seen.rounds.iter().rev();
-        let passed = newest_first.find(|(_, read_at)| *read_at < complete_until);
+        let passed = newest_first.find(|(_, read_at)| *read_at < complete);
         passed.map(|(round, _)| *round)
     }
 
     /// Notes the newest round as it was read, before `now`.
-    fn read(&self, roll: &Roll, now: Timestamp) {
+    fn read(&self, roll: &Roll, now: Steady) {
         let Some(newest) = roll.rounds.last() else {
             return;
         };
@@ -171,9 +172,10 @@ async fn change(engine: &Engine, make: impl Fn(&Roll) -> Roll) -> Result<Roll, F
 async fn load(engine: &Engine) -> Result<(Loaded<Roll>, Roll), Failure> {
     let loaded = engine.load_one::<Roll>(keys::watchers()).await?;
     // Behind the answer: what was committed before a round began was committed before now.
-    let now = engine.clock.now();
+    let read = engine.clock.reading();
+    let now = read.now;
     let roll = loaded.value.clone().unwrap_or_else(|| Roll::begin(now));
-    engine.watchers.read(&roll, now);
+    engine.watchers.read(&roll, read.steady);
     let roll = engine.watchers.added_to(&roll, now);
     Ok((loaded, roll))
 }

@@ -68,16 +68,20 @@ impl Overlay {
         if old.is_none_or(|old| old < new) {
             shelf.put(fact, event, kept);
         } else if old == Some(new) && kept {
-            shelf.waiting.remove(&fact);
+            shelf.settle(&fact);
         }
     }
 
     /// Takes note of a fact that the store does not have yet. Whether there was room for it.
     #[must_use]
     pub fn wait(&mut self, known: Known) -> bool {
-        let room = self.waits() < WAITING_MAX;
+        // What is only doubted, every logout of the last hour, takes no room from it.
+        let held = self.revocations.held.len() + self.endings.held.len();
+        let room = held < WAITING_MAX;
         if room {
+            let Known { fact, event } = known.clone();
             self.note(known, false);
+            self.shelf_of(&fact, &event).hold(&fact);
         }
         room
     }
@@ -86,7 +90,7 @@ impl Overlay {
     pub fn settle(&mut self, known: &Known) {
         let shelf = self.shelf_of(&known.fact, &known.event);
         if shelf.facts.get(&known.fact) == Some(&known.event) {
-            shelf.waiting.remove(&known.fact);
+            shelf.settle(&known.fact);
         }
     }
 

@@ -13,6 +13,8 @@ pub(super) struct Shelf {
     pub(super) by_age: BTreeSet<(Timestamp, Fact)>,
     /// Those of which is not known that the store has them.
     pub(super) waiting: BTreeSet<Fact>,
+    /// Those among them that the store was never told.
+    pub(super) held: BTreeSet<Fact>,
     pub(super) max: usize,
 }
 
@@ -22,6 +24,7 @@ impl Shelf {
             facts: BTreeMap::new(),
             by_age: BTreeSet::new(),
             waiting: BTreeSet::new(),
+            held: BTreeSet::new(),
             max,
         }
     }
@@ -43,7 +46,20 @@ impl Shelf {
     pub(super) fn remove(&mut self, fact: &Fact) {
         if let Some(event) = self.facts.remove(fact) {
             self.by_age.remove(&(event.at, fact.clone()));
-            self.waiting.remove(fact);
+            self.settle(fact);
+        }
+    }
+
+    /// The store has it, or has no use for it.
+    pub(super) fn settle(&mut self, fact: &Fact) {
+        self.waiting.remove(fact);
+        self.held.remove(fact);
+    }
+
+    /// The store has to be told of it for the first time, if it does not have it by now.
+    pub(super) fn hold(&mut self, fact: &Fact) {
+        if self.waiting.contains(fact) {
+            self.held.insert(fact.clone());
         }
     }
 

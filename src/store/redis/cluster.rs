@@ -108,8 +108,12 @@ impl Cluster {
         Some((self.node_at(&address).ok()?, asking))
     }
 
-    /// Makes the map anew beside the calls.
+    /// Makes the map anew beside the calls, where nobody does so just now: while a node is away each
+    /// failed call asks for it.
     pub(super) fn renew_soon(self: &Arc<Self>) {
+        if self.asking.try_lock().is_err() {
+            return;
+        }
         let cluster = Arc::clone(self);
         tokio::spawn(async move {
             let old = cluster.map.load_full();

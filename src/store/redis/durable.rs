@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use redis::{Pipeline, Value};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::super::rules::life_millis;
 use super::super::scripts::{self, By};
@@ -34,13 +34,6 @@ impl Redis {
         let mut asking = false;
         for _ in 0..=REDIRECTIONS_MAX {
             node.keep_up();
-            let Ok(link) = timeout_at(until, node.waiting.lock()).await else {
-                // Where replicas lag, commits queue up here. What waits in vain is done all the same,
-                // and said to be on no replica: a revocation that is not applied is worse than one that
-                // may be lost.
-                let done = self.commit_local(change).await?;
-                return self.on_disk(done, false);
-            };
             let mut commands = Pipeline::with_capacity(3);
             if asking {
                 commands.cmd("ASKING");
@@ -48,8 +41,14 @@ impl Redis {
             // By its text: a script that was unknown would cost a second wait.
             commands.add_command(scripts::commit(change, By::Text));
             commands.add_command(self.wait_command(replicas, within));
-            let sent = link.send(&commands, deadline).await;
-            drop(link);
+            let sent = node.send_and_wait(&commands, (until, deadline)).await;
+            let Some(sent) = sent else {
+                // Where replicas lag, commits queue up here. What waits in vain is done all the same,
+                // and said to be on no replica: a revocation that is not applied is worse than one that
+                // may be lost.
+                let done = self.commit_local(change).await?;
+                return self.on_disk(done, false);
+            };
             let mut answers = sent.map_err(|fault| {
                 self.topology.doubt();
                 fault.of_write()

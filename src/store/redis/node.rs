@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use redis::{Pipeline, Value};
-use tokio::sync::{Mutex, Semaphore};
-use tokio::time::timeout;
+use tokio::sync::{Mutex, MutexGuard, Semaphore};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::address::Address;
 use super::answer::is_from_replica;
@@ -41,7 +41,8 @@ pub(super) struct Node {
     spare: Link,
     /// For commits that wait for replicas: the server answers nothing else on such a connection
     /// meanwhile. One at a time.
-    pub(super) waiting: Mutex<Link>,
+    waiting: Link,
+    turn: Mutex<()>,
     breaker: Breaker,
     hedges: Semaphore,
     sentinels: Option<Arc<Sentinels>>,
@@ -65,7 +66,8 @@ impl Node {
             links: (0..connections.max(1)).map(|_| link()).collect(),
             next: AtomicUsize::new(0),
             spare: link(),
-            waiting: Mutex::new(link()),
+            waiting: link(),
+            turn: Mutex::new(()),
             breaker: Breaker::default(),
             hedges: Semaphore::new(HEDGES_MAX),
             sentinels,
@@ -99,6 +101,26 @@ impl Node {
         };
         self.breaker.note(answered);
         answers
+    }
+
+    /// Sends commands that wait for replicas, when no others do; `None`: others did for too long.
+    pub(super) async fn send_and_wait(
+        &self,
+        commands: &Pipeline,
+        (until, within): (Instant, Duration),
+    ) -> Option<Result<Vec<Value>, Fault>> {
+        let turn = timeout_at(until, self.turn.lock()).await.ok()?;
+        let waiting = Waiting {
+            link: &self.waiting,
+            answered: false,
+            _turn: turn,
+        };
+        let answers = self.waiting.send(commands, within).await;
+        if answers.iter().flatten().any(is_from_replica) {
+            self.give_up();
+        }
+        waiting.ended(&answers);
+        Some(answers)
     }
 
     /// Finds out beside the calls whether another server is the primary.
@@ -146,7 +168,7 @@ impl Node {
     fn give_up(&self) {
         self.links
             .iter()
-            .chain([&self.spare])
+            .chain([&self.spare, &self.waiting])
             .for_each(Link::give_up);
     }
 
@@ -155,5 +177,28 @@ impl Node {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         let number = turn.checked_rem(self.links.len()).unwrap_or(0);
         self.links.get(number).unwrap_or(&self.spare)
+    }
+}
+
+/// Commands that wait for replicas, under way. Where no answer was heard of them, be it that their
+/// caller went away, the server may hold the connection for as long as it waits: the next ones get
+/// another one.
+struct Waiting<'n> {
+    link: &'n Link,
+    answered: bool,
+    _turn: MutexGuard<'n, ()>,
+}
+
+impl Waiting<'_> {
+    fn ended(mut self, answers: &Result<Vec<Value>, Fault>) {
+        self.answered = !matches!(answers, Err(Fault::NoAnswer(_)));
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.link.give_up();
+        }
     }
 }

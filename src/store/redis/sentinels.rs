@@ -3,6 +3,10 @@
 //! They are asked whenever a connection is made. A server that was replaced while it was cut off goes
 //! on as if nothing had happened, so they are also asked beside the calls, once a second at most: when
 //! they name another server, every connection made before is an old one and not used again.
+//!
+//! A Sentinel that was cut off from the others names the server it last heard of. So an older
+//! configuration than the newest that was ever heard of counts only where most of them have it: then they
+//! were set up anew.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -44,6 +48,8 @@ pub(super) struct Sentinels {
 #[derive(Default)]
 pub(super) struct Known {
     primary: Option<Address>,
+    /// Of which configuration, by its number.
+    epoch: i64,
     looked_at: Option<Instant>,
 }
 
@@ -52,8 +58,7 @@ impl Sentinels {
     /// like the one that it is for.
     pub(super) fn primary(&self) -> BoxFuture<'_, Result<(Client, u64), Fault>> {
         let asked = async {
-            let primary = self.ask().await?;
-            let turn = self.learn(&primary);
+            let (primary, turn) = self.ask().await?;
             let client = self.access.client_at(&primary, self.tls);
             let client = client.map_err(|why| Fault::NotSent(why.to_owned()))?;
             Ok((client, turn))
@@ -80,9 +85,7 @@ impl Sentinels {
         let sentinels = Arc::clone(self);
         tokio::spawn(async move {
             // Where none answers, nothing is known of another primary.
-            if let Ok(primary) = sentinels.ask().await {
-                sentinels.learn(&primary);
-            }
+            drop(sentinels.ask().await);
         });
     }
 
@@ -105,20 +108,30 @@ impl Sentinels {
         asked.boxed()
     }
 
-    /// Takes what they say now, and gives its number. The number changes under the lock: one that is
-    /// given away belongs to the primary it was given with.
-    fn learn(&self, primary: &Address) -> u64 {
+    /// Takes what they say now, and gives the primary and its number. The number changes under the lock:
+    /// one that is given away belongs to the primary it was given with.
+    fn learn(&self, said: Vec<(i64, Address)>) -> Result<(Address, u64), Fault> {
+        let most = said.len() > self.links.len() / 2;
+        let newest = said.into_iter().max_by_key(|(epoch, _)| *epoch);
+        let (epoch, primary) = newest.ok_or_else(odd)?;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.looked_at = Some(monotonic_now());
-        if known.primary.as_ref() != Some(primary) {
+        if epoch < known.epoch && !most {
+            return Err(Fault::NotSent(
+                "the Sentinels that answer know only of an earlier primary: look at the others"
+                    .to_owned(),
+            ));
+        }
+        known.epoch = epoch;
+        if known.primary.as_ref() != Some(&primary) {
             known.primary = Some(primary.clone());
             self.turn.fetch_add(1, Ordering::AcqRel);
         }
-        self.turn()
+        Ok((primary, self.turn()))
     }
 
-    /// The primary of the newest configuration that any of them knows.
-    async fn ask(&self) -> Result<Address, Fault> {
+    /// The primary of the newest configuration that any of them knows, and its number.
+    async fn ask(&self) -> Result<(Address, u64), Fault> {
         let mut ask = Pipeline::with_capacity(2);
         ask.cmd("SENTINEL")
             .arg("GET-MASTER-ADDR-BY-NAME")
@@ -133,8 +146,7 @@ impl Sentinels {
                     Fault::NotSent(format!("no Sentinel answers: {why}"))
                 }
             })?;
-        let newest = named.into_iter().max_by_key(|(epoch, _)| *epoch);
-        newest.map(|(_, primary)| primary).ok_or_else(odd)
+        self.learn(named)
     }
 
     async fn ask_all<T: Send>(

@@ -343,26 +343,33 @@ impl History {
     }
 
     fn devices(&self, found: &mut Vec<Violation>) {
-        let mut banned = BTreeMap::<Name, Entry>::new();
+        let mut banned = BTreeMap::<Name, Vec<Entry>>::new();
         let mut leaving = BTreeMap::<Name, Tick>::new();
         for (target, revocation) in &self.revocations {
             if let Target::Device(device) = target {
                 let first = leaving.entry(*device).or_insert(revocation.began);
                 *first = revocation.began.min(*first);
-                if revocation.answer == (Answer::Done { durable: true }) {
-                    banned.entry(*device).or_insert(*revocation);
+                if let Answer::Done { .. } = revocation.answer {
+                    banned.entry(*device).or_default().push(*revocation);
                 }
             }
         }
         let back = |device: &Name, entry: &Entry| {
-            let revocation = banned.get(device)?;
             // A store that was emptied forgets the ban; that is said in docs/chaos.md.
-            let forgotten = self.may_be_lost(revocation.ended, entry.ended)
-                && self
-                    .revocations
-                    .iter()
-                    .any(|(target, _)| *target == Target::Everything);
-            (entry.began > revocation.ended && !forgotten).then_some(*revocation)
+            let emptied = |ban: &Entry| {
+                self.revocations.iter().any(|(target, emptying)| {
+                    *target == Target::Everything
+                        && emptying.ended > ban.began
+                        && emptying.began < entry.ended
+                })
+            };
+            let holds = |ban: &&Entry| {
+                let may_be_lost = self.may_be_lost(ban.ended, entry.ended);
+                let durable = ban.answer == (Answer::Done { durable: true });
+                let forgotten = may_be_lost && (!durable || emptied(ban));
+                entry.began > ban.ended && !forgotten
+            };
+            banned.get(device)?.iter().find(holds).copied()
         };
         let registrations = self.registrations.iter();
         let registrations = registrations.filter(|(_, entry)| entry.answer == Answer::Registered);

@@ -348,6 +348,22 @@ fn a_revoked_key_that_comes_back_is_found() {
             "{deed:?}"
         );
     }
+    // Where it was not called durable it holds all the same, unless a crash may have undone it.
+    for (since, broken) in [(0, vec![]), (100, vec![Rule::RevokedKeyStaysOut])] {
+        let mut story = Story::new();
+        let done = Answer::Done { durable: false };
+        story.then(Deed::Revoke(Target::Device(DEVICE)), done);
+        story.crash(since);
+        story.then(Deed::Register { device: DEVICE }, Answer::Registered);
+        assert_eq!(story.broken(), broken);
+    }
+    // A store that was emptied before the ban, or after the key came back, did not forget it then.
+    let mut story = Story::new();
+    story.revoked(Target::Everything).crash(0);
+    story.revoked(Target::Device(DEVICE)).crash(0);
+    story.then(Deed::Register { device: DEVICE }, Answer::Registered);
+    story.revoked(Target::Everything);
+    assert_eq!(story.broken(), [Rule::RevokedKeyStaysOut]);
     // An emptied store forgets the ban.
     let mut story = Story::new();
     story.revoked(Target::Device(DEVICE));

@@ -14,6 +14,7 @@ use super::*;
 
 over_every_store! {
     who_acknowledges_what_was_complete_after_the_question_has_heard
+    a_clock_that_is_set_back_makes_no_round_passed
     a_watcher_that_moves_to_another_instance_is_the_same_one
     what_is_kept_of_watchers_costs_as_many_trips_as_promised
     nobody_has_heard_of_anything_when_the_record_is_lost
@@ -22,8 +23,8 @@ over_every_store! {
 }
 
 fn complete(engine: &Engine) {
-    let now = engine.clock.now();
-    engine.board.checkpoint(now, now);
+    let now = engine.clock.reading();
+    engine.board.checkpoint(now, now.now);
 }
 
 fn ack(engine: &Engine, name: &str, cursor: WatchCursor) {
@@ -96,6 +97,26 @@ async fn who_acknowledges_what_was_complete_after_the_question_has_heard(world: 
     let again = confirm_revocations::begin(&asking).await.unwrap();
     assert_eq!(heard(&asking, again).await, (list(&[]), list(&["a", "b"])));
     assert_eq!(heard(&asking, asked).await, (list(&["a", "b"]), list(&[])));
+}
+
+async fn a_clock_that_is_set_back_makes_no_round_passed(world: World) {
+    let engine = world.instance();
+    world.advance(3 * SECOND);
+    complete(&engine);
+    engine.clock.set(world.now().before(SECOND));
+    let asked = confirm_revocations::begin(&engine).await.unwrap();
+    keep_watchers(&engine).await.unwrap();
+    // Somebody comes and is told what was complete before the question.
+    let mut watch = named(&engine, "a");
+    let told = all(&mut watch, &engine);
+    ack(&engine, "a", cursor(&told));
+    keep_watchers(&engine).await.unwrap();
+    assert_eq!(heard(&engine, asked).await, (list(&[]), list(&["a"])));
+    world.advance(SECOND);
+    complete(&engine);
+    ack(&engine, "a", cursor(&all(&mut watch, &engine)));
+    keep_watchers(&engine).await.unwrap();
+    assert_eq!(heard(&engine, asked).await, (list(&["a"]), list(&[])));
 }
 
 async fn a_watcher_that_moves_to_another_instance_is_the_same_one(world: World) {

@@ -28,6 +28,7 @@ over_every_store! {
     own_revocations_are_known_at_once
     a_local_decision_asks_nothing_of_the_store
     a_local_decision_needs_a_young_checkpoint
+    a_clock_that_is_set_back_makes_no_checkpoint_young
     a_local_decision_knows_its_own_and_told_revocations
     a_proof_passes_once_at_an_instance_however_it_is_asked
     a_proof_passes_once_while_the_store_is_asked
@@ -41,6 +42,7 @@ over_every_store! {
     writing_again_is_told_once
     a_revocation_while_the_store_is_away_holds_at_once_and_lands
     only_so_many_revocations_wait
+    what_is_only_doubted_takes_no_room_from_a_revocation
     a_trial_while_the_store_is_away_holds_nothing
 }
 
@@ -202,7 +204,7 @@ async fn a_new_instance_knows_what_was_revoked_before_it_began(world: World) {
     assert!(!other.board.overlay().is_empty());
     // What no token is about any more is forgotten, and so is what no failover can have lost.
     world.advance(OVERLAY_KEPT_FOR + SECOND);
-    other.board.checkpoint(world.now(), world.now());
+    other.board.checkpoint(other.clock.reading(), world.now());
     assert!(other.board.overlay().is_empty());
 }
 
@@ -283,6 +285,40 @@ async fn a_local_decision_needs_a_young_checkpoint(world: World) {
     assert_eq!(told, Ok((Ok(()), Consistency::Local)));
     world.engine.board.doubt();
     assert_eq!(local(at, &phone, token).await, by_store);
+}
+
+async fn a_clock_that_is_set_back_makes_no_checkpoint_young(world: World) {
+    const BACK: Duration = Duration::from_secs(40);
+    let (phone, grant) = session_of(&world, "user-1").await;
+    let at = (&world.engine, &world);
+    let token = &grant.access_token;
+    let mut follower = follower(&world).await;
+    let checkpoint = world.now();
+    let by_itself = Ok((Ok(()), Consistency::Local));
+    assert_eq!(local(at, &phone, token).await, by_itself);
+    // While the clock goes the same way again nothing is heard of what others revoke.
+    world.store.lose(100);
+    world.engine.clock.set(checkpoint.before(BACK));
+    assert!(follower.round(&world.engine).await.is_err());
+    world.advance(BACK);
+    assert_eq!(world.now(), checkpoint);
+    for _ in 0..2 {
+        let told = local(at, &phone, token).await;
+        assert_eq!(told, Err(Reason::StateStoreUnavailable));
+        world.advance(MILLISECOND);
+    }
+    // A round is good by whatever the clock shows then.
+    world.store.lose(0);
+    world.engine.clock.set(checkpoint);
+    follower.round(&world.engine).await.unwrap();
+    assert_eq!(local(at, &phone, token).await, by_itself);
+    world.engine.clock.set(checkpoint.before(SECOND));
+    follower.round(&world.engine).await.unwrap();
+    assert_eq!(
+        world.engine.board.complete_until(),
+        Some(checkpoint.before(SECOND))
+    );
+    assert_eq!(local(at, &phone, token).await, by_itself);
 }
 
 async fn a_local_decision_knows_its_own_and_told_revocations(world: World) {
@@ -691,6 +727,28 @@ async fn only_so_many_revocations_wait(world: World) {
     assert_eq!(waits(&world.engine), WAITING_MAX);
     world.store.lose(0);
     assert!(world.issue(&phone).await.is_ok());
+}
+
+async fn what_is_only_doubted_takes_no_room_from_a_revocation(world: World) {
+    let (phone, grant) = session_of(&world, "user-1").await;
+    let mut ended = world.events(phone.id()).await.pop().unwrap();
+    ended.kind = EventKind::SessionEnded;
+    ended.why = "logged-out".to_owned();
+    for number in 0..=WAITING_MAX {
+        let mut unique = [0; 16];
+        unique[..8].copy_from_slice(&number.to_be_bytes());
+        ended.session = Some(SessionId::new(phone.id().bucket(), unique));
+        world.engine.board.tell(&ended, world.now(), world.now());
+    }
+    // Another server takes over, and then nobody answers.
+    world.engine.board.doubt();
+    assert!(waits(&world.engine) > WAITING_MAX);
+    world.store.lose(100);
+    let answer = revoke_device(&world.engine, phone.id()).await;
+    assert_eq!(answer, Err(Reason::RevocationNotDurable), "it holds");
+    world.store.lose(0);
+    let told = fresh((&world.engine, &world), &phone, &grant.access_token).await;
+    assert_eq!(told, Err(Reason::DeviceRevoked));
 }
 
 async fn a_trial_while_the_store_is_away_holds_nothing(world: World) {

@@ -8,7 +8,7 @@ use assay::id::{Bucket, SessionId};
 use assay::session::{Event, Notice, RevocationReason, Target, WatcherId};
 use assay::store::record::unseal;
 use assay::store::{Cursor, FOLLOW_MAX, OperationId, OutboxRange, Record, keys};
-use assay::time::Timestamp;
+use assay::time::{Reading, Timestamp};
 
 use super::*;
 
@@ -35,7 +35,7 @@ pub(super) async fn feed(engine: &Engine, bucket: Bucket) {
             engine.board.post(notice, now);
         }
     }
-    engine.board.checkpoint(now, now);
+    engine.board.checkpoint(engine.clock.reading(), now);
 }
 
 pub(super) fn watch(engine: &Engine, cursor: Option<WatchCursor>) -> Watch {
@@ -113,7 +113,10 @@ fn post(world: &World, numbers: std::ops::Range<u32>) {
 
 fn complete(world: &World) -> Timestamp {
     let now = world.now();
-    world.engine.board.checkpoint(now, now);
+    world
+        .engine
+        .board
+        .checkpoint(world.engine.clock.reading(), now);
     now
 }
 
@@ -275,7 +278,11 @@ async fn whoever_goes_on_is_told_what_came_since_on_any_instance() {
     for number in 100..400 {
         other.board.post(a_session(number), behind);
     }
-    other.board.checkpoint(behind, behind);
+    let complete = Reading {
+        now: behind,
+        ..other.clock.reading()
+    };
+    other.board.checkpoint(complete, behind);
     let mut second = watch(&other, Some(before));
     let told = all(&mut second, &other);
     assert!(!told.contains(&Told::SnapshotBegin));

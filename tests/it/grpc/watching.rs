@@ -51,8 +51,8 @@ fn post(server: &Server, world: &World, numbers: std::ops::Range<u32>) {
 /// A second later, and nothing is missing.
 fn complete(server: &Server, world: &World) {
     world.clock.advance(Duration::from_secs(1));
-    let now = world.clock.now();
-    server.service.engine().board.checkpoint(now, now);
+    let now = world.clock.reading();
+    server.service.engine().board.checkpoint(now, now.now);
 }
 
 async fn ack(clients: &Clients, name: &str, cursor: &str) -> Result<(), Status> {

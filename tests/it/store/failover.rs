@@ -203,6 +203,37 @@ async fn a_primary_that_is_still_there_is_left_when_the_sentinels_name_another()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sentinel_that_was_left_behind_leads_nobody_back() {
+    let set = Sentinels::start();
+    // One that knows of no failover, and a server that takes every write.
+    let (old, behind) = (RedisServer::start(), RedisServer::start_sentinel(&[]));
+    let port = old.port();
+    let line = format!("SENTINEL MONITOR {PRIMARY} 127.0.0.1 {port} 1");
+    assert_eq!(behind.command(&line), "+OK\r\n");
+    let new = set.fail_over();
+    let urls = [set.urls(), vec![behind.url()]].concat();
+    let store = connect(sentinel_servers(urls));
+    until("the new one is used", || async { works(&*store).await }).await;
+    create(&*store, "s:1", b"one").await;
+    // Now the one that was left behind is the only one to be heard, and a connection is needed.
+    for number in 0..3 {
+        set.sentinel(number).pause();
+    }
+    set.node(new).command("CLIENT KILL TYPE normal");
+    until("the connection is gone", || async {
+        let outcome = store.commit(change().put("s:2", None, b"two")).await;
+        matches!(outcome, Err(StoreError::Unavailable(why)) if why.contains("an earlier primary"))
+    })
+    .await;
+    for number in 0..3 {
+        set.sentinel(number).resume();
+    }
+    until("it is found again", || async { works(&*store).await }).await;
+    assert_eq!(value(&*store, "s:1").await, Some(b"one".to_vec()));
+    assert_eq!(old.command("DBSIZE"), ":0\r\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_with_sentinels_is_told_in_plain_words() {
     let mut set = Sentinels::start();
     let told = |urls: Vec<String>| async move {

@@ -100,6 +100,44 @@ async fn without_claims_a_lost_answer_leaves_nothing_open() {
 }
 
 #[tokio::test]
+async fn a_caller_that_goes_away_leaves_nobody_waiting_for_replicas_in_its_place() {
+    let server = RedisServer::start();
+    let store = impatient(server.url());
+    let replicated = |name: &str, within| {
+        let durability = Durability::Replicated {
+            replicas: 1,
+            within,
+        };
+        let change = ChangeSet {
+            durability,
+            ..change()
+        };
+        change.put(name, None, b"one")
+    };
+    assert!(works(&*store).await);
+    let patient = tokio::spawn({
+        let (store, change) = (
+            Arc::clone(&store),
+            replicated("s:1", Duration::from_secs(3600)),
+        );
+        async move { store.commit(change).await }
+    });
+    until("the server waits", || async {
+        server.command("INFO clients").contains("blocked_clients:1")
+    })
+    .await;
+    patient.abort();
+    assert!(patient.await.unwrap_err().is_cancelled());
+    let next = replicated("s:2", Duration::from_millis(1));
+    assert_eq!(store.commit(next).await, Ok(DONE));
+    // And the connection that was given up holds nothing in the server.
+    until("it is closed", || async {
+        server.command("INFO clients").contains("blocked_clients:0")
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_connection_cut_before_the_answer_leaves_the_outcome_open() {
     let server = RedisServer::start();
     let proxy = Proxy::to(server.port()).await;
