@@ -56,7 +56,7 @@ impl Redis {
         commands.add_command(scripts::lacking(&key, self.fsync));
         commands.cmd("TIME");
         let before = self.clock.now();
-        let answers = node.send(&commands, Purpose::Write, self.response_timeout);
+        let answers = node.send(&commands, Purpose::Look, self.response_timeout);
         let answers = answers.await?;
         let after = self.clock.now();
         let [

@@ -329,6 +329,24 @@ async fn a_server_that_does_not_answer_is_left_alone_for_a_moment() {
 }
 
 #[tokio::test]
+async fn health_says_what_is_wrong_also_when_calls_are_not_let_through() {
+    let mut server = RedisServer::start();
+    let store = impatient(server.url());
+    create(&*store, "s:1", b"one").await;
+    server.kill();
+    until("it is left alone", || async {
+        let outcome = store.admit(asking("s:1")).await.map(|_| ());
+        outcome.is_err_and(|error| error.to_string().contains("left alone"))
+    })
+    .await;
+    // Again and again the same words: whoever is told of changes is not told of these.
+    for _ in 0..10 {
+        let told = store.ping().await.unwrap_err().to_string();
+        assert!(told.contains("no connection"), "{told}");
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_is_not_there_does_not_hinder_the_start() {
     let mut server = RedisServer::start();
     server.kill();
