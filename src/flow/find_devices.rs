@@ -2,11 +2,10 @@
 
 use std::str::FromStr;
 
-use super::{Engine, Failure, Page, PageRequest};
+use super::{DevicePage, Engine, Failure, PageRequest};
 use crate::id::{BUCKETS, Bucket, DeviceId, InvalidId};
 use crate::key::Thumbprint;
 use crate::reason::Reason;
-use crate::session::Device;
 use crate::store::{Admission, IndexRange, Key, keys};
 
 /// Most hex digits of a serial number: twenty bytes (RFC 5280, 4.1.2.2) and the zero byte in front
@@ -95,14 +94,14 @@ pub struct FindDevices {
 ///
 /// The owner of a key stays its owner when the device moves on to another key, so a key of long ago
 /// still finds its device. Certificates are looked up in the index of every bucket at once; one more
-/// trip where many devices of a bucket have the same.
+/// trip where many devices of a bucket have the same. A device whose record cannot be read is named.
 ///
 /// # Errors
 /// `STATE_STORE_UNAVAILABLE`
-pub async fn run(engine: &Engine, request: FindDevices) -> Result<Page<Device, DeviceId>, Failure> {
+pub async fn run(engine: &Engine, request: FindDevices) -> Result<DevicePage, Failure> {
     let page = request.page;
     let behind = |id: &DeviceId| page.after.is_none_or(|after| *id > after);
-    let found = match &request.by {
+    let mut found: Vec<DeviceId> = match &request.by {
         By::Id(id) => Some(*id).into_iter().filter(behind).collect(),
         By::Key(key) => owner(engine, key)
             .await?
@@ -120,7 +119,10 @@ pub async fn run(engine: &Engine, request: FindDevices) -> Result<Page<Device, D
             indexed(engine, page, name).await?
         }
     };
-    devices(engine, found, page.size).await
+    let more = found.len() > page.size;
+    found.truncate(page.size);
+    let next = found.last().copied().filter(|_| more);
+    DevicePage::load(engine, &found, next).await
 }
 
 /// The device that owns a key.
@@ -176,24 +178,6 @@ async fn indexed(
     let ids = parts.iter().flatten().map(|id| DeviceId::from_bytes(id));
     let ids = ids.take(wanted).collect::<Result<_, _>>();
     ids.map_err(|_| Reason::Internal.into())
-}
-
-/// The page of those devices.
-async fn devices(
-    engine: &Engine,
-    mut ids: Vec<DeviceId>,
-    size: usize,
-) -> Result<Page<Device, DeviceId>, Failure> {
-    let more = ids.len() > size;
-    ids.truncate(size);
-    let next = if more { ids.last().copied() } else { None };
-    let mut entries = Vec::new();
-    if !ids.is_empty() {
-        let names = ids.iter().map(keys::device).collect();
-        let loaded = engine.load_all::<Device>(names).await?;
-        entries.extend(loaded.into_iter().filter_map(|device| device.value));
-    }
-    Ok(Page { entries, next })
 }
 
 #[cfg(test)]

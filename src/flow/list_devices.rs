@@ -1,11 +1,11 @@
 //! ListDevices: a subject's devices, newest first.
 
-use super::{Engine, Failure, Page, PageRequest};
+use super::{DevicePage, Engine, Failure, PageRequest};
 use crate::id::{DeviceId, Subject};
-use crate::session::{Device, SubjectRecord};
+use crate::session::SubjectRecord;
 use crate::store::keys;
 
-/// A page of a subject's devices. Two trips to the store.
+/// A page of a subject's devices. Two trips to the store. A device whose record cannot be read is named.
 ///
 /// # Errors
 /// `STATE_STORE_UNAVAILABLE`
@@ -13,7 +13,7 @@ pub async fn run(
     engine: &Engine,
     subject: &Subject,
     page: PageRequest<DeviceId>,
-) -> Result<Page<Device, DeviceId>, Failure> {
+) -> Result<DevicePage, Failure> {
     let tag = engine.keyring.subject_tag(subject);
     let index = engine
         .load_one::<SubjectRecord>(keys::subject(&tag))
@@ -22,20 +22,5 @@ pub async fn run(
     let listed = index.map_or_else(Vec::new, |index| index.devices);
     let listed = listed.into_iter().rev().map(|device| device.id);
     let (ids, next) = page.cut(listed, |_| true);
-    if ids.is_empty() {
-        return Ok(Page {
-            entries: Vec::new(),
-            next: None,
-        });
-    }
-    let devices = engine
-        .load_all::<Device>(ids.iter().map(keys::device).collect())
-        .await?;
-    Ok(Page {
-        entries: devices
-            .into_iter()
-            .filter_map(|loaded| loaded.value)
-            .collect(),
-        next,
-    })
+    DevicePage::load(engine, &ids, next).await
 }

@@ -70,7 +70,7 @@ pub use board::{Board, CURRENT_FOR, News, Part};
 pub use error::{Failure, FieldViolation};
 pub use follower::{Follower, ROUNDS_IN_DOUBT, Round};
 pub use grant::{Access, Grant};
-pub use page::{Page, PageRequest};
+pub use page::{DevicePage, Page, PageRequest};
 pub use reassert::Written;
 pub use receipt::{
     DueReceipt, HeldReceipt, RECEIPT_LEASE_FOR, due_receipts, keep_receipt, lease_receipts,

@@ -3,7 +3,10 @@
 //! The index is small and ordered by age; a page token is the last id that was given, so a page goes
 //! on at the right place whatever was added or removed in between.
 
-use super::Failure;
+use super::{Engine, Failure};
+use crate::id::DeviceId;
+use crate::session::Device;
+use crate::store::keys;
 
 /// Entries in a page when the caller does not say.
 const PAGE_SIZE_DEFAULT: usize = 20;
@@ -26,6 +29,40 @@ pub struct Page<T, Id> {
     pub entries: Vec<T>,
     /// Where the next page begins; `None` at the end.
     pub next: Option<Id>,
+}
+
+/// A page of devices. A record that cannot be read hides no other, and is named: it takes the place of
+/// its device in the page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DevicePage {
+    /// The devices.
+    pub page: Page<Device, DeviceId>,
+    /// Devices there are whose records cannot be read.
+    pub unreadable: Vec<DeviceId>,
+}
+
+impl DevicePage {
+    /// The page of those devices that there still are. One trip, none for no device.
+    pub(super) async fn load(
+        engine: &Engine,
+        ids: &[DeviceId],
+        next: Option<DeviceId>,
+    ) -> Result<Self, Failure> {
+        let (mut entries, mut unreadable) = (Vec::new(), Vec::new());
+        if !ids.is_empty() {
+            let names = ids.iter().map(keys::device).collect();
+            for (id, record) in ids.iter().zip(engine.load_each::<Device>(names).await?) {
+                match record {
+                    Ok(loaded) => entries.extend(loaded.value),
+                    Err(_) => unreadable.push(*id),
+                }
+            }
+        }
+        Ok(Self {
+            page: Page { entries, next },
+            unreadable,
+        })
+    }
 }
 
 impl<Id> PageRequest<Id> {

@@ -24,7 +24,7 @@ use super::proto::verification_service_server::VerificationServiceServer;
 use super::{proto, status};
 use crate::attestation::Checks;
 use crate::flow::refresh_session::Refreshed;
-use crate::flow::{Engine, Failure};
+use crate::flow::{DevicePage, Engine, Failure};
 use crate::policy::{Rule, monitored_rules};
 use crate::reason::{Action, Reason};
 use crate::session::{self as domain, Actor};
@@ -124,6 +124,15 @@ impl Services {
             detail = words.as_str(),
             "monitored rules would have refused"
         );
+    }
+
+    /// Counts devices whose records cannot be read, and says so once.
+    fn note_unreadable(&self, page: &DevicePage) {
+        let count = page.unreadable.len();
+        if count > 0 {
+            self.metrics.device_records_unreadable(count);
+            tracing::error!(count, "records of devices cannot be read");
+        }
     }
 
     /// Counts a device that came in above the rate of its attestation key, and says so.

@@ -218,7 +218,7 @@ mod tests {
             let looked = file.look().map(drop);
             let _ = tell.send((file, looked));
         });
-        let (mut file, looked) = told.recv_timeout(Duration::from_secs(10)).unwrap();
+        let (mut file, looked) = told.recv_timeout(Duration::from_secs(120)).unwrap();
         assert_eq!(looked, Err(FileError::because("it is not a file")));
         fs::remove_file(&path).unwrap();
         fs::write(&path, "x").unwrap();

@@ -28,12 +28,13 @@ fn key(name: &str) -> Key {
 /// replica", and none of the revocations is left out.
 #[tokio::test(flavor = "multi_thread")]
 async fn commits_that_wait_in_vain_for_their_turn_with_the_replicas_are_applied() {
-    const COMMITS: u8 = 8;
+    // More than have their turn within the time that is waited for one.
+    const COMMITS: u8 = 12;
     let server = RedisServer::start();
     let store: Arc<dyn Store> = Arc::new(
         Redis::connect(&RedisOptions {
-            connect_timeout: Duration::from_secs(5),
-            response_timeout: Duration::from_secs(1),
+            connect_timeout: Duration::from_secs(10),
+            response_timeout: Duration::from_secs(4),
             ..RedisOptions::new(Servers::One(server.url()))
         })
         .unwrap(),

@@ -10,6 +10,7 @@ mod policies;
 mod reappraisal;
 pub(crate) mod refusal;
 mod refusals;
+mod scrapes;
 mod step_up;
 mod story;
 mod tokens;

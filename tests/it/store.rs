@@ -26,8 +26,9 @@ use assay::store::{
 };
 use assay::time::Clock;
 
-/// Waits are bounded by so many looks with such a pause between.
-const LOOKS_MAX: u32 = 800;
+/// Waits are bounded by so many looks with such a pause between: two minutes, which only a test that
+/// fails takes.
+const LOOKS_MAX: u32 = 4800;
 const PAUSE: Duration = Duration::from_millis(25);
 
 const DONE: Committed = Committed::Done { replicas_acked: 0 };
@@ -266,8 +267,8 @@ fn on_disk(dir: &Path) -> Embedded {
 
 fn redis_options(url: String) -> RedisOptions {
     RedisOptions {
-        connect_timeout: Duration::from_secs(5),
-        response_timeout: Duration::from_secs(5),
+        connect_timeout: Duration::from_secs(10),
+        response_timeout: Duration::from_secs(10),
         ..RedisOptions::new(Servers::One(url))
     }
 }

@@ -4,7 +4,6 @@
 //! Only the two ports are others, so that the test can run beside anything.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -16,6 +15,8 @@ use assay::config::{Config, DEVELOPMENT};
 use assay::time::{Timestamp, monotonic_now};
 use clap::Parser;
 
+use crate::support::redis_server::free_port;
+
 const SECTION: &str = "## A walk in five minutes";
 
 /// The ports in README.md: those of `assay config example --development`.
@@ -25,7 +26,7 @@ const PORTS: [&str; 2] = ["8443", "9464"];
 const MARK: &str = "=== end of a block of the walk ===";
 
 /// Far more than the walk takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Commands, and what they print where the page says so.
 pub(super) struct Step {
@@ -118,8 +119,7 @@ impl Drop for Group {
 }
 
 pub(super) fn free_ports() -> [String; 2] {
-    let listeners = PORTS.map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().port().to_string())
+    PORTS.map(|_| free_port().to_string())
 }
 
 fn with_ports(text: &str, ports: &[String; 2]) -> String {

@@ -65,10 +65,12 @@ impl DeviceService for Services {
             list_devices::run(&self.engine, &subject, page).await
         };
         let page = page.await.map_err(|failure| self.refuse(&failure))?;
-        let (devices, next_page_token) = wire::devices(&self.engine, &page);
+        self.note_unreadable(&page);
+        let (devices, next_page_token, unreadable) = wire::devices(&self.engine, &page);
         Ok(Response::new(proto::ListDevicesResponse {
             devices,
             next_page_token,
+            unreadable_device_ids: unreadable,
         }))
     }
 
@@ -134,10 +136,12 @@ impl DeviceService for Services {
         let page =
             async { find_devices::run(&self.engine, wire::find_devices(request.get_ref())?).await };
         let page = page.await.map_err(|failure| self.refuse(&failure))?;
-        let (devices, next_page_token) = wire::devices(&self.engine, &page);
+        self.note_unreadable(&page);
+        let (devices, next_page_token, unreadable) = wire::devices(&self.engine, &page);
         Ok(Response::new(proto::FindDevicesResponse {
             devices,
             next_page_token,
+            unreadable_device_ids: unreadable,
         }))
     }
 

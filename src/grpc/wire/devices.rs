@@ -13,10 +13,10 @@ use crate::flow::list_audit_events::{AuditEvents, ListAuditEvents};
 use crate::flow::resume_device::ResumeDevice;
 use crate::flow::revoke_device::{RevokeDevice, Revoked};
 use crate::flow::suspend_device::{SuspendDevice, Suspended};
-use crate::flow::{Engine, Failure, Page};
+use crate::flow::{DevicePage, Engine, Failure};
 use crate::grpc::{proto, status};
 use crate::id::DeviceId;
-use crate::session::{Actor, Device, Event, SuspensionReason};
+use crate::session::{Actor, Event, SuspensionReason};
 
 pub(crate) fn revoke_device(
     sent: &proto::RevokeDeviceRequest,
@@ -161,11 +161,13 @@ pub(crate) fn list_audit_events(
 
 pub(crate) fn devices(
     engine: &Engine,
-    page: &Page<Device, DeviceId>,
-) -> (Vec<proto::Device>, String) {
+    found: &DevicePage,
+) -> (Vec<proto::Device>, String, Vec<String>) {
+    let page = &found.page;
     let devices = page.entries.iter().map(|entry| device(engine, entry));
     let next = page.next.map_or(String::new(), |id| id.to_string());
-    (devices.collect(), next)
+    let unreadable = found.unreadable.iter().map(ToString::to_string);
+    (devices.collect(), next, unreadable.collect())
 }
 
 pub(crate) fn revoked(engine: &Engine, revoked: &Revoked) -> proto::RevokeDeviceResponse {

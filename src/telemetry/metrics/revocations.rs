@@ -23,6 +23,7 @@ pub(super) struct Revocations {
     waiting: Gauge,
     written: Counter,
     unreadable: Counter,
+    devices_unreadable: Counter,
 }
 
 impl Metrics {
@@ -52,6 +53,11 @@ impl Metrics {
             "Events that cannot be read, each time they were come across",
             self.revocations.unreadable.clone(),
         );
+        self.add(
+            "device_records_unreadable",
+            "Records of devices that somebody looked for and that cannot be read, each time",
+            self.revocations.devices_unreadable.clone(),
+        );
         self.register_risk();
     }
 
@@ -59,6 +65,12 @@ impl Metrics {
     pub fn revocations_read(&self, unreadable: u64, written: u64) {
         self.revocations.unreadable.inc_by(unreadable);
         self.revocations.written.inc_by(written);
+    }
+
+    /// A page of devices had so many that cannot be read.
+    pub fn device_records_unreadable(&self, count: usize) {
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        self.revocations.devices_unreadable.inc_by(count);
     }
 
     /// Shows how revocations are followed.

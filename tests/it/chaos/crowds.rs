@@ -70,5 +70,5 @@ async fn sixteen_at_once_rotate_once_on_disk() {
 async fn sixteen_at_once_rotate_once_over_redis_and_two_instances() {
     let redis = RedisServer::start();
     let run = &mut Run::counted(NAME, "Redis, 2 instances", ROUNDS);
-    crowd(&redis_on(&redis), 2, run).await;
+    crowd(&patient(&redis.url()), 2, run).await;
 }

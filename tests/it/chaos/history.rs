@@ -210,7 +210,7 @@ impl Recorder {
     /// Waits for such a refresh; how long after `from` it came.
     pub(super) async fn recovery(&self, tick: Tick, from: Instant) -> Option<Duration> {
         const PAUSE: Duration = Duration::from_millis(2);
-        const ASKED_MAX: u32 = 15_000;
+        const ASKED_MAX: u32 = 60_000;
         for _ in 0..ASKED_MAX {
             if let Some(at) = self.first_refresh_behind(tick) {
                 return Some(at.saturating_duration_since(from));

@@ -4,6 +4,7 @@
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use assay::time::Clock;
 use tokio::task::JoinHandle;
 use tonic::Status;
 use tonic::transport::Endpoint;
@@ -16,6 +17,9 @@ use crate::support::redis_server::free_port;
 
 /// Rounds of the short form.
 const ROUNDS: u32 = 5;
+/// How late answers are where one of them shall not arrive.
+const LATE_MILLIS: u64 = 1500;
+const LATE: Duration = Duration::from_millis(LATE_MILLIS);
 /// The longest a revocation is under way before its instance dies.
 const UNDER_WAY_MICROS: u64 = 12_000;
 
@@ -52,11 +56,6 @@ async fn process(world: &World, store: &str) -> (Process, Clients) {
     (process, Clients(channel))
 }
 
-/// A `[store]` that is waited for, however busy the machine is.
-fn patient(url: &str) -> String {
-    redis_at(url).replace("300ms", "5s")
-}
-
 fn revoking(through: &Clients, device_id: &str) -> JoinHandle<Result<(), Status>> {
     let (through, device_id) = (through.clone(), device_id.to_owned());
     tokio::spawn(async move { revoke(&through, &device_id).await.map(|_| ()) })
@@ -77,6 +76,8 @@ async fn a_revocation_of_a_killed_instance_is_told_if_and_only_if_it_holds() {
     // The keys are there before the process looks for them.
     let other = world.start(&patient(&redis.url())).await;
     while let Some(mut dice) = run.next() {
+        // The process has the clock of the machine.
+        world.clock.set(Clock::system().now());
         let (process, clients) = process(&world, &patient(&redis.url())).await;
         let mut phone = world.android();
         let subject = format!("killed-{}@chaos.test", dice.below(u64::MAX));
@@ -107,25 +108,34 @@ async fn a_revocation_whose_instance_died_between_commit_and_answer_is_told() {
     let redis = RedisServer::start();
     let world = World::new();
     let other = world.start(&patient(&redis.url())).await;
-    let proxy = Proxy::to(redis.port()).await;
-    let store = patient(&proxy.url());
-    let (process, clients) = process(&world, &store).await;
-    let mut phone = world.iphone();
-    let device = phone.join(&clients, "between@chaos.test").await;
-    let grant = phone.issue(&clients, &device).await.unwrap();
-    // The answer to the loading trip is let through, that to the commit is not.
-    proxy.delay_answers(Duration::from_millis(300));
-    let answer = revoking(&clients, &device.device_id);
-    pause(450).await;
-    proxy.swallow_answers(true);
-    eventually("the revocation holds", async || {
-        (told(&other, &device.device_id).await > 0).then_some(())
-    })
-    .await;
-    assert!(!answer.is_finished());
-    drop(process);
-    assert!(answer.await.unwrap().is_err());
-    assert!(!phone.decide(&other, &grant.access_token).await.allow);
-    assert_eq!(told(&other, &device.device_id).await, 1);
-    other.stop().await;
+    for attempt in 0..5 {
+        let proxy = Proxy::to(redis.port()).await;
+        let store = patient(&proxy.url());
+        world.clock.set(Clock::system().now());
+        let (process, clients) = process(&world, &store).await;
+        let mut phone = world.iphone();
+        let subject = format!("between-{attempt}@chaos.test");
+        let device = phone.join(&clients, &subject).await;
+        let grant = phone.issue(&clients, &device).await.unwrap();
+        // The answer to the loading trip is let through. That to the commit is as late, and thrown away
+        // as soon as the commit is seen to be done.
+        proxy.delay_answers(LATE);
+        let answer = revoking(&clients, &device.device_id);
+        eventually("the revocation holds", async || {
+            (told(&other, &device.device_id).await > 0).then_some(())
+        })
+        .await;
+        proxy.swallow_answers(true);
+        pause(LATE_MILLIS).await;
+        let between = !answer.is_finished();
+        drop(process);
+        let acknowledged = answer.await.unwrap().is_ok();
+        assert!(!phone.decide(&other, &grant.access_token).await.allow);
+        assert_eq!(told(&other, &device.device_id).await, 1);
+        if between && !acknowledged {
+            other.stop().await;
+            return;
+        }
+    }
+    panic!("every answer was quicker than this test");
 }

@@ -43,7 +43,7 @@ async fn a_lossy_network_logs_nobody_out_in_memory() {
 async fn a_lossy_network_logs_nobody_out_over_redis_and_two_instances() {
     let redis = RedisServer::start();
     let run = &mut Run::timed(NAME, "Redis, 2 instances", 1);
-    lossy(&redis_on(&redis), 2, run).await;
+    lossy(&patient(&redis.url()), 2, run).await;
 }
 
 /// The short form has two stores; the long one has all.

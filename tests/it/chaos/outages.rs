@@ -260,17 +260,12 @@ async fn after_flushall_nothing_that_was_open_is_authorised() {
     }
 }
 
-async fn follows(replica: &RedisServer) {
-    for _ in 0..400 {
-        if replica
-            .command("INFO replication")
-            .contains("master_link_status:up")
-        {
-            return;
-        }
-        pause(25).await;
-    }
-    panic!("the replica does not follow");
+fn follows(replica: &RedisServer) {
+    let up = || {
+        let info = replica.try_command("INFO replication");
+        info.is_ok_and(|info| info.contains("master_link_status:up"))
+    };
+    block_in_place(|| wait_until("the replica follows", up));
 }
 
 fn replica_of(port: u16) -> RedisServer {
@@ -285,7 +280,7 @@ async fn a_replica_that_missed_changes_takes_over_and_no_durable_revocation_is_l
         let mut primary = RedisServer::start();
         let between = Proxy::to(primary.port()).await;
         let replica = replica_of(between.port());
-        follows(&replica).await;
+        follows(&replica);
         let front = Proxy::to(primary.port()).await;
         let store = redis_at(&front.url()) + "\nreplicas_wanted = 1\nreplicas_within = \"100ms\"";
         let promise = Promise::RevocationsOnly;
@@ -297,7 +292,8 @@ async fn a_replica_that_missed_changes_takes_over_and_no_durable_revocation_is_l
                 pause(QUIET_MILLIS).await;
                 let since = place.history.now();
                 // What was answered before that is on the replica.
-                pause(QUIET_MILLIS).await;
+                block_in_place(|| primary.wait_for_replica(&replica));
+                pause(dice.below(QUIET_MILLIS)).await;
                 between.refuse(true);
                 between.cut();
                 pause(QUIET_MILLIS + dice.below(QUIET_MILLIS)).await;
@@ -308,7 +304,7 @@ async fn a_replica_that_missed_changes_takes_over_and_no_durable_revocation_is_l
                 front.redirect(replica.port());
                 front.cut();
                 well_again(place, run).await;
-                follows(&another).await;
+                follows(&another);
                 pause(2 * QUIET_MILLIS).await;
             },
         )
@@ -336,7 +332,11 @@ async fn sentinels_replace_a_primary_and_no_durable_revocation_is_lost() {
             async |place, dice, run| {
                 pause(QUIET_MILLIS).await;
                 let since = place.history.now();
-                pause(QUIET_MILLIS).await;
+                block_in_place(|| {
+                    for replica in [1, 2] {
+                        set.node(0).wait_for_replica(set.node(replica));
+                    }
+                });
                 // A replica that is stopped receives nothing, as one behind a cut.
                 set.node(2).pause();
                 pause(QUIET_MILLIS + dice.below(QUIET_MILLIS)).await;
@@ -374,7 +374,7 @@ async fn a_cluster_replaces_a_primary_and_no_durable_revocation_is_lost() {
                 let node = usize::try_from(dice.below(3)).unwrap();
                 pause(QUIET_MILLIS).await;
                 let since = place.history.now();
-                pause(QUIET_MILLIS).await;
+                block_in_place(|| cluster.wait_for_replica_of(node));
                 cluster.kill(node);
                 place.may_lose(since);
                 let from = monotonic_now();

@@ -172,7 +172,7 @@ async fn an_erased_subject_leaves_no_record_and_its_sessions_are_dead(world: Wor
         },
     };
     let found = find_devices::run(&world.engine, find).await.unwrap();
-    assert!(found.entries.is_empty());
+    assert!(found.page.entries.is_empty());
     let (kept, _) = export(&world, &one.subject).await;
     assert!(kept.subject.is_none() && kept.devices.is_empty() && kept.sessions.is_empty());
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::slice::from_ref;
 
-use assay::flow::PageRequest;
 use assay::flow::find_devices::{self, By, FindDevices, KeyDigest};
+use assay::flow::{DevicePage, PageRequest, get_device, list_devices};
 use assay::id::DeviceId;
 use assay::key::Thumbprint;
 use assay::session::Device;
@@ -26,6 +26,8 @@ over_every_store! {
     pages_are_full_where_many_devices_share_a_bucket
     a_serial_of_a_leaf_finds_nothing
     a_revoked_device_is_found_like_any_other
+    a_record_that_cannot_be_read_hides_no_other_and_is_named
+    a_page_of_records_that_cannot_be_read_leads_on
 }
 
 /// The whole, in pages of that size.
@@ -38,9 +40,9 @@ async fn find(world: &World, by: By, size: usize) -> Vec<Device> {
             page,
         };
         let found = find_devices::run(&world.engine, request).await.unwrap();
-        assert!(found.entries.len() <= size);
-        all.extend(found.entries);
-        page.after = found.next;
+        assert!(found.page.entries.len() <= size);
+        all.extend(found.page.entries);
+        page.after = found.page.next;
         if page.after.is_none() {
             return all;
         }
@@ -227,4 +229,94 @@ async fn a_revoked_device_is_found_like_any_other(world: World) {
     for by in [By::Key(revoked.session_key), By::Serial(serial)] {
         assert_eq!(find(&world, by, 20).await, from_ref(&revoked));
     }
+}
+
+/// Every page of a listing, one after the other.
+async fn pages(
+    size: usize,
+    page: impl AsyncFn(PageRequest<DeviceId>) -> DevicePage,
+) -> Vec<DevicePage> {
+    let mut all = Vec::new();
+    let mut after = None;
+    loop {
+        let found = page(PageRequest { size, after }).await;
+        after = found.page.next;
+        all.push(found);
+        if after.is_none() {
+            return all;
+        }
+    }
+}
+
+async fn found(world: &World, by: &By, size: usize) -> Vec<DevicePage> {
+    pages(size, async |page| {
+        let by = by.clone();
+        let request = FindDevices { by, page };
+        find_devices::run(&world.engine, request).await.unwrap()
+    })
+    .await
+}
+
+async fn listed(world: &World, phone: &Phone, size: usize) -> Vec<DevicePage> {
+    pages(size, async |page| {
+        let listed = list_devices::run(&world.engine, &phone.subject, page);
+        listed.await.unwrap()
+    })
+    .await
+}
+
+/// What all pages show together: the devices, and those that cannot be read.
+fn joined(pages: &[DevicePage]) -> (Vec<DeviceId>, Vec<DeviceId>) {
+    let entries = pages.iter().flat_map(|found| &found.page.entries);
+    let unreadable = pages.iter().flat_map(|found| &found.unreadable);
+    (
+        entries.map(|device| device.id).collect(),
+        unreadable.copied().collect(),
+    )
+}
+
+/// Three devices of a user, the certificate they share, and the one in the middle of their ids, whose
+/// record cannot be read.
+async fn one_of_three_spoilt(world: &World) -> (Phone, By, [DeviceId; 3]) {
+    world.change_policy(BANK, |policy| policy.devices_per_subject_max = 3);
+    let mut phones = Vec::new();
+    for _ in 0..3 {
+        phones.push(world.registered(Kind::Android, "user-1").await);
+    }
+    let serials = world.device(phones[0].id()).await.chain_serials;
+    let by = By::Serial(serials.last().unwrap().parse().unwrap());
+    let mut ids = [phones[0].id(), phones[1].id(), phones[2].id()];
+    ids.sort_unstable();
+    world.spoil(ids[1]).await;
+    (phones.remove(0), by, ids)
+}
+
+async fn a_record_that_cannot_be_read_hides_no_other_and_is_named(world: World) {
+    let (phone, by, [first, spoilt, last]) = one_of_three_spoilt(&world).await;
+    for size in [1, 2, 3, 20] {
+        let found = found(&world, &by, size).await;
+        assert_eq!(joined(&found), (vec![first, last], vec![spoilt]), "{size}");
+        let listed = listed(&world, &phone, size).await;
+        let (mut shown, unreadable) = joined(&listed);
+        shown.sort_unstable();
+        assert_eq!((shown, unreadable), (vec![first, last], vec![spoilt]));
+    }
+    // By its id it is there as well, and it takes no more trips.
+    let before = world.trips();
+    let alone = found(&world, &By::Id(spoilt), 20).await;
+    assert_eq!(joined(&alone), (Vec::new(), vec![spoilt]));
+    assert_eq!(world.trips().since(before), (1, 0));
+    // Who asks for this one alone is told that it is our fault.
+    let asked = get_device::run(&world.engine, &spoilt).await;
+    assert_eq!(asked.unwrap_err().reason, Reason::Internal);
+}
+
+async fn a_page_of_records_that_cannot_be_read_leads_on(world: World) {
+    let (_, by, [first, spoilt, last]) = one_of_three_spoilt(&world).await;
+    world.spoil(first).await;
+    let found = found(&world, &by, 2).await;
+    assert_eq!(found[0].unreadable, [first, spoilt]);
+    assert_eq!(found[0].page.entries, []);
+    assert_eq!(found[0].page.next, Some(spoilt));
+    assert_eq!(joined(&found), (vec![last], vec![first, spoilt]));
 }

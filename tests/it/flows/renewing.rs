@@ -54,7 +54,7 @@ async fn moving(world: &World, kind: Kind) -> Moving {
     Moving { phone, old, grant }
 }
 
-fn rotation(
+pub(super) fn rotation(
     world: &World,
     old: &SoftKey,
     (method, new): (&str, &SoftKey),
@@ -136,7 +136,7 @@ fn again(world: &World, moving: &Moving, request: &RotateDeviceKey) -> RotateDev
     }
 }
 
-fn reattestation(
+pub(super) fn reattestation(
     world: &World,
     phone: &mut Phone,
     old: &SoftKey,
@@ -173,7 +173,7 @@ fn reattestation(
     }
 }
 
-async fn reattest(world: &World, request: &ReattestDevice) -> Result<Renewed, Reason> {
+pub(super) async fn reattest(world: &World, request: &ReattestDevice) -> Result<Renewed, Reason> {
     let answer = reattest_device::run(&world.engine, request.clone()).await;
     answer
         .map(|reattested| reattested.renewed)
@@ -424,7 +424,7 @@ async fn a_refused_move_leaves_the_new_key_to_its_owner(world: World) {
             page: PageRequest::parse(20, None).unwrap(),
         };
         let found = find_devices::run(&world.engine, request).await.unwrap();
-        assert!(found.entries.is_empty(), "{kind:?}");
+        assert!(found.page.entries.is_empty(), "{kind:?}");
     }
 }
 

@@ -6,12 +6,15 @@ use assay::flow::elevate_session::{self, ElevateSession};
 use assay::flow::reappraise_devices::{Run, Scope};
 use assay::flow::{Failure, Grant, SessionName, issue_session, refresh_session, register_device};
 use assay::policy::{
-    Consequence, Enforcement, KeyRates, Rate, RateOutcome, ReplayRule, RiskPolicy, Signal,
+    Consequence, DowngradeRule, Enforcement, KeyRates, Rate, RateOutcome, ReplayRule, RiskPolicy,
+    Signal,
 };
 use assay::secret::Secret;
 use assay::session::{DeviceState, Event, EventKind, Position, RefreshOutcome, SuspensionReason};
+use assay::simulator::SoftKey;
 use assay::simulator::proof::Dpop;
 
+use super::renewing::{reattest, reattestation, rotation, trips_of_an_attestation};
 use super::world::scopes;
 use super::*;
 
@@ -34,6 +37,7 @@ over_every_store! {
     a_crowded_key_is_held_against_its_devices
     what_a_re_appraisal_finds_is_held_against_the_device_once
     a_score_lowers_the_rates
+    less_than_before_is_held_against_a_device_that_attests_again
 }
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -596,4 +600,51 @@ async fn a_score_lowers_the_rates(world: World) {
         };
         assert_eq!((refused, done), (Reason::RateLimitedDevice, refreshes));
     }
+}
+
+/// Attests a device again, with the phone that it is by now. What was told of risk then.
+async fn attest_again(world: &World, phone: &mut Phone, old: &SoftKey) -> Result<(), Reason> {
+    let mut request = reattestation(world, phone, old, None);
+    let before = world.trips();
+    reattest(world, &request).await?;
+    let attested = world.trips().since(before);
+    assert_eq!(attested, (trips_of_an_attestation(world).await, 1));
+    // The answer was lost: the same again, with a fresh proof, is not one more.
+    let proven = ("ReattestDevice", phone.key());
+    request.rotation = Some(rotation(world, old, proven, None));
+    reattest(world, &request).await.map(|_| ())
+}
+
+async fn less_than_before_is_held_against_a_device_that_attests_again(world: World) {
+    weigh(&world, |risk| risk.step_up_at = Some(40));
+    world.change_policy(BANK, |policy| policy.devices_per_subject_max = 10);
+    // Of the month before, and so is its patch level.
+    let mut older = world.phone(Kind::Android, "user-1");
+    world.advance(DAY * 10);
+    let phone = world.registered(Kind::Android, "user-1").await;
+    let old = phone.key_kept();
+    older.id = phone.id;
+    let refused = attest_again(&world, &mut older, &old).await;
+    assert_eq!(refused, Err(Reason::PostureBelowPolicy));
+    assert_eq!(told(&world, &phone).await, []);
+    world.change_policy(BANK, |policy| {
+        policy.reappraisal.downgrade = DowngradeRule::Allow;
+    });
+    attest_again(&world, &mut older, &old).await.unwrap();
+    let lessened = Signal::PostureDowngraded;
+    assert_eq!(told(&world, &phone).await, [signal(lessened)]);
+    let risk = world.device(phone.id()).await.risk;
+    assert_eq!(risk.tallies[&lessened].heat, 1000);
+    // What is opened from now on waits until the user has shown more.
+    let grant = world.issue(&older).await.unwrap();
+    let held = world.verify(&older, &grant.access_token).await;
+    assert_eq!(held, Err(Reason::StepUpRequired));
+    // As much as before is nothing to tell of, nor is more.
+    let mut newer = world.phone(Kind::Android, "user-1");
+    newer.id = phone.id;
+    let old = older.key_kept();
+    attest_again(&world, &mut newer, &old).await.unwrap();
+    let signals = told(&world, &phone).await.into_iter();
+    let signals = signals.filter(|(kind, _)| *kind == EventKind::RiskSignal);
+    assert_eq!(signals.count(), 1);
 }

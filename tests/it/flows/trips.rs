@@ -280,7 +280,7 @@ async fn reads(name: &str, setting: &Setting) -> bool {
             let by = By::Key(setting.grant.session.session_key);
             let request = FindDevices { by, page: page() };
             let found = find_devices::run(engine, request).await.unwrap();
-            assert_eq!(found.entries.len(), 1);
+            assert_eq!(found.page.entries.len(), 1);
         }
         "ListAuditEvents" => {
             let request = ListAuditEvents {
@@ -297,7 +297,7 @@ async fn reads(name: &str, setting: &Setting) -> bool {
         }
         "ListDevices" => {
             let listed = list_devices::run(engine, &phone.subject, page()).await;
-            assert_eq!(listed.unwrap().entries.len(), 2);
+            assert_eq!(listed.unwrap().page.entries.len(), 2);
         }
         "ListSessions" => {
             let listed = list_sessions::run(engine, &phone.subject, page()).await;

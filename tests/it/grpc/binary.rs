@@ -76,7 +76,8 @@ impl Served {
 
     fn lines(&self) -> Vec<serde_json::Value> {
         let log = self.log();
-        log.lines()
+        log.split_inclusive('\n')
+            .filter(|line| line.ends_with('\n'))
             .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
             .collect()
     }
@@ -84,7 +85,11 @@ impl Served {
     async fn clients(&self) -> Clients {
         let serving = || async {
             let log = self.log();
-            let line = log.lines().find(|line| line.contains("\"serving\""))?;
+            // The last line may be half written.
+            let mut lines = log
+                .split_inclusive('\n')
+                .filter(|line| line.ends_with('\n'));
+            let line = lines.find(|line| line.contains("\"serving\""))?;
             let line: serde_json::Value = serde_json::from_str(line).ok()?;
             line["address"].as_str().map(str::to_owned)
         };
@@ -106,7 +111,7 @@ impl Served {
     }
 
     async fn ended(&mut self) -> ExitStatus {
-        for _ in 0..600 {
+        for _ in 0..2400 {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
@@ -135,7 +140,7 @@ fn refuses_to_serve(world: &World, config: &str) -> String {
     let path = world.path().join("refused.toml");
     fs::write(&path, config).unwrap();
     let child = Command::new("timeout")
-        .args(["60", ASSAY, "serve", "--config"])
+        .args(["300", ASSAY, "serve", "--config"])
         .arg(&path)
         .stdin(Stdio::null())
         .output();

@@ -46,7 +46,7 @@ async fn until_shown(server: &Server, line: &str) {
 
 async fn until_reason(world: &World, server: &Server, wanted: Option<Reason>) {
     let mut tried = 0;
-    for _ in 0..400 {
+    for _ in 0..2400 {
         tried += 1;
         let subject = format!("user-{tried}");
         if reason(&mut world.android(), server, &subject).await == wanted {
@@ -115,14 +115,12 @@ async fn a_changed_policy_holds_without_a_restart() {
 
     world.write_config(&with(&world, FUTURE));
     until_reason(&world, &server, Some(Reason::PostureBelowPolicy)).await;
+    // What is in use is told, and counted, afterwards.
+    let told = changes.changed().await;
+    told.unwrap();
     assert_eq!(*changes.borrow_and_update(), 1);
-    assert!(
-        shows(
-            &server,
-            r#"assay_config_reloads_total{outcome="applied"} 1"#
-        )
-        .await
-    );
+    let applied = r#"assay_config_reloads_total{outcome="applied"} 1"#;
+    until_shown(&server, applied).await;
 
     // The app disappears, and comes back.
     let plain = with(&world, "");
@@ -177,7 +175,7 @@ async fn what_is_not_an_app_waits_for_a_restart() {
     .await;
     // The apps of the same file are in use.
     until_reason(&world, &server, Some(Reason::PostureBelowPolicy)).await;
-    assert!(shows(&server, "assay_config_current 0").await);
+    until_shown(&server, "assay_config_current 0").await;
     assert_ne!(server.service.engine().issuer, "https://b.test");
     world.write_config(&with(&world, FUTURE));
     until_shown(&server, "assay_config_current 1").await;

@@ -219,7 +219,7 @@ async fn the_whole_story_on_redis() {
 /// The `[store]` of a Redis server; patient, because the machine may be busy.
 pub(crate) fn on(redis: &RedisServer) -> String {
     format!(
-        "kind = \"redis\"\nurl = \"{}\"\nrequest = \"2s\"",
+        "kind = \"redis\"\nurl = \"{}\"\nconnect = \"10s\"\nrequest = \"10s\"",
         redis.url()
     )
 }

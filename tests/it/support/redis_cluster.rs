@@ -20,7 +20,8 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     /// Three primaries, numbers 0 to 2 with a third of the slots each, and then their replicas: first
-    /// one for each, and so on. A primary that says nothing for a second is replaced.
+    /// one for each, and so on. A primary that says nothing for three seconds is replaced: one that a busy
+    /// machine holds up is not.
     pub(crate) fn start(replicas_each: usize) -> Self {
         Self::start_with(replicas_each, &[])
     }
@@ -42,7 +43,7 @@ impl Cluster {
     fn form(replicas_each: usize, start: impl Fn(&[&str]) -> RedisServer) -> Self {
         let mut buses = Vec::new();
         let mut node = || {
-            // Of its own choice the bus would be 10000 above the port, where there may be no ports.
+            // Of its own choice the bus would be 10000 above the port, which may be somebody else's.
             let bus = free_port().to_string();
             let node = start(&[
                 "--cluster-enabled",
@@ -50,7 +51,7 @@ impl Cluster {
                 "--cluster-port",
                 &bus,
                 "--cluster-node-timeout",
-                "1000",
+                "3000",
                 "--repl-diskless-sync-delay",
                 "0",
                 // A replica takes over however long its link was down.
@@ -119,6 +120,11 @@ impl Cluster {
     /// Starts a killed node again, on the same port and data.
     pub(crate) fn restart(&mut self, number: usize) {
         self.nodes[number].restart();
+    }
+
+    /// Waits until the first replica of a first primary has everything that was written there.
+    pub(crate) fn wait_for_replica_of(&self, primary: usize) {
+        self.nodes[primary].wait_for_replica(&self.nodes[primary + PRIMARIES]);
     }
 
     /// What the cluster calls a node.

@@ -17,7 +17,7 @@ pub(crate) struct Sentinels {
 
 impl Sentinels {
     /// Three servers in sync and three Sentinels that know of them and of each other. A primary that
-    /// says nothing for a second is replaced.
+    /// says nothing for three seconds is replaced: one that a busy machine holds up is not.
     pub(crate) fn start() -> Self {
         Self::start_with(&[], &[])
     }
@@ -135,7 +135,7 @@ impl Sentinels {
     fn watch_over(&self, sentinel: &RedisServer, port: u16) {
         for line in [
             format!("SENTINEL MONITOR {PRIMARY} 127.0.0.1 {port} {QUORUM}"),
-            format!("SENTINEL SET {PRIMARY} down-after-milliseconds 1000"),
+            format!("SENTINEL SET {PRIMARY} down-after-milliseconds 3000"),
             format!("SENTINEL SET {PRIMARY} failover-timeout 3000"),
             format!("SENTINEL SET {PRIMARY} parallel-syncs 2"),
         ] {

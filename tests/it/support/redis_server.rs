@@ -3,15 +3,23 @@
 use std::fs::OpenOptions;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
-/// Times a starting server is asked whether it is there, and the pause between.
-const ASKED_MAX: u32 = 400;
+/// Times something is asked for, and the pause between: two minutes, which only a test that fails takes.
+const ASKED_MAX: u32 = 4800;
 const PAUSE: Duration = Duration::from_millis(25);
+
+/// Ports that are named before somebody binds them. The system gives none of them to whoever asks for
+/// any port, nor to the near end of a connection: so nobody takes one between our look and the server's
+/// bind, or while a server is down that comes back on it.
+const PORTS: Range<usize> = 10_000..30_000;
 
 /// A running server; it is killed when this is dropped.
 pub(crate) struct RedisServer {
@@ -55,7 +63,7 @@ impl RedisServer {
     }
 
     fn launch(role: Role, program: &Path, args: &[&str]) -> Self {
-        // Another process may take the port between our look and the server's bind: look again.
+        // Another run of these tests may take the port between our look and the server's bind.
         for _ in 0..5 {
             let tls_port = args.contains(&"auto").then(free_port);
             let arg = |arg: &&str| match (*arg, tls_port) {
@@ -168,8 +176,7 @@ impl RedisServer {
             if child.try_wait().unwrap().is_some() {
                 return false;
             }
-            let answer = self.try_command("PING").unwrap_or_default();
-            if answer.starts_with("+PONG") || answer.starts_with("-NOAUTH") {
+            if self.answers(child.id()) {
                 self.child = Some(child);
                 return true;
             }
@@ -178,6 +185,34 @@ impl RedisServer {
         child.kill().unwrap();
         child.wait().unwrap();
         false
+    }
+
+    /// Whether it is this process that answers, and not one that had the port before.
+    fn answers(&self, process: u32) -> bool {
+        let answer = self.try_command("PING").unwrap_or_default();
+        if answer.starts_with("-NOAUTH") {
+            return true;
+        }
+        let info = self.try_command("INFO server").unwrap_or_default();
+        answer.starts_with("+PONG") && info.contains(&format!("process_id:{process}\r\n"))
+    }
+
+    /// Waits until a replica has everything that was written here until now. `WAIT` does not tell: it
+    /// waits for what its own connection wrote. Blocks the thread.
+    pub(crate) fn wait_for_replica(&self, replica: &Self) {
+        let written = self.offset("master_repl_offset").expect("a primary");
+        wait_until("the replica has it all", || {
+            replica
+                .offset("slave_repl_offset")
+                .is_some_and(|read| read >= written)
+        });
+    }
+
+    fn offset(&self, field: &str) -> Option<u64> {
+        let info = self.try_command("INFO replication").ok()?;
+        let field = format!("{field}:");
+        let value = info.lines().find_map(|line| line.strip_prefix(&field))?;
+        value.trim().parse().ok()
     }
 
     fn call(&self) -> Command {
@@ -230,7 +265,7 @@ pub(crate) fn tool(name: &str) -> PathBuf {
 
 /// Looks until it is so; blocks the thread.
 pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    for _ in 0..ASKED_MAX * 2 {
+    for _ in 0..ASKED_MAX {
         if is_so() {
             return;
         }
@@ -239,8 +274,19 @@ pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     panic!("never so: {what}");
 }
 
-/// A port nobody has at this moment.
+/// A port nobody has at this moment, and nobody else of this process gets.
 pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    listener.local_addr().unwrap().port()
+    // Runs of these tests beside each other begin elsewhere.
+    static NEXT: LazyLock<AtomicUsize> = LazyLock::new(|| {
+        let drawn = assay::secret::random::<2>().unwrap();
+        AtomicUsize::new(u16::from_be_bytes(drawn).into())
+    });
+    for _ in PORTS {
+        let number = NEXT.fetch_add(1, Ordering::SeqCst) % PORTS.len();
+        let port = u16::try_from(PORTS.start + number).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port is free");
 }
