@@ -238,6 +238,7 @@ fn session() -> Session {
         risk: Risk::default(),
         footprint: Footprint::default(),
         answered_at: None,
+        used_up: BTreeMap::new(),
     }
 }
 

@@ -9,6 +9,7 @@ mod posture;
 mod receipt;
 mod risk;
 mod roll;
+mod used_up;
 
 pub(super) use device::Device;
 use device::Why;
@@ -18,6 +19,7 @@ pub(super) use list::{ListPart, Origin};
 pub(super) use receipt::Receipt;
 use risk::Tally;
 pub(super) use roll::Roll;
+use used_up::UsedUp;
 
 use std::collections::BTreeMap;
 
@@ -96,6 +98,8 @@ pub(super) struct Session {
     locale: Option<String>,
     #[prost(int64, optional, tag = "33")]
     answered_at: Option<i64>,
+    #[prost(btree_map = "uint32, message", tag = "34")]
+    used_up: BTreeMap<u32, UsedUp>,
 }
 
 /// A consent and its epoch.
@@ -222,6 +226,7 @@ impl From<&domain::Session> for Session {
             network: session.footprint.network.clone(),
             locale: session.footprint.locale.clone(),
             answered_at: session.answered_at.map(Timestamp::as_millis),
+            used_up: session.used_up.iter().map(UsedUp::new).collect(),
         }
     }
 }
@@ -255,6 +260,7 @@ impl Session {
                 locale: self.locale,
             },
             answered_at: self.answered_at.map(Timestamp::from_millis),
+            used_up: self.used_up.into_iter().map(UsedUp::into_domain).collect(),
             cut: self.cut.map(|cut| domain::Cut {
                 generation: cut.generation,
                 at: Timestamp::from_millis(cut.at),
