@@ -8,7 +8,7 @@ use assay::key_directory::generate_files;
 use assay::policy::Signal;
 use assay::session::{
     Consent, Cut, Device, DeviceEntry, EndReason, Fleet, Footprint, Risk, Session, SessionEntry,
-    SessionState, StepUp, StepUpCause, SubjectRecord, Tally,
+    SessionState, StepUp, StepUpCause, SubjectRecord, Tally, UsedUp,
 };
 use assay::store::record::{RecordError, Stored, seal, unseal};
 use assay::store::{Key, OperationId, Record, keys};
@@ -138,6 +138,14 @@ fn session() -> Session {
             locale: Some("de-AT".to_owned()),
         },
         answered_at: Some(*NOW),
+        used_up: [(
+            4,
+            UsedUp {
+                at: *NOW,
+                proof_made_at: *NOW,
+            },
+        )]
+        .into(),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::token::refresh;
 /// The request.
 #[derive(Debug, Clone)]
 pub enum EndSession {
-    /// By refresh token, current or not.
+    /// By refresh token, current or not, but for one that RotateSession has made void.
     Token(Secret<String>),
     /// By id.
     Id(SessionId),
@@ -36,13 +36,13 @@ pub async fn run(engine: &Engine, request: EndSession, by: &Actor) -> Result<(),
         let Some(session) = &loaded.value else {
             return Ok(Some(()));
         };
-        // Whoever logs out need not hold the key, but the token has to be one we made for it.
-        if let Some(token) = &token
-            && token
-                .verify(&engine.keyring, &session.session_key, now)
-                .is_err()
-        {
-            return Ok(Some(()));
+        // Whoever logs out need not hold the key, but the token has to be one we made for it, and not
+        // void since.
+        if let Some(token) = &token {
+            let token = token.verify(&engine.keyring, &session.session_key, now);
+            if !token.is_ok_and(|token| !session.is_cut_from(token.claims().generation)) {
+                return Ok(Some(()));
+            }
         }
         let why = EndReason::LoggedOut;
         let ended = end(session, why, now);

@@ -111,6 +111,8 @@ pub(super) fn mint_access(
     // An access token never outlives its session, for whoever verifies it alone.
     let ends_at = session.expires_at.min(session.idle_expires_at);
     let expires_at = now.after(said.access_for).min(ends_at);
+    // Rounded down, as the token has it: nobody is told of a life that `exp` does not give.
+    let expires_at = Timestamp::from_secs(expires_at.as_secs());
     let claims = AccessClaims {
         issuer: engine.issuer.clone(),
         audience: session.audience.clone(),

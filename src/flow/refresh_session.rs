@@ -169,7 +169,7 @@ async fn attempt(engine: &Engine, task: &Task<'_>) -> Result<Option<Refreshed>, 
     // A session that is not found is dead: lost state never opens a door.
     let session = record.value.as_ref().ok_or(Reason::SessionRevoked)?;
     let surroundings = state.surroundings(app.standing);
-    let presented = engine.presented(token);
+    let presented = engine.presented(token, task.proof);
     if let Some(device) = &state.device.value {
         device.check_form(task.proof, app.policy.proof.counter)?;
     }

@@ -20,7 +20,7 @@ use crate::proof::{Body, ProofExpectation, VerifiedProof};
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::session::{
-    Actor, Device, Event, EventKind, RefreshOutcome, Renewal, Session, rekey, renew,
+    Actor, Device, Event, EventKind, Presented, RefreshOutcome, Renewal, Session, rekey, renew,
 };
 use crate::store::{Claim, Claimed, CounterUse, Durability, Windowed, keys};
 use crate::time::Timestamp;
@@ -126,6 +126,13 @@ pub(super) struct Task<'a> {
 }
 
 impl Task<'_> {
+    /// The refresh token of the session that goes on, with the proof it came with.
+    fn presented(&self, engine: &Engine) -> Option<Presented> {
+        let vouched = self.vouched.as_ref()?;
+        let token = vouched.token.as_ref()?;
+        Some(engine.presented(token, &vouched.proof))
+    }
+
     /// A new receipt is kept, and that of a key which the device leaves is not.
     fn may_touch_receipt(&self) -> bool {
         let apple = matches!(self.known.posture, Posture::Apple(_));
@@ -159,7 +166,7 @@ async fn load(
     engine: &Engine,
     task: &Task<'_>,
     (claims, signed, gate): Asked<'_>,
-) -> Result<(Answered, Option<VerifiedRefresh>), Failure> {
+) -> Result<Answered, Failure> {
     let place = Place {
         device: task.known.id,
         subject: engine.keyring.subject_tag(&task.known.subject),
@@ -189,7 +196,7 @@ async fn load(
     let before = answered.state.device.value.as_ref();
     let again = before.is_some_and(|before| task.renewal.repeats(before));
     signed.check(again)?;
-    Ok((answered, token))
+    Ok(answered)
 }
 
 async fn attempt(
@@ -197,16 +204,16 @@ async fn attempt(
     task: &Task<'_>,
     asked: Asked<'_>,
 ) -> Result<Option<Renewed>, Failure> {
-    let (answered, token) = load(engine, task, asked).await?;
+    let answered = load(engine, task, asked).await?;
     let (state, record) = (answered.state, answered.session);
     let before = state.device.value.as_ref();
     let before = before.ok_or(Reason::ResourceNotFound)?;
     let device = renew(before, task.renewal.clone(), &task.app.policy, task.now)?;
     let seen = signals(task, before, &device);
     let (device, seen) = risk::seen_of_device(device, seen, task.app, task.now);
-    let session = match token.zip(record.as_ref()) {
+    let session = match task.presented(engine).zip(record.as_ref()) {
         None => None,
-        Some((token, record)) => Some(go_on(engine, task, (&state, record), (&token, &device))?),
+        Some((presented, record)) => Some(go_on(task, (&state, record), (presented, &device))?),
     };
     let grant = match &session {
         None => None,
@@ -269,15 +276,13 @@ async fn attempt(
 
 /// The session under the new key.
 fn go_on(
-    engine: &Engine,
     task: &Task<'_>,
     (state, record): (&State, &Loaded<Session>),
-    (token, device): (&VerifiedRefresh, &Device),
+    (presented, device): (Presented, &Device),
 ) -> Result<(RefreshOutcome, Session), Failure> {
     let session = record.value.as_ref().ok_or(Reason::SessionRevoked)?;
     let mut surroundings = state.surroundings(task.app.standing);
     surroundings.device = Some(device);
-    let presented = engine.presented(token);
     let policy = &task.app.policy;
     Ok(rekey(session, presented, surroundings, policy, task.now)?)
 }

@@ -12,6 +12,7 @@ use super::once::Once;
 use super::{Engine, Failure};
 use crate::attestation::apple::receipt::refresh::ReceiptRecord;
 use crate::id::{Bucket, DeviceId, SessionId};
+use crate::proof::VerifiedProof;
 use crate::reason::Reason;
 use crate::secret::random;
 use crate::session::{
@@ -112,12 +113,14 @@ impl Place {
 }
 
 impl Engine {
-    /// A verified refresh token, as the rules of sessions see it.
-    pub(super) fn presented(&self, token: &VerifiedRefresh) -> Presented {
+    /// A verified refresh token with its proof, as the rules of sessions see it.
+    pub(super) fn presented(&self, token: &VerifiedRefresh, proof: &VerifiedProof) -> Presented {
         Presented {
             generation: token.claims().generation,
             key: *token.key(),
             refresh_key: self.keyring.secret(Purpose::RefreshToken).0,
+            session_ends_at: token.claims().session_ends_at,
+            proof_made_at: proof.issued_at(),
         }
     }
 

@@ -123,8 +123,8 @@ pub struct ProofPolicy {
     pub nonce: NonceRule,
     /// Without a nonce, `iat` may differ from now by this much either way.
     pub iat_window: Duration,
-    /// URIs besides the RPC's own at which proofs for Issue and Refresh may be aimed (the mobile
-    /// backend's own endpoints).
+    /// URIs besides the RPC's own at which proofs for our RPCs may be aimed (the endpoints of those who
+    /// call them for the phone).
     pub accepted_uris: Vec<String>,
     /// By what a DPoP proof is good once.
     pub replay: ReplayRule,

@@ -23,6 +23,10 @@ const STEPS_BACK: u32 = 2;
 /// How many steps ahead: the instance that minted it may have a clock a little ahead of ours.
 const STEPS_AHEAD: u32 = 1;
 
+/// How long a nonce is good at most: from an instance whose clock is ahead of ours.
+pub const GOOD_FOR_MAX: Duration =
+    Duration::from_secs(STEP.as_secs() * (STEPS_BACK + 1 + STEPS_AHEAD) as u64);
+
 const VERSION: u8 = 1;
 const NONCE_BYTES: usize = 25;
 const HEADER_BYTES: usize = 9;

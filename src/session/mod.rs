@@ -43,7 +43,7 @@ pub use renew::{Found, Renewal, rekey, renew};
 pub use risk::{
     Assessed, Footprint, Risk, Tally, assess, assess_opening, signals_of_rotation, with_signal,
 };
-pub use rotate::{Presented, RefreshOutcome, Rotation, cut, hold, rotate};
+pub use rotate::{Presented, RefreshOutcome, Rotation, UsedUp, cut, hold, rotate};
 pub(crate) use subject::first_epoch;
 pub use subject::{REVOKED_CONSENTS_MAX, revoke_consent, revoke_subject};
 pub use watchers::{
@@ -312,6 +312,8 @@ pub struct Session {
     pub footprint: Footprint,
     /// When its user last answered a step-up that it waited for.
     pub answered_at: Option<Timestamp>,
+    /// The refresh tokens that were used up in the last minutes, by generation.
+    pub used_up: BTreeMap<u32, UsedUp>,
 }
 
 /// A consent as a session was opened under it.

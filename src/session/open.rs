@@ -133,6 +133,7 @@ pub fn open(
         risk: Risk::default(),
         footprint: Footprint::default(),
         answered_at: None,
+        used_up: BTreeMap::new(),
     };
     Ok(Opened {
         session,

@@ -9,6 +9,7 @@
 //! | `g - 1` | within grace | the same `g` again, nothing written |
 //! | `g - 1` | later | reused |
 //! | less | | reused |
+//! | either of the last three | with a proof from before it was used up | late: refused, and no reuse |
 //! | more | we issued it, so the store lost a rotation | go on from there |
 //! | below the cut | the sign-in server had it rotated since | void, and no reuse |
 //!
@@ -18,15 +19,21 @@
 //! Holding the session until the user has shown more, and letting it go on, gives `g - 1` its grace
 //! time again: the honest phone may be the one whose answer was lost for longer than that.
 //!
+//! A token that is used up speaks of a thief only when it was presented since: a request that was overtaken by
+//! its own repetition, or that somebody kept and sends later, is late and nothing else. By the phone's
+//! own clock its proof was made before the one that used the token up, so it is refused and nobody is
+//! held to it.
+//!
 //! Rotation that cannot be retried logs honest phones out whenever an answer is lost (FAPI 2.0
 //! Security Profile, 5.3.2.1, forbids it); retry that is not bound to the key would let a thief in.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::{Cut, EndReason, Refusal, Session, StepUp, StepUpCause, Surroundings, end, open};
 use crate::key::Thumbprint;
-use crate::policy::{AppPolicy, ReuseRule, TrustLevel};
-use crate::proof::VerifiedProof;
+use crate::policy::{AppPolicy, ProofPolicy, ReuseRule, TrustLevel};
+use crate::proof::{VerifiedProof, nonce};
 use crate::reason::Reason;
 use crate::time::Timestamp;
 use crate::token::KeyTag;
@@ -71,14 +78,38 @@ pub struct Presented {
     /// The secret in use, under which the next one is made; a retry stays with the one of the lost
     /// answer.
     pub refresh_key: KeyTag,
+    /// The end of the session that the MAC covers.
+    pub session_ends_at: Timestamp,
+    /// When the proof was made, by the phone's clock.
+    pub proof_made_at: Timestamp,
+}
+
+/// How a refresh token was used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UsedUp {
+    /// When.
+    pub at: Timestamp,
+    /// When the proof that did it was made, by the phone's clock.
+    pub proof_made_at: Timestamp,
+}
+
+/// Most used-up tokens of a session that are remembered. With access tokens of the shortest life, 30
+/// seconds, a phone uses up as many while a nonce is good.
+const USED_UP_MAX: usize = 8;
+
+/// How long after a token was used up a proof from before may still be accepted.
+fn late_for(policy: &ProofPolicy) -> Duration {
+    nonce::GOOD_FOR_MAX.max(policy.iat_window.saturating_mul(2))
 }
 
 /// Presents a refresh token of a session.
 ///
 /// # Errors
 /// The reason the session is not live, [`Reason::TokenInvalid`] when the session has moved on from
-/// the token's key, [`Reason::RefreshTokenVoid`] when it was cut since, [`Reason::ReattestationRequired`], or [`Reason::SessionExpiredAbsolute`] where the
-/// policy now ends it earlier. Liveness comes before everything, a retry included.
+/// the token's key, [`Reason::RefreshTokenVoid`] when it was cut since, [`Reason::ReattestationRequired`],
+/// [`Reason::SessionExpiredAbsolute`] where the policy now ends it earlier, or [`Reason::ProofStale`] when
+/// the token is used up and the proof from before that. Liveness comes before everything, a retry
+/// included.
 pub fn rotate(
     session: &Session,
     presented: Presented,
@@ -97,9 +128,13 @@ pub fn rotate(
     let device = surroundings.device.ok_or(Reason::DeviceRevoked)?;
     open::check_attestation_age(device, policy, now)?;
     let lifetimes = policy.lifetimes(device.trust_level);
-    // The device may have been degraded since, or the policy tightened; neither lengthens a session.
+    // The device may have been degraded since, or the policy tightened, or the store has lost that it
+    // was; nothing lengthens a session.
     let latest = session.opened_at.after(lifetimes.absolute_for);
-    let expires_at = session.expires_at.min(latest);
+    let expires_at = session
+        .expires_at
+        .min(latest)
+        .min(presented.session_ends_at);
     if expires_at <= now {
         return Err(Reason::SessionExpiredAbsolute.into());
     }
@@ -120,6 +155,7 @@ pub fn rotate(
             rotated_at: now,
             idle_expires_at: now.after(lifetimes.idle_for).min(expires_at),
             expires_at,
+            used_up: session.used_up_with(&presented, &policy.proof, now),
             ..session.clone()
         };
         return Ok(Rotation::Granted { outcome, session });
@@ -131,6 +167,10 @@ pub fn rotate(
             outcome: RefreshOutcome::Retry,
             session,
         });
+    }
+    let used = (presented.generation, presented.proof_made_at);
+    if session.is_late(used, &policy.proof, now) {
+        return Err(Reason::ProofStale.into());
     }
     let session = match policy.on_refresh_reuse {
         ReuseRule::RevokeSession => Some(end(session, EndReason::RefreshTokenReused, now)),
@@ -159,10 +199,12 @@ const CUT_STRIDE: u32 = 1 << 10;
 
 /// Rotates a session because something happened to the user's account: every token of it that is out
 /// there is void, and the holder of the device's key gets new ones. Each call does so anew, so after a
-/// lost answer another call gives tokens that are good.
+/// lost answer another call gives tokens that are good; and one that comes after its own repetition does
+/// not take them back.
 ///
 /// # Errors
-/// The reason the session is not live, [`Reason::ProofKeyMismatch`], [`Reason::ReattestationRequired`],
+/// The reason the session is not live, [`Reason::ProofKeyMismatch`], [`Reason::ProofStale`] when the proof
+/// is from before that of the last cut, [`Reason::ReattestationRequired`],
 /// [`Reason::SessionExpiredAbsolute`].
 pub fn cut(
     session: &Session,
@@ -175,6 +217,11 @@ pub fn cut(
     if *proof.thumbprint() != session.session_key {
         return Err(Reason::ProofKeyMismatch.into());
     }
+    let last = session.cut.map(|cut| cut.generation.saturating_sub(1));
+    let made_at = proof.issued_at();
+    if last.is_some_and(|last| session.is_late((last, made_at), &policy.proof, now)) {
+        return Err(Reason::ProofStale.into());
+    }
     let generation = session.generation.checked_add(CUT_STRIDE);
     let generation = generation.ok_or(Reason::SessionExpiredAbsolute)?;
     // As if the newest token of all had been presented.
@@ -182,6 +229,8 @@ pub fn cut(
         generation: generation.saturating_sub(1),
         key: session.session_key,
         refresh_key,
+        session_ends_at: session.expires_at,
+        proof_made_at: made_at,
     };
     match rotate(session, presented, surroundings, policy, now)? {
         Rotation::Granted { session, .. } => Ok(Session {
@@ -197,8 +246,44 @@ pub fn cut(
 
 impl Session {
     /// Whether tokens of this generation are void because the session was cut since.
-    pub(super) fn is_cut_from(&self, generation: u32) -> bool {
+    #[must_use]
+    pub fn is_cut_from(&self, generation: u32) -> bool {
         self.cut.is_some_and(|cut| generation < cut.generation)
+    }
+
+    /// The tokens that were used up a short while ago, with the one that is now.
+    fn used_up_with(
+        &self,
+        presented: &Presented,
+        policy: &ProofPolicy,
+        now: Timestamp,
+    ) -> BTreeMap<u32, UsedUp> {
+        let mut used_up = self.used_up.clone();
+        used_up.retain(|_, used| now <= used.at.after(late_for(policy)));
+        while used_up.len() >= USED_UP_MAX {
+            used_up.pop_first();
+        }
+        let used = UsedUp {
+            at: now,
+            proof_made_at: presented.proof_made_at,
+        };
+        used_up.insert(presented.generation, used);
+        used_up
+    }
+
+    /// Whether a token that is used up came with a proof from before that. The phone's clock may be
+    /// wrong, but it is the same one. Whoever has the key may have a clock of their own, and so hides no
+    /// longer behind it than a proof from before could still be accepted.
+    fn is_late(
+        &self,
+        (generation, proof_made_at): (u32, Timestamp),
+        policy: &ProofPolicy,
+        now: Timestamp,
+    ) -> bool {
+        let used = self.used_up.get(&generation);
+        used.is_some_and(|used| {
+            proof_made_at < used.proof_made_at && now <= used.at.after(late_for(policy))
+        })
     }
 
     /// The scopes of a new access token: the wanted ones, all where none are named. What the policy

@@ -246,6 +246,7 @@ fn session() -> Session {
         risk: Risk::default(),
         footprint: Footprint::default(),
         answered_at: None,
+        used_up: BTreeMap::new(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The records of a drill: a device and a session that belong to nobody.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::NAME;
@@ -92,6 +93,7 @@ pub(super) fn session(engine: &Engine, device: &Device, id: SessionId, now: Time
         risk: Risk::default(),
         footprint: Footprint::default(),
         answered_at: None,
+        used_up: BTreeMap::new(),
         consent: None,
         step_up: None,
         cut: None,

@@ -82,6 +82,8 @@ fn presenting(generation: u32) -> Presented {
         generation,
         key: session().session_key,
         refresh_key: session().refresh_key,
+        session_ends_at: session().expires_at,
+        proof_made_at: now(),
     }
 }
 

@@ -216,6 +216,8 @@ fn presenting(generation: u32, by: Thumbprint) -> Presented {
         generation,
         key: by,
         refresh_key: KeyTag::from_bytes([2; 4]),
+        session_ends_at: session().expires_at,
+        proof_made_at: now(),
     }
 }
 

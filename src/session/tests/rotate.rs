@@ -1,5 +1,5 @@
 use super::*;
-use crate::session::{EndReason, Presented, RefreshOutcome, Rotation, rotate};
+use crate::session::{EndReason, Presented, RefreshOutcome, Rotation, UsedUp, rotate};
 
 /// The secret in use, another than the one the session was opened under.
 const IN_USE: KeyTag = KeyTag::from_bytes([2; 4]);
@@ -9,6 +9,8 @@ fn presenting(generation: u32) -> Presented {
         generation,
         key: key(&PHONE_KEY),
         refresh_key: IN_USE,
+        session_ends_at: session().expires_at,
+        proof_made_at: now(),
     }
 }
 
@@ -139,6 +141,14 @@ fn a_rotation_moves_generation_secret_and_idle_expiry_and_nothing_else() {
             refresh_key: IN_USE,
             rotated_at: later,
             idle_expires_at: later.after(IDLE),
+            used_up: [(
+                presented,
+                UsedUp {
+                    at: later,
+                    proof_made_at: now(),
+                },
+            )]
+            .into(),
             ..session()
         };
         assert_eq!(seen, expected);
@@ -278,4 +288,91 @@ fn a_scope_the_policy_grants_no_more_is_gone_with_the_next_refresh() {
     assert_eq!(gone, refused(Reason::ScopeNotAllowed));
     policy.scopes.clear();
     assert_eq!(narrow(words([]), &policy), refused(Reason::ScopeNotAllowed));
+}
+
+/// The session after its token `generation` was used up at this instant with a proof of this age.
+fn used_up(before: &Session, generation: u32, at: Timestamp, proof_age: Duration) -> Session {
+    let presented = Presented {
+        proof_made_at: at.before(proof_age),
+        ..presenting(generation)
+    };
+    let world = World::whole();
+    match rotate(before, presented, world.surroundings(), &policy(), at) {
+        Ok(Rotation::Granted { session, .. }) => session,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_token_that_comes_with_a_proof_from_before_it_was_used_up_is_late_and_no_reuse() {
+    let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+    // A phone whose clock is a day behind.
+    let day = Duration::from_secs(86_400);
+    let once = used_up(&session(), 5, now(), day);
+    let twice = used_up(&once, 6, now().after(minute), day);
+    let world = World::whole();
+    let present = |generation, made_at: Timestamp, at| {
+        let presented = Presented {
+            proof_made_at: made_at,
+            ..presenting(generation)
+        };
+        rotate(&twice, presented, world.surroundings(), &policy(), at)
+    };
+    let late: Result<Rotation, Refusal> = refused(Reason::ProofStale);
+    let reused = |seen: &Result<Rotation, Refusal>| matches!(seen, Ok(Rotation::Reused { .. }));
+    let used = now().before(day);
+    let at = now().after(minute);
+    assert_eq!(present(5, used.before(second), at), late);
+    // The very proof's time is no earlier one.
+    assert!(reused(&present(5, used, at)));
+    assert!(reused(&present(5, used.after(second), at)));
+    // It is each token's own use that counts.
+    assert!(reused(&present(5, used.after(second * 2), at)));
+    assert!(reused(&present(4, used.before(second), at)));
+    // In its grace time a token is retried, however late it is.
+    let retried = present(6, used.before(second), at).unwrap();
+    let outcome = RefreshOutcome::Retry;
+    assert!(matches!(retried, Rotation::Granted { outcome: seen, .. } if seen == outcome));
+    // Nobody hides behind a clock of their own for longer than an old proof could still come.
+    let last = now().after(crate::proof::nonce::GOOD_FOR_MAX);
+    assert_eq!(present(5, Timestamp::EPOCH, last), late);
+    let later = last.after(MILLISECOND);
+    assert!(reused(&present(5, Timestamp::EPOCH, later)));
+}
+
+#[test]
+fn only_the_last_few_used_up_tokens_are_remembered() {
+    let mut session = session();
+    for round in 0..40_u32 {
+        let at = now().after(Duration::from_secs(10) * round);
+        session = used_up(&session, session.generation, at, Duration::ZERO);
+        assert!(session.used_up.len() <= 8);
+        assert_eq!(session.used_up.last_key_value().unwrap().1.at, at);
+    }
+    let later = now().after(GRACE * 3);
+    let session = used_up(&session, session.generation, later, Duration::ZERO);
+    assert_eq!(session.used_up.len(), 1);
+}
+
+#[test]
+fn a_rotation_that_heals_never_extends_what_the_token_itself_says() {
+    // The store has lost that the session was shortened together with its rotation.
+    let shortened = now().after(IDLE / 2);
+    let presented = Presented {
+        session_ends_at: shortened,
+        ..presenting(7)
+    };
+    let world = World::whole();
+    let seen = rotate(
+        &session(),
+        presented,
+        world.surroundings(),
+        &policy(),
+        now(),
+    );
+    let Ok(Rotation::Granted { session, .. }) = seen else {
+        panic!("refused");
+    };
+    assert_eq!(session.expires_at, shortened);
+    assert_eq!(session.idle_expires_at, shortened);
 }

@@ -23,7 +23,7 @@ use crate::secret::Secret;
 use crate::session::{
     Consent, Cut, DeviceEntry, DeviceState, EndReason, Footprint, Lineage, PresenceKey,
     RevocationReason, Risk, RoundId, SessionEntry, SessionState, StepUp, StepUpCause,
-    SuspensionReason, Tally, Watcher, WatcherId,
+    SuspensionReason, Tally, UsedUp, Watcher, WatcherId,
 };
 use crate::simulator::{Curve, SoftKey};
 use crate::store::{OperationId, keys};
@@ -370,6 +370,12 @@ fn cut() -> impl Strategy<Value = Option<Cut>> {
 }
 
 prop_compose! {
+    fn used_up()(at in at(), proof_made_at in at()) -> UsedUp {
+        UsedUp { at, proof_made_at }
+    }
+}
+
+prop_compose! {
     fn session()(
         (id, device) in (session_id(), device_id()),
         (app, subject, session_key) in (app(), subject_name(), thumbprint()),
@@ -384,6 +390,7 @@ prop_compose! {
         (consent, step_up, cut) in (consent(), step_up(), cut()),
         (risk, footprint) in (risk(), footprint()),
         answered_at in option::of(at()),
+        used_up in btree_map(any::<u32>(), used_up(), 0..4),
     ) -> Session {
         let [rotated_at, opened_at, idle_expires_at, expires_at, auth_time] =
             times.map(Timestamp::from_millis);
@@ -391,6 +398,7 @@ prop_compose! {
             id, device, app, subject, session_key, state, generation, refresh_key, rotated_at, opened_at,
             idle_expires_at, expires_at, device_epoch, subject_epoch, scopes, audience, roles,
             acr, amr, auth_time, consent, step_up, cut, risk, footprint, answered_at,
+            used_up,
         }
     }
 }

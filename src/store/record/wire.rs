@@ -10,6 +10,7 @@ mod receipt;
 mod risk;
 mod roll;
 mod subject;
+mod used_up;
 
 pub(super) use device::Device;
 use device::Why;
@@ -20,6 +21,7 @@ pub(super) use receipt::Receipt;
 use risk::Tally;
 pub(super) use roll::Roll;
 pub(super) use subject::Subject;
+use used_up::UsedUp;
 
 use std::collections::BTreeMap;
 
@@ -98,6 +100,8 @@ pub(super) struct Session {
     locale: Option<String>,
     #[prost(int64, optional, tag = "33")]
     answered_at: Option<i64>,
+    #[prost(btree_map = "uint32, message", tag = "34")]
+    used_up: BTreeMap<u32, UsedUp>,
 }
 
 /// A consent and its epoch.
@@ -200,6 +204,7 @@ impl From<&domain::Session> for Session {
             network: session.footprint.network.clone(),
             locale: session.footprint.locale.clone(),
             answered_at: session.answered_at.map(Timestamp::as_millis),
+            used_up: session.used_up.iter().map(UsedUp::new).collect(),
         }
     }
 }
@@ -233,6 +238,7 @@ impl Session {
                 locale: self.locale,
             },
             answered_at: self.answered_at.map(Timestamp::from_millis),
+            used_up: self.used_up.into_iter().map(UsedUp::into_domain).collect(),
             cut: self.cut.map(|cut| domain::Cut {
                 generation: cut.generation,
                 at: Timestamp::from_millis(cut.at),

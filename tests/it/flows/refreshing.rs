@@ -8,6 +8,7 @@ use assay::policy::{ReplayRule, ReuseRule, SessionKeyRule, SessionLifetimes, Tru
 use assay::secret::Secret;
 use assay::session::{EventKind, RefreshOutcome, SessionState};
 use assay::simulator::proof::Dpop;
+use assay::time::Timestamp;
 use assay::token::Purpose;
 use assay::token::refresh::{self, RefreshClaims};
 
@@ -38,6 +39,8 @@ over_every_store! {
     a_reuse_that_races_a_rotation_still_ends_the_session
     a_commit_whose_answer_was_lost_is_sent_again
     a_refresh_that_is_delivered_twice_ends_nothing
+    a_refresh_that_its_repetition_overtook_ends_nothing
+    an_access_token_lives_to_the_second_that_its_holder_is_told
 }
 
 async fn session_of(world: &World, kind: Kind) -> (Phone, Grant) {
@@ -251,7 +254,8 @@ async fn a_session_ends_when_it_is_over(world: World) {
         .await
         .unwrap()
         .grant;
-    assert_eq!(grant.access_expires_at, ends_at);
+    let whole = ends_at.as_secs();
+    assert_eq!(grant.access_expires_at, Timestamp::from_secs(whole));
     assert_eq!(world.verify(&phone, &grant.access_token).await, Ok(()));
     world.advance(ACCESS / 2);
     let over = refused(&world, &phone, &grant.refresh_token).await;
@@ -481,17 +485,17 @@ async fn sessions_live_as_long_as_the_trust_in_their_device_allows(world: World)
     let (phone, grant) = session_of(&world, Kind::Android).await;
     let opened = world.now();
     let ends = opened.after(SECOND * 1000);
-    assert_eq!(grant.access_expires_in, SECOND * 60);
+    assert_eq!(grant.access_expires_in, world.whole(SECOND * 60));
     assert_eq!(grant.idle_for, SECOND * 600);
     assert_eq!(grant.session.expires_at, ends);
     world.advance(SECOND * 500);
     let next = world.refresh(&phone, &grant.refresh_token).await.unwrap();
-    assert_eq!(next.grant.access_expires_in, SECOND * 60);
+    assert_eq!(next.grant.access_expires_in, world.whole(SECOND * 60));
     assert_eq!(next.grant.session.idle_expires_at, ends);
     // A level without its own has the app's.
     let phone = world.registered(Kind::Apple, "user-2").await;
     let grant = world.issue(&phone).await.unwrap();
-    assert_eq!(grant.access_expires_in, ACCESS);
+    assert_eq!(grant.access_expires_in, world.whole(ACCESS));
     assert_eq!(grant.session.expires_at, world.now().after(ABSOLUTE));
 }
 
@@ -514,7 +518,7 @@ async fn a_tightened_policy_shortens_sessions_and_a_loosened_one_lengthens_none(
         .await
         .unwrap()
         .grant;
-    assert_eq!(third.access_expires_in, SECOND);
+    assert_eq!(third.access_expires_in, world.whole(SECOND));
     world.advance(SECOND);
     let over = refused(&world, &phone, &third.refresh_token).await;
     assert_eq!(over, Some(Reason::SessionExpiredAbsolute));
@@ -571,4 +575,39 @@ async fn a_refresh_that_is_delivered_twice_ends_nothing(world: World) {
             world.advance(GRACE + SECOND);
         }
     }
+}
+
+/// The first request is stuck on its way, or kept by whoever saw it, while the phone sends it again and goes
+/// on, twice.
+async fn a_refresh_that_its_repetition_overtook_ends_nothing(world: World) {
+    for kind in Kind::BOTH {
+        let (phone, grant) = session_of(&world, kind).await;
+        let stuck = world.proof(&phone, "RefreshSession");
+        world.advance(SECOND * 20);
+        let (_, second) = outcome(&world, &phone, &grant.refresh_token).await.unwrap();
+        world.advance(SECOND * 20);
+        let (_, third) = outcome(&world, &phone, &second).await.unwrap();
+        let before = world.trips();
+        let late = world.refresh_with(stuck, &grant.refresh_token, &[]).await;
+        assert_eq!(late.err(), Some(Reason::ProofStale));
+        assert_eq!(world.trips().since(before).1, 0);
+        let (_, fourth) = outcome(&world, &phone, &third).await.unwrap();
+        // Whoever has the key and comes with the same token now is no late phone.
+        let reused = refused(&world, &phone, &grant.refresh_token).await;
+        assert_eq!(reused, Some(Reason::RefreshTokenReused));
+        let dead = refused(&world, &phone, &fourth).await;
+        assert_eq!(dead, Some(Reason::SessionRevoked));
+    }
+}
+
+async fn an_access_token_lives_to_the_second_that_its_holder_is_told(world: World) {
+    // Neither now nor the session's end is a whole second.
+    world.advance(MILLISECOND * 700);
+    let (phone, grant) = session_of(&world, Kind::Android).await;
+    assert_eq!(grant.access_expires_at.as_millis() % 1000, 0);
+    world.advance(grant.access_expires_in - MILLISECOND);
+    assert_eq!(world.verify(&phone, &grant.access_token).await, Ok(()));
+    world.advance(MILLISECOND);
+    let over = world.verify(&phone, &grant.access_token).await;
+    assert_eq!(over, Err(Reason::TokenExpired));
 }

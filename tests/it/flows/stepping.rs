@@ -2,6 +2,7 @@
 
 use assay::attestation::android;
 use assay::flow::elevate_session::{self, ElevateSession, Elevated};
+use assay::flow::end_session::EndSession;
 use assay::flow::enrol_presence_key::{self, EnrolPresenceKey};
 use assay::flow::rotate_device_key::Voucher;
 use assay::flow::rotate_session::{self, RotateSession};
@@ -46,6 +47,8 @@ over_every_store! {
     a_device_that_asserts_enrols_in_either_order_and_again
     an_enrolment_is_proved_in_the_form_of_the_key
     no_access_token_outlives_an_idle_session
+    a_void_token_ends_nothing_by_logging_out
+    a_rotation_that_its_repetition_overtook_takes_nothing_back
 }
 
 const ELEVATE: &str = "SessionService/ElevateSession";
@@ -147,7 +150,7 @@ async fn an_elevation_gives_one_access_token_that_says_more(world: World) {
         let elevated = elevate(&world, request).await.unwrap();
         assert_eq!(world.trips().since(before), (2, 1));
         assert_eq!(elevated.session, grant.session);
-        assert_eq!(elevated.access.expires_in, ACCESS / 2);
+        assert_eq!(elevated.access.expires_in, world.whole(ACCESS / 2));
         assert_eq!(elevated.scopes, grant.scopes);
         assert_eq!(elevated.user_presence, UserPresence::None);
         let token = &elevated.access.token;
@@ -176,7 +179,7 @@ async fn an_elevation_gives_one_access_token_that_says_more(world: World) {
         world.change_policy(BANK, |policy| policy.step_up.access_for = ACCESS * 2);
         let request = elevation(&world, &phone, &grant);
         let elevated = elevate(&world, request).await.unwrap();
-        assert_eq!(elevated.access.expires_in, ACCESS);
+        assert_eq!(elevated.access.expires_in, world.whole(ACCESS));
         world.change_policy(BANK, |policy| policy.step_up.access_for = ACCESS / 2);
     }
 }
@@ -1003,6 +1006,38 @@ async fn no_access_token_outlives_an_idle_session(world: World) {
     let elevated = elevate(&world, elevation(&world, &phone, &grant))
         .await
         .unwrap();
-    assert_eq!(elevated.access.expires_in, SECOND * 30);
-    assert_eq!(elevated.access.expires_at, grant.session.idle_expires_at);
+    assert_eq!(elevated.access.expires_in, world.whole(SECOND * 30));
+    let whole = grant.session.idle_expires_at.as_secs();
+    assert_eq!(elevated.access.expires_at, Timestamp::from_secs(whole));
+}
+
+async fn a_void_token_ends_nothing_by_logging_out(world: World) {
+    let (phone, first) = session_of(&world, Kind::Android).await;
+    let rotated = rotate(&world, &phone, &first).await.unwrap();
+    let before = world.trips();
+    let end = |grant: &Grant| EndSession::Token(grant.refresh_token.clone());
+    world.end(end(&first)).await.unwrap();
+    assert_eq!(world.trips().since(before), (1, 0));
+    let access = &rotated.access_token;
+    assert_eq!(world.verify(&phone, access).await, Ok(()));
+    world.end(end(&rotated)).await.unwrap();
+    let verdict = world.verify(&phone, access).await;
+    assert_eq!(verdict, Err(Reason::SessionRevoked));
+}
+
+async fn a_rotation_that_its_repetition_overtook_takes_nothing_back(world: World) {
+    let (phone, first) = session_of(&world, Kind::Apple).await;
+    let stuck = rotation(&world, &phone, &first);
+    world.advance(SECOND * 20);
+    let rotated = rotate(&world, &phone, &first).await.unwrap();
+    let before = world.trips();
+    let late = rotate_session::run(&world.engine, stuck).await;
+    assert_eq!(late.unwrap_err().reason, Reason::ProofStale);
+    assert_eq!(world.trips().since(before).1, 0);
+    let next = world.refresh(&phone, &rotated.refresh_token).await;
+    let next = next.unwrap().grant;
+    // Another one does so anew, whatever was in between.
+    assert!(rotate(&world, &phone, &first).await.is_ok());
+    let seen = refused(&world, &phone, &next.refresh_token).await;
+    assert_eq!(seen, Some(Reason::RefreshTokenVoid));
 }

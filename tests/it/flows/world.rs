@@ -284,6 +284,12 @@ impl World {
         self.engine.clock.now()
     }
 
+    /// What is left, from now, of a span that ends with a whole second, as tokens do.
+    pub(super) fn whole(&self, span: Duration) -> Duration {
+        let end = self.now().after(span).as_secs();
+        Timestamp::from_secs(end).since(self.now())
+    }
+
     pub(super) fn advance(&self, span: Duration) {
         self.engine.clock.advance(span);
     }
