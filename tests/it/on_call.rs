@@ -52,7 +52,7 @@ fn commands() -> Vec<String> {
     steps.map(|step| step.commands).collect()
 }
 
-/// A block whose last words are told from what came before.
+/// A block whose print is not compared letter by letter.
 fn step(commands: String) -> Step {
     Step {
         commands,
