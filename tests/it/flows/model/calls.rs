@@ -10,8 +10,8 @@ use super::*;
 /// A request that was sent with a proof.
 #[derive(Clone)]
 pub(super) enum Request {
-    /// Of a session, with an access token.
-    Verify(usize, Access, Box<VerifyRequest>),
+    /// With an access token.
+    Verify(Access, Box<VerifyRequest>),
     /// Of a session, with a refresh token.
     Refresh(usize, Secret<String>, String),
 }
@@ -78,7 +78,7 @@ impl Model {
         // What is found before the proof is used up does not use it up.
         if self.truth.unasked(token.access).is_ok() {
             self.sent.push(Sent {
-                request: Request::Verify(at, token.access, Box::new(call)),
+                request: Request::Verify(token.access, Box::new(call)),
                 made_at: self.world.now(),
                 only,
             });
@@ -142,7 +142,7 @@ impl Model {
             Reason::ProofReplayed
         };
         match sent.request {
-            Request::Verify(_, access, mut call) => {
+            Request::Verify(access, mut call) => {
                 // The store knows nothing of what was taken without it.
                 if sent.only.is_none() {
                     call.consistency = Consistency::Fresh;
