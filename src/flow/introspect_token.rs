@@ -8,8 +8,8 @@ use crate::secret::Secret;
 use crate::session::{Actor, Requirements, admit};
 use crate::token::access::{self, VerifiedClaims};
 
-/// Looks at an access token. One trip to the store, none for a forged token. `None`: inactive, for
-/// whatever reason; the caller is not told which.
+/// Looks at an access token, as it is now. One trip to the store, none for a forged token. `None`:
+/// inactive, for whatever reason; the caller is not told which.
 ///
 /// # Errors
 /// `STATE_STORE_UNAVAILABLE`, `RATE_LIMITED_CALLER` and faults of ours; never "active" in their place.
@@ -32,6 +32,7 @@ async fn check(
 ) -> Result<VerifiedClaims, Failure> {
     let now = engine.clock.now();
     let claims = access::verify(&engine.keyring, token.expose(), &engine.issuer, None, now)?;
+    let app = engine.app(&claims.claims().app)?;
     let (place, session) = (Place::of(engine, &claims), claims.claims().session);
     let gate = Gate::of_caller(engine, by);
     let beside = Beside {
@@ -50,13 +51,7 @@ async fn check(
     let record = session
         .and_then(|record| record.value)
         .ok_or(Reason::SessionRevoked)?;
-    let surroundings = state.surroundings(engine.standing(&claims.claims().app));
-    admit(
-        &claims,
-        &record,
-        surroundings,
-        &Requirements::default(),
-        now,
-    )?;
-    Ok(claims)
+    let session = (&record, state.surroundings(app.standing));
+    let nothing = Requirements::default();
+    Ok(admit(&claims, session, &app.policy, &nothing, now)?)
 }

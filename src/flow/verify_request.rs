@@ -109,8 +109,7 @@ async fn check(
     if let Err(failure) = &decided {
         engine.note_refusal(&suspect, failure, Vec::new()).await;
     }
-    let (as_of, by) = decided?;
-    Ok((claims, as_of, by))
+    decided
 }
 
 /// Decides on a call with an authentic access token.
@@ -124,7 +123,7 @@ async fn decide(
         now,
     }: &Suspect<'_>,
     (claims, proof): (&VerifiedClaims, UnverifiedProof),
-) -> Result<(Timestamp, Consistency), Failure> {
+) -> Result<(VerifiedClaims, Timestamp, Consistency), Failure> {
     let own = claims.claims().key == *proof.thumbprint();
     let proof = check_proof(engine, app, (request, claims), proof, now).map_err(|failure| {
         if own {
@@ -142,7 +141,7 @@ async fn decide(
         match engine.used_proofs.note(&proof, now) {
             Use::First => {
                 admit_unasked(claims, &request.required, now)?;
-                return Ok((as_of, Consistency::Local));
+                return Ok((claims.clone(), as_of, Consistency::Local));
             }
             Use::Again => return Err(replayed()),
             Use::Unknown => {}
@@ -168,10 +167,11 @@ async fn decide(
         .and_then(|record| record.value)
         .ok_or(Reason::SessionRevoked)?;
     let surroundings = state.surroundings(app.standing);
-    admit(claims, &record, surroundings, &request.required, now)?;
+    let (session, required) = ((&record, surroundings), &request.required);
+    let claims = admit(claims, session, &app.policy, required, now)?;
     let device = surroundings.device.ok_or(Reason::DeviceRevoked)?;
     device.check_form(&proof, app.policy.proof.counter)?;
-    Ok((now, Consistency::Fresh))
+    Ok((claims, now, Consistency::Fresh))
 }
 
 /// Up to when it is known that nothing behind this access token was revoked; `None`: the store has to be

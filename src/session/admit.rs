@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Refusal, Session, Surroundings};
-use crate::policy::TrustLevel;
+use crate::policy::{AppPolicy, TrustLevel};
 use crate::reason::Reason;
 use crate::time::Timestamp;
 use crate::token::access::VerifiedClaims;
@@ -24,19 +24,21 @@ pub struct Requirements {
     pub audience: Option<String>,
 }
 
-/// Admits the holder of an access token whose signature, expiry and proof were verified.
+/// Admits the holder of an access token whose signature, expiry and proof were verified. Gives what the
+/// token says as of now: scopes that its session has lost since, or its app's policy does not grant any
+/// more to a device of this trust level, are no longer in it, and so open nothing.
 ///
 /// # Errors
 /// Every reason a session is not live; [`Reason::TokenInvalid`] when the token is not this session's
-/// or not for the audience; [`Reason::AccessTokenVoid`] when the session was cut since; [`Reason::ScopeNotAllowed`]; [`Reason::StepUpRequired`] (RFC 9470);
-/// [`Reason::TrustLevelTooLow`].
+/// or not for the audience; [`Reason::AccessTokenVoid`] when the session was cut since;
+/// [`Reason::ScopeNotAllowed`]; [`Reason::StepUpRequired`] (RFC 9470); [`Reason::TrustLevelTooLow`].
 pub fn admit(
     verified: &VerifiedClaims,
-    session: &Session,
-    surroundings: Surroundings<'_>,
+    (session, surroundings): (&Session, Surroundings<'_>),
+    policy: &AppPolicy,
     required: &Requirements,
     now: Timestamp,
-) -> Result<(), Refusal> {
+) -> Result<VerifiedClaims, Refusal> {
     let claims = verified.claims();
     let same = claims.session == session.id
         && claims.device == session.device
@@ -52,29 +54,26 @@ pub fn admit(
     if session.is_cut_from(claims.generation) {
         return Err(Reason::AccessTokenVoid.into());
     }
-    // The device's level now, not as it was when the token was minted.
-    let level = surroundings.device.map(|device| device.trust_level);
-    check_requirements(verified, required, level, now)
+    // The check has found that there is one.
+    let device = surroundings.device.ok_or(Reason::DeviceRevoked)?;
+    let level = device.trust_level;
+    let keeps = |scope: &str| {
+        let own = session.scopes.contains(scope) && policy.grants(scope, level);
+        own || policy.step_up.grants(scope, level)
+    };
+    let verified = verified.as_of_now(keeps, level);
+    admit_unasked(&verified, required, now)?;
+    Ok(verified)
 }
 
 /// Admits the holder of an access token by the token alone: nothing is known of its session but that no
-/// revocation was heard of. The trust level is the one it was minted with.
+/// revocation was heard of. Scopes and trust level are those it was minted with.
 ///
 /// # Errors
 /// As [`admit`], without the reasons a session is not live.
 pub fn admit_unasked(
     verified: &VerifiedClaims,
     required: &Requirements,
-    now: Timestamp,
-) -> Result<(), Refusal> {
-    let level = Some(verified.claims().trust_level);
-    check_requirements(verified, required, level, now)
-}
-
-fn check_requirements(
-    verified: &VerifiedClaims,
-    required: &Requirements,
-    level: Option<TrustLevel>,
     now: Timestamp,
 ) -> Result<(), Refusal> {
     let claims = verified.claims();
@@ -101,7 +100,8 @@ fn check_requirements(
     if !acr_fits || !fresh {
         return Err(Reason::StepUpRequired.into());
     }
-    if level < required.trust_level_min {
+    let trusted = |least| claims.trust_level >= least;
+    if !required.trust_level_min.is_none_or(trusted) {
         return Err(Reason::TrustLevelTooLow.into());
     }
     Ok(())

@@ -157,7 +157,7 @@ pub fn verify(
     Ok(VerifiedClaims(claims))
 }
 
-/// The claims of a token that verified. Only [`verify`] makes one.
+/// The claims of a token that verified. Only [`verify`] makes one, and scopes never come to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedClaims(AccessClaims);
 
@@ -166,6 +166,16 @@ impl VerifiedClaims {
     #[must_use]
     pub const fn claims(&self) -> &AccessClaims {
         &self.0
+    }
+
+    /// The same token by what holds now: without scopes that were taken away since, and with the trust
+    /// in its device as it is.
+    #[must_use]
+    pub fn as_of_now(&self, keeps: impl Fn(&str) -> bool, trust_level: TrustLevel) -> Self {
+        let mut claims = self.0.clone();
+        claims.scopes.retain(|scope| keeps(scope));
+        claims.trust_level = trust_level;
+        Self(claims)
     }
 }
 

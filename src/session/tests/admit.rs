@@ -35,13 +35,8 @@ fn verified(claims: &AccessClaims) -> VerifiedClaims {
 
 fn admitted(claims: &AccessClaims, world: &World, required: &Requirements) -> Result<(), Refusal> {
     let session = session();
-    admit(
-        &verified(claims),
-        &session,
-        world.surroundings(),
-        required,
-        now(),
-    )
+    let around = (&session, world.surroundings());
+    admit(&verified(claims), around, &policy(), required, now()).map(drop)
 }
 
 fn with(required: Requirements) -> Result<(), Refusal> {
@@ -173,4 +168,48 @@ fn the_trust_level_is_the_devices_of_now() {
             assert_eq!(seen, expected, "{now_at:?} for {wanted:?}");
         }
     }
+}
+
+#[test]
+fn what_was_taken_away_since_is_in_no_token() {
+    let world = World::whole();
+    let (claims, whole) = (verified(&claims()), session());
+    let needs = |scope| Requirements {
+        scopes: words([scope]),
+        ..Requirements::default()
+    };
+    let seen = |session: &Session, policy: &AppPolicy, required| {
+        let around = (session, world.surroundings());
+        admit(&claims, around, policy, &required, now())
+    };
+    let scopes = |session: &Session, policy: &AppPolicy| {
+        let seen = seen(session, policy, Requirements::default()).unwrap();
+        seen.claims().scopes.clone()
+    };
+    assert_eq!(scopes(&whole, &policy()), words(["accounts", "transfer"]));
+    // Its risk has cost the session a scope.
+    let poorer = Session {
+        scopes: words(["accounts"]),
+        ..whole.clone()
+    };
+    assert_eq!(scopes(&poorer, &policy()), words(["accounts"]));
+    let lost = seen(&poorer, &policy(), needs("transfer"));
+    assert_eq!(lost, refused(Reason::ScopeNotAllowed));
+    assert!(seen(&poorer, &policy(), needs("accounts")).is_ok());
+    // Policy grants nothing any more, but to elevated tokens.
+    let mut strict = policy();
+    strict.scopes.clear();
+    strict.step_up.scopes.scopes = words(["transfer"]);
+    assert_eq!(scopes(&whole, &strict), words(["transfer"]));
+}
+
+#[test]
+fn the_trust_in_the_device_is_that_of_now() {
+    let mut world = World::whole();
+    world.device.as_mut().unwrap().trust_level = TrustLevel::AppAttest;
+    let (claims, session) = (verified(&claims()), session());
+    let around = (&session, world.surroundings());
+    let nothing = Requirements::default();
+    let seen = admit(&claims, around, &policy(), &nothing, now()).unwrap();
+    assert_eq!(seen.claims().trust_level, TrustLevel::AppAttest);
 }

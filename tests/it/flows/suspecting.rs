@@ -4,7 +4,9 @@
 use assay::client::{Address, ClientContext};
 use assay::flow::elevate_session::{self, ElevateSession};
 use assay::flow::reappraise_devices::{Run, Scope};
-use assay::flow::{Failure, Grant, SessionName, issue_session, refresh_session, register_device};
+use assay::flow::{
+    Failure, Grant, SessionName, introspect_token, issue_session, refresh_session, register_device,
+};
 use assay::policy::{
     Consequence, DowngradeRule, Enforcement, KeyRates, Rate, RateOutcome, ReplayRule, RiskPolicy,
     Signal,
@@ -24,6 +26,7 @@ over_every_store! {
     a_held_refresh_keeps_its_token_until_the_user_steps_up
     the_user_who_has_answered_is_not_asked_again_for_the_same
     scopes_are_dropped_for_good
+    a_dropped_scope_is_gone_from_the_tokens_that_are_out_there
     what_cannot_be_answered_any_more_is_noted_all_the_same
     a_suspension_settles_what_led_to_it
     a_retry_sees_nothing
@@ -273,6 +276,29 @@ async fn scopes_are_dropped_for_good(world: World) {
         .iter()
         .find(|event| event.kind == EventKind::RiskActed);
     assert!(acted.unwrap().notice(world.now()).is_some());
+}
+
+async fn a_dropped_scope_is_gone_from_the_tokens_that_are_out_there(world: World) {
+    weigh(&world, |risk| {
+        risk.drop_scopes_at = Some(10);
+        risk.dropped_scopes = scopes(&["transfer"]);
+    });
+    let phone = world.registered(Kind::Android, "user-1").await;
+    let first = open_from(&world, &phone, &from(0, "de-DE")).await.unwrap();
+    let token = &first.access_token;
+    let calls = async |scope| {
+        let mut call = world.call(&phone, token);
+        call.required.scopes = scopes(&[scope]);
+        world.decide(call).await.unwrap()
+    };
+    assert_eq!(calls("transfer").await, Ok(()));
+    let moved = refresh_from(&world, &phone, &first.refresh_token, &from(0, "fr")).await;
+    assert_eq!(moved.unwrap().grant.scopes, scopes(&["accounts"]));
+    assert_eq!(calls("transfer").await, Err(Reason::ScopeNotAllowed));
+    assert_eq!(calls("accounts").await, Ok(()));
+    let seen = introspect_token::run(&world.engine, token, &caller()).await;
+    let seen = seen.unwrap().unwrap();
+    assert_eq!(seen.claims().scopes, scopes(&["accounts"]));
 }
 
 async fn what_cannot_be_answered_any_more_is_noted_all_the_same(world: World) {
