@@ -96,8 +96,21 @@ impl Board {
     /// Posts what verifiers have to know of an event that the store has since `kept_at`, and takes note of
     /// what it says for good.
     pub fn tell(&self, event: &Event, kept_at: Timestamp, now: Timestamp) {
+        self.take(event, None, (kept_at, now));
+    }
+
+    /// The same of what the store was asked for after so many [`Overlay::doubts`] and says it has. With
+    /// another doubt since then it may be a server that says so whose place another has taken: then it
+    /// counts as missing until it is heard.
+    pub fn tell_done(&self, event: &Event, doubts: u64, now: Timestamp) {
+        self.take(event, Some(doubts), (now, now));
+    }
+
+    fn take(&self, event: &Event, doubts: Option<u64>, (kept_at, now): (Timestamp, Timestamp)) {
         if let Some(known) = Known::of(event) {
-            self.overlay_mut().note(known, true);
+            let mut overlay = self.overlay_mut();
+            let kept = doubts.is_none_or(|doubts| doubts == overlay.doubts());
+            overlay.note(known, kept);
         }
         if let Some(notice) = event.notice(kept_at) {
             self.post(notice, now);
