@@ -144,11 +144,15 @@ impl Board {
     }
 
     /// Says that everything committed before `complete` was posted, and takes down what no token can be
-    /// about any more. The last word counts: its instant is an earlier one where the clock was set back.
+    /// about any more. What is newer by the steady part of it counts: its instant is an earlier one where
+    /// the clock was set back.
     pub fn checkpoint(&self, complete: Reading, now: Timestamp) {
         self.overlay_mut().prune(now);
         let mut posts = self.posts();
-        posts.complete = Some(complete);
+        let newer = posts
+            .complete
+            .filter(|known| known.steady > complete.steady);
+        posts.complete = Some(newer.unwrap_or(complete));
         let over = now.before(ACCESS_FOR_MAX).before(INSTANCE_SKEW_MAX);
         let Posts {
             by_number,
