@@ -96,8 +96,21 @@ impl Board {
     /// Posts what verifiers have to know of an event that the store has since `kept_at`, and takes note of
     /// what it says for good.
     pub fn tell(&self, event: &Event, kept_at: Timestamp, now: Timestamp) {
+        self.take(event, None, (kept_at, now));
+    }
+
+    /// The same of what the store was asked for after so many [`Overlay::doubts`] and says it has. With
+    /// another doubt since then it may be a server that says so whose place another has taken: then it
+    /// counts as missing until it is heard.
+    pub fn tell_done(&self, event: &Event, doubts: u64, now: Timestamp) {
+        self.take(event, Some(doubts), (now, now));
+    }
+
+    fn take(&self, event: &Event, doubts: Option<u64>, (kept_at, now): (Timestamp, Timestamp)) {
         if let Some(known) = Known::of(event) {
-            self.overlay_mut().note(known, true);
+            let mut overlay = self.overlay_mut();
+            let kept = doubts.is_none_or(|doubts| doubts == overlay.doubts());
+            overlay.note(known, kept);
         }
         if let Some(notice) = event.notice(kept_at) {
             self.post(notice, now);
@@ -131,11 +144,15 @@ impl Board {
     }
 
     /// Says that everything committed before `complete` was posted, and takes down what no token can be
-    /// about any more. The last word counts: its instant is an earlier one where the clock was set back.
+    /// about any more. What is newer by the steady part of it counts: its instant is an earlier one where
+    /// the clock was set back.
     pub fn checkpoint(&self, complete: Reading, now: Timestamp) {
         self.overlay_mut().prune(now);
         let mut posts = self.posts();
-        posts.complete = Some(complete);
+        let newer = posts
+            .complete
+            .filter(|known| known.steady > complete.steady);
+        posts.complete = Some(newer.unwrap_or(complete));
         let over = now.before(ACCESS_FOR_MAX).before(INSTANCE_SKEW_MAX);
         let Posts {
             by_number,

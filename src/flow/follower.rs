@@ -60,13 +60,17 @@ impl Follower {
         }
     }
 
-    /// One round: two trips to the store when nothing happened.
+    /// One round: two trips to the store when nothing happened; the first one asks who answers before it
+    /// reads as well.
     ///
     /// # Errors
     /// `STATE_STORE_UNAVAILABLE`: what was read until then counts, and no checkpoint is said.
     pub async fn round(&mut self, engine: &Engine) -> Result<Round, Failure> {
         let began = engine.clock.reading();
         let mut round = Round::default();
+        if self.lineage.is_none() {
+            self.lineage = Some(engine.store.ping().await?);
+        }
         let looked = reassert::look(engine).await?;
         self.read_on(engine, &mut round).await?;
         let lineage = engine.store.ping().await?;

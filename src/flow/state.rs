@@ -277,6 +277,7 @@ impl Engine {
             limits: changes.limits.iter().map(Counted::limit).collect(),
             windows: changes.windows,
         };
+        let doubts = self.board.overlay().doubts();
         let answer = match self.store.commit(change.clone()).await {
             Err(StoreError::OutcomeUnknown(_)) => self.store.commit(change).await?,
             answer => answer?,
@@ -287,7 +288,7 @@ impl Engine {
                 for event in &changes.events {
                     audit(event);
                     self.listener.committed(event);
-                    self.board.tell(event, now, now);
+                    self.board.tell_done(event, doubts, now);
                 }
                 Ok(Some(Done {
                     operation,

@@ -45,6 +45,8 @@ pub const WAITING_MAX: usize = 4096;
 pub struct Overlay {
     revocations: Shelf,
     endings: Shelf,
+    /// How often it was doubted what the store has.
+    doubts: u64,
 }
 
 impl Default for Overlay {
@@ -52,6 +54,7 @@ impl Default for Overlay {
         Self {
             revocations: Shelf::new(REVOCATIONS_MAX),
             endings: Shelf::new(ENDINGS_MAX),
+            doubts: 0,
         }
     }
 }
@@ -98,6 +101,14 @@ impl Overlay {
     pub fn doubt(&mut self) {
         self.revocations.doubt();
         self.endings.doubt();
+        self.doubts = self.doubts.wrapping_add(1);
+    }
+
+    /// Another number as soon as what the store has is doubted again: by it a commit that was answered
+    /// is known to be one of a server that may have been replaced meanwhile.
+    #[must_use]
+    pub const fn doubts(&self) -> u64 {
+        self.doubts
     }
 
     /// Forgets what is too old to have been lost.

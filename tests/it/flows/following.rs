@@ -36,6 +36,8 @@ over_every_store! {
     a_local_decision_is_held_against_what_the_call_needs
     an_answer_may_be_kept_until_five_seconds_after_it_was_true
     what_the_store_has_lost_is_refused_and_written_again
+    a_server_that_takes_over_during_the_first_round_is_noticed
+    what_a_server_says_after_another_took_over_is_written_again
     a_resumption_is_not_undone_by_writing_again
     a_suspension_that_was_lifted_elsewhere_is_not_written_by_the_way
     what_was_opened_after_a_revocation_lives_on
@@ -528,6 +530,37 @@ async fn what_the_store_has_lost_is_refused_and_written_again(world: World) {
             .unwrap();
         assert_eq!(told, (Err(*reason), Consistency::Local));
     }
+}
+
+async fn a_server_that_takes_over_during_the_first_round_is_noticed(world: World) {
+    let mut follower = Follower::new(world.now());
+    world.store.take_over_behind_the_next_reading();
+    let round = follower.round(&world.engine).await.unwrap();
+    assert!(round.doubted && !round.complete);
+    assert_eq!(world.engine.board.complete_until(), None);
+    rounds(&mut follower, &world.engine).await;
+}
+
+async fn what_a_server_says_after_another_took_over_is_written_again(world: World) {
+    let (phone, grant) = session_of(&world, "user-1").await;
+    let mut follower = follower(&world).await;
+    world.store.remember();
+    world.store.hold_next_commit(Hold::Late);
+    let meanwhile = async {
+        world.store.holding.notified().await;
+        world.store.lose_it().await;
+        world.store.take_over();
+        assert!(follower.round(&world.engine).await.unwrap().doubted);
+        world.store.release.notify_one();
+    };
+    let (revoked, ()) = tokio::join!(world.revoke(phone.id()), meanwhile);
+    revoked.unwrap();
+    assert_eq!(waits(&world.engine), 1);
+    rounds(&mut follower, &world.engine).await;
+    assert_eq!(waits(&world.engine), 0);
+    let new = world.instance();
+    let told = fresh((&new, &world), &phone, &grant.access_token).await;
+    assert_eq!(told, Err(Reason::DeviceRevoked));
 }
 
 async fn a_resumption_is_not_undone_by_writing_again(world: World) {

@@ -47,6 +47,8 @@ pub(super) enum Hold {
     Before = 1,
     /// When it is done; its answer is lost then.
     After = 2,
+    /// When it is done; it is answered then.
+    Late = 3,
 }
 
 #[derive(Debug)]
@@ -73,8 +75,9 @@ pub(super) struct Watched {
     remembered: Mutex<Option<(ChangeSet, Vec<Option<Record>>)>>,
     /// Events that were lost.
     lost: Mutex<HashSet<Vec<u8>>>,
-    /// How often another server took over.
+    /// How often another server took over, and whether one does behind the next reading of outboxes.
     lineage: AtomicU32,
+    takes_over: AtomicBool,
     /// So many of the next loads and commits are done, and their answers lost.
     lost_loads: AtomicU32,
     lost_commits: AtomicU32,
@@ -102,6 +105,7 @@ impl Watched {
             remembered: Mutex::default(),
             lost: Mutex::default(),
             lineage: AtomicU32::new(0),
+            takes_over: AtomicBool::new(false),
             lost_loads: AtomicU32::new(0),
             lost_commits: AtomicU32::new(0),
             holding: Notify::new(),
@@ -210,6 +214,11 @@ impl Watched {
         self.lineage.fetch_add(1, Ordering::SeqCst);
     }
 
+    /// Another server takes over when the outboxes were read once more.
+    pub(super) fn take_over_behind_the_next_reading(&self) {
+        self.takes_over.store(true, Ordering::SeqCst);
+    }
+
     async fn remember_this(&self, change: &ChangeSet) {
         if self.remember.swap(false, Ordering::SeqCst) {
             let keys: Vec<Key> = change.items.iter().map(|item| item.key.clone()).collect();
@@ -315,6 +324,9 @@ impl Store for Watched {
             self.held().await;
             return answer_lost();
         }
+        if hold == Hold::Late as u32 {
+            self.held().await;
+        }
         if fate == Fate::AnswerLost || take_one(&self.lost_commits) {
             return answer_lost();
         }
@@ -331,6 +343,9 @@ impl Store for Watched {
             Fate::NeverSent | Fate::AnswerLost => return never_sent(),
         }
         let mut parts = self.inner.follow(ranges).await?;
+        if self.takes_over.swap(false, Ordering::SeqCst) {
+            self.take_over();
+        }
         let lost = self.lost.lock().unwrap();
         for part in &mut parts {
             part.retain(|(_, event)| !lost.contains(event));

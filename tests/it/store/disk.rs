@@ -359,3 +359,31 @@ async fn events_are_readable_for_their_time_and_then_go() {
     assert_eq!(store.commit(change().event(b"six")).await, Ok(DONE));
     assert_eq!(events(&store).await, [b"two", b"six"]);
 }
+
+/// A machine that dies, or a copy that was broken off.
+#[tokio::test]
+async fn a_file_that_was_torn_is_refused_or_whole() {
+    const RECORDS: u32 = 200;
+    let dir = tempfile::tempdir().unwrap();
+    let store = on_disk(dir.path());
+    for number in 0..RECORDS {
+        create(&store, &format!("s:{number}"), &[7; 4000]).await;
+    }
+    drop(store);
+    let whole = std::fs::read(dir.path().join(FILE_NAME)).unwrap();
+    let parts = (1..64).map(|part| whole.len() * part / 64);
+    for left in parts.chain([1, 64, 4096, whole.len() - 4096, whole.len() - 1]) {
+        let torn = tempfile::tempdir().unwrap();
+        std::fs::write(torn.path().join(FILE_NAME), &whole[..left]).unwrap();
+        match Embedded::open(torn.path(), Clock::system()) {
+            Err(OpenError::Damaged(_)) => {}
+            Err(other) => panic!("{other}"),
+            Ok(store) => {
+                for number in 0..RECORDS {
+                    let found = value(&store, &format!("s:{number}")).await;
+                    assert_eq!(found, Some(vec![7; 4000]), "{left} of {}", whole.len());
+                }
+            }
+        }
+    }
+}
