@@ -20,7 +20,7 @@ const REFRESH_GRACE: Duration = secs(600);
 pub(super) type Read = (Lifetimes, BTreeMap<TrustLevel, SessionLifetimes>);
 
 pub(super) fn lifetimes(reader: &mut Reader<'_>, mut section: Section<'_, '_>) -> Option<Read> {
-    let grace = span(secs(0)..=secs(3600));
+    let grace = span(secs(0)..=SESSION_FOR_MAX);
     let grace = section.or(reader, "refresh_grace", REFRESH_GRACE, grace);
     let challenge = section.or(reader, "challenge", secs(300), span(secs(30)..=secs(3600)));
     let reattest = span(secs(3600)..=days(400));
