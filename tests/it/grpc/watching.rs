@@ -82,12 +82,18 @@ async fn confirm(
     Ok(answers)
 }
 
-/// Reads up to the next checkpoint: what was told, and the cursor.
-async fn to_checkpoint(watching: &mut Watching) -> (Vec<Told>, String) {
+/// Reads up to a checkpoint of now: what was told, and the cursor.
+async fn to_checkpoint(watching: &mut Watching, world: &World) -> (Vec<Told>, String) {
+    // The instance says some of its own, and the first of them at any moment.
+    let now = world.clock.now().as_secs();
     let mut all = Vec::new();
     loop {
         match next(watching).await {
-            Told::Checkpoint(checkpoint) => return (all, checkpoint.cursor),
+            Told::Checkpoint(checkpoint) => {
+                if checkpoint.complete_until_time.unwrap().seconds >= now {
+                    return (all, checkpoint.cursor);
+                }
+            }
             Told::Incomplete(_) => {}
             told @ (Told::SnapshotBegin(_) | Told::SnapshotEnd(_) | Told::Revocations(_)) => {
                 all.push(told);
@@ -119,7 +125,7 @@ async fn a_watcher_is_told_at_once_and_goes_on_where_it_was() {
     let mut watching = watch(&server, "", "").await.unwrap();
     post(&server, &world, 0..1);
     complete(&server, &world);
-    let (told, _) = to_checkpoint(&mut watching).await;
+    let (told, _) = to_checkpoint(&mut watching, &world).await;
     assert_eq!(
         told.first(),
         Some(&Told::SnapshotBegin(proto::SnapshotBegin {}))
@@ -127,18 +133,18 @@ async fn a_watcher_is_told_at_once_and_goes_on_where_it_was() {
     assert_eq!(sessions(&told), [a_session(0).to_string()]);
     post(&server, &world, 1..2);
     complete(&server, &world);
-    let (told, _) = to_checkpoint(&mut watching).await;
+    let (told, _) = to_checkpoint(&mut watching, &world).await;
     assert_eq!(sessions(&told), [a_session(1).to_string()]);
     // What came within a minute before a cursor is told again.
     world.clock.advance(Duration::from_secs(120));
     complete(&server, &world);
-    let (told, cursor) = to_checkpoint(&mut watching).await;
+    let (told, cursor) = to_checkpoint(&mut watching, &world).await;
     assert!(told.is_empty());
     drop(watching);
     post(&server, &world, 2..3);
     complete(&server, &world);
     let mut watching = watch(&server, &cursor, "").await.unwrap();
-    let (told, _) = to_checkpoint(&mut watching).await;
+    let (told, _) = to_checkpoint(&mut watching, &world).await;
     assert_eq!(sessions(&told), [a_session(2).to_string()]);
     drop(watching);
     server.stop().await;
@@ -150,7 +156,7 @@ async fn whether_everybody_has_heard_is_known_when_they_have_said_so() {
     let server = world.start(MEMORY).await;
     let mut watching = watch(&server, "", "api-0").await.unwrap();
     complete(&server, &world);
-    to_checkpoint(&mut watching).await;
+    to_checkpoint(&mut watching, &world).await;
     // As soon as the instance has said who is there, and for as long as it takes to be sure.
     let listed = eventually("the watcher is listed", || async {
         let last = confirm(&server, 0).await.unwrap().pop().unwrap();
@@ -165,7 +171,7 @@ async fn whether_everybody_has_heard_is_known_when_they_have_said_so() {
     let hear = async {
         loop {
             complete(&server, &world);
-            let (_, cursor) = to_checkpoint(&mut watching).await;
+            let (_, cursor) = to_checkpoint(&mut watching, &world).await;
             ack(&server, "api-0", &cursor).await.unwrap();
         }
     };
@@ -194,7 +200,7 @@ async fn a_stop_ends_every_stream_and_is_not_held_up() {
     let mut told = watch(&server, "", "").await.unwrap();
     let mut waiting = watch(&server, "", "api-0").await.unwrap();
     complete(&server, &world);
-    to_checkpoint(&mut told).await;
+    to_checkpoint(&mut told, &world).await;
     let ends = |mut watching: Watching| async move {
         loop {
             match watching.message().await {
@@ -204,7 +210,7 @@ async fn a_stop_ends_every_stream_and_is_not_held_up() {
             }
         }
     };
-    to_checkpoint(&mut waiting).await;
+    to_checkpoint(&mut waiting, &world).await;
     let (one, other, ()) = tokio::join!(ends(told), ends(waiting), server.stop());
     assert_eq!(
         (one.code(), other.code()),
@@ -219,7 +225,7 @@ async fn a_watcher_that_does_not_read_is_sent_away_and_loses_nothing() {
     let server = world.start(MEMORY).await;
     let mut watching = watch(&server, "", "").await.unwrap();
     complete(&server, &world);
-    let (_, cursor) = to_checkpoint(&mut watching).await;
+    let (_, cursor) = to_checkpoint(&mut watching, &world).await;
     post(&server, &world, 0..ALL);
     complete(&server, &world);
     // Longer than it may take no message.
@@ -235,7 +241,7 @@ async fn a_watcher_that_does_not_read_is_sent_away_and_loses_nothing() {
     assert_refused(&status, "OVERLOADED");
     assert!(got < ALL as usize, "it was sent away before it had all");
     let mut watching = watch(&server, &cursor, "").await.unwrap();
-    let (told, _) = to_checkpoint(&mut watching).await;
+    let (told, _) = to_checkpoint(&mut watching, &world).await;
     assert_eq!(sessions(&told).len(), ALL as usize);
     drop(watching);
     server.stop().await;
@@ -331,7 +337,7 @@ async fn a_drill_tells_each_step_and_what_it_found() {
     let server = world.start(MEMORY).await;
     let mut watching = watch(&server, "", "api-0").await.unwrap();
     complete(&server, &world);
-    to_checkpoint(&mut watching).await;
+    to_checkpoint(&mut watching, &world).await;
     let answers = drill(&server, "demo").await.unwrap();
     let steps: Vec<_> = answers
         .iter()
