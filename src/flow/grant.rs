@@ -95,7 +95,7 @@ pub(super) struct Said {
 pub struct Access {
     /// The token.
     pub token: Secret<String>,
-    /// Its life.
+    /// Its life from now on in whole seconds, rounded down, as RFC 6749 has it (section 5.1).
     pub expires_in: Duration,
     /// When it expires.
     pub expires_at: Timestamp,
@@ -139,7 +139,7 @@ pub(super) fn mint_access(
     };
     Ok(Access {
         token: access::mint(&engine.keyring, &claims)?,
-        expires_in: expires_at.since(now),
+        expires_in: Duration::from_secs(expires_at.since(now).as_secs()),
         expires_at,
     })
 }

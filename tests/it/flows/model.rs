@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use assay::flow::end_session::EndSession;
 use assay::flow::register_device::RegisterDevice;
 use assay::flow::{Engine, Follower};
 use assay::id::{SessionId, Subject};
@@ -215,16 +214,8 @@ impl Model {
             Op::Replay(index, at) => self.replay(index, at).await,
             Op::Late(_, behind, at) => self.late(session, behind, at).await,
             Op::Introspect(_, back) => self.introspect(session, back).await,
-            Op::EndByToken(_, back) => {
-                if let Some((_, token)) = self.sessions[session].token(back) {
-                    self.end(session, EndSession::Token(token)).await;
-                }
-            }
-            Op::EndById(_) => {
-                if let Some(id) = self.sessions[session].id {
-                    self.end(session, EndSession::Id(id)).await;
-                }
-            }
+            Op::EndByToken(_, back) => self.end_by_token(session, back).await,
+            Op::EndById(_) => self.end(session).await,
             Op::Revoke(phone) => self.revoke(phone).await,
             Op::RevokeSession(_) => self.revoke_session(session).await,
             Op::RevokeSubject(phone) => self.revoke_subject(phone).await,

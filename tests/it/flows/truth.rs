@@ -343,6 +343,11 @@ impl Truth {
         self.sessions[number].ended = true;
     }
 
+    /// Ends a session by a refresh token of it: one that is void does nothing.
+    pub(super) fn end_by_token(&mut self, number: usize, presented: u32) {
+        self.sessions[number].ended |= presented >= self.sessions[number].valid_from;
+    }
+
     /// Whether the record of a session may be forgotten: a day after its end.
     pub(super) fn may_be_forgotten(&self, number: usize) -> bool {
         const DAY: Duration = Duration::from_secs(86_400);

@@ -284,10 +284,10 @@ impl World {
         self.engine.clock.now()
     }
 
-    /// What is left, from now, of a span that ends with a whole second, as tokens do.
+    /// The whole seconds that are left, from now, of a span that ends with a whole second, as tokens do.
     pub(super) fn whole(&self, span: Duration) -> Duration {
-        let end = self.now().after(span).as_secs();
-        Timestamp::from_secs(end).since(self.now())
+        let end = Timestamp::from_secs(self.now().after(span).as_secs());
+        Duration::from_secs(end.since(self.now()).as_secs())
     }
 
     pub(super) fn advance(&self, span: Duration) {

@@ -1,5 +1,6 @@
 //! Everything that takes something from a session, what gives it back, and what is heard of it.
 
+use assay::flow::end_session::EndSession;
 use assay::flow::revoke_consent::{self, RevokeConsent};
 use assay::flow::revoke_session::{self, RevokeSession};
 use assay::flow::revoke_subject::{self, RevokeSubject};
@@ -25,11 +26,25 @@ impl Model {
         }
     }
 
-    pub(super) async fn end(&mut self, at: usize, request: EndSession) {
+    pub(super) async fn end(&mut self, at: usize) {
+        let Some(id) = self.sessions[at].id else {
+            return;
+        };
         let to_lose = self.world.store.to_lose();
-        let answer = self.world.end(request).await;
+        let answer = self.world.end(EndSession::Id(id)).await;
         if self.made(answer, to_lose) {
             self.truth.end(at);
+        }
+    }
+
+    pub(super) async fn end_by_token(&mut self, at: usize, back: usize) {
+        let Some((presented, token)) = self.sessions[at].token(back) else {
+            return;
+        };
+        let to_lose = self.world.store.to_lose();
+        let answer = self.world.end(EndSession::Token(token)).await;
+        if self.made(answer, to_lose) {
+            self.truth.end_by_token(at, presented);
         }
     }
 
