@@ -80,10 +80,12 @@ impl Decision {
 /// `STATE_STORE_UNAVAILABLE`, faults of ours, `RATE_LIMITED_CALLER`, which says nothing about the call,
 /// and `MALFORMED_REQUEST` without a digest of the body where the app requires it. "No" is an answer.
 pub async fn run(engine: &Engine, request: VerifyRequest) -> Result<Decision, Failure> {
-    let now = engine.clock.now();
-    let (verdict, as_of, by) = match check(engine, &request, now).await {
+    let read = engine.clock.reading();
+    let (verdict, as_of, by) = match check(engine, &request, read).await {
         Ok((claims, as_of, by)) => (Ok(Box::new(claims)), as_of, by),
-        Err(failure) if failure.is_verdict() => (Err(failure.reason), now, request.consistency),
+        Err(failure) if failure.is_verdict() => {
+            (Err(failure.reason), read.now, request.consistency)
+        }
         Err(failure) => return Err(failure),
     };
     Ok(Decision { verdict, as_of, by })
@@ -92,8 +94,9 @@ pub async fn run(engine: &Engine, request: VerifyRequest) -> Result<Decision, Fa
 async fn check(
     engine: &Engine,
     request: &VerifyRequest,
-    now: Timestamp,
+    read: Reading,
 ) -> Result<(VerifiedClaims, Timestamp, Consistency), Failure> {
+    let now = read.now;
     let proof = dpop::parse(request.proof.expose())?;
     let token = request.access_token.expose();
     let claims = access::verify(&engine.keyring, token, &engine.issuer, None, now)?;
@@ -105,7 +108,7 @@ async fn check(
         session: claims.claims().session,
         now,
     };
-    let decided = decide(engine, request, &suspect, (&claims, proof)).await;
+    let decided = decide(engine, request, &suspect, (claims, proof), read).await;
     if let Err(failure) = &decided {
         engine.note_refusal(&suspect, failure, Vec::new()).await;
     }
@@ -122,10 +125,11 @@ async fn decide(
         session,
         now,
     }: &Suspect<'_>,
-    (claims, proof): (&VerifiedClaims, UnverifiedProof),
+    (claims, proof): (VerifiedClaims, UnverifiedProof),
+    read: Reading,
 ) -> Result<(VerifiedClaims, Timestamp, Consistency), Failure> {
     let own = claims.claims().key == *proof.thumbprint();
-    let proof = check_proof(engine, app, (request, claims), proof, now).map_err(|failure| {
+    let proof = check_proof(engine, app, (request, &claims), proof, now).map_err(|failure| {
         if own {
             risk::misdirected(failure, app, &request.proof)
         } else {
@@ -136,12 +140,12 @@ async fn decide(
     // Before either decision: a proof that has to be counted and is not is no proof.
     let once = Once::of(app, &proof, session.bucket(), now)?;
     if request.consistency == Consistency::Local
-        && let Some(as_of) = known_until(engine, (claims, &proof), place, now)
+        && let Some(as_of) = known_until(engine, (&claims, &proof), place, read)
     {
         match engine.used_proofs.note(&proof, now) {
             Use::First => {
-                admit_unasked(claims, &request.required, now)?;
-                return Ok((claims.clone(), as_of, Consistency::Local));
+                admit_unasked(&claims, &request.required, now)?;
+                return Ok((claims, as_of, Consistency::Local));
             }
             Use::Again => return Err(replayed()),
             Use::Unknown => {}
@@ -168,7 +172,7 @@ async fn decide(
         .ok_or(Reason::SessionRevoked)?;
     let surroundings = state.surroundings(app.standing);
     let (session, required) = ((&record, surroundings), &request.required);
-    let claims = admit(claims, session, &app.policy, required, now)?;
+    let claims = admit(&claims, session, &app.policy, required, now)?;
     let device = surroundings.device.ok_or(Reason::DeviceRevoked)?;
     device.check_form(&proof, app.policy.proof.counter)?;
     Ok((claims, now, Consistency::Fresh))
@@ -181,12 +185,9 @@ fn known_until(
     engine: &Engine,
     (claims, proof): (&VerifiedClaims, &VerifiedProof),
     place: Place,
-    now: Timestamp,
+    read: Reading,
 ) -> Option<Timestamp> {
-    let until = engine.board.current(Reading {
-        now,
-        ..engine.clock.reading()
-    })?;
+    let until = engine.board.current(read)?;
     let doubtful = proof.form() != Form::Dpop
         || engine.board.covers(claims)
         || engine.board.overlay().has_subject(place.subject);

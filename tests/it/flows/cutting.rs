@@ -10,10 +10,11 @@ use assay::session::{
     EndReason, EventKind, RevocationReason, Session, SessionState, SubjectRecord, SuspensionReason,
 };
 use assay::store::record::unseal;
-use assay::store::{Admission, Durability, Key, Record, keys};
+use assay::store::{Change, Durability, keys};
 
 use super::world::{ABSOLUTE, ACCESS, IDLE, SHOP, app_id};
 use super::*;
+use crate::support::records;
 
 over_every_store! {
     a_revoked_session_is_out_at_once_and_no_other
@@ -362,46 +363,11 @@ async fn a_subject_nobody_knows_is_revoked_all_the_same(world: World) {
     assert!(refreshed.is_ok());
 }
 
-/// The record under a name, as it is in the store.
-async fn stored(world: &World, key: &Key) -> Option<Record> {
-    let ask = Admission {
-        load: vec![key.clone()],
-        ..Admission::default()
-    };
-    let admitted = world.engine.store.admit(ask).await.unwrap();
-    admitted.records.into_iter().next().flatten()
-}
-
-/// The store loses the subject after a revocation, and a registration makes it anew.
-/// Does to a record what no flow does.
-async fn change_stored(world: &World, key: &Key, change: assay::store::Change) {
-    let change = assay::store::ChangeSet {
-        operation: assay::store::OperationId([1; 16]),
-        bucket: key.bucket(),
-        items: vec![assay::store::Item {
-            key: key.clone(),
-            expected: Some(stored(world, key).await.unwrap().version),
-            change,
-        }],
-        claims: Vec::new(),
-        index: Vec::new(),
-        events: Vec::new(),
-        durability: Durability::Local,
-        limits: Vec::new(),
-        windows: Vec::new(),
-    };
-    world.engine.store.commit(change).await.unwrap();
-}
-
 async fn a_device_that_cannot_be_read_keeps_no_subject_from_being_revoked(world: World) {
     let phone = world.registered(Kind::Android, "user-1").await;
     let other = world.registered(Kind::Apple, "user-1").await;
     let grant = world.issue(&phone).await.unwrap();
-    let damaged = assay::store::Change::Put {
-        value: b"not ours".to_vec(),
-        live_for: None,
-    };
-    change_stored(&world, &keys::device(&other.id()), damaged).await;
+    world.spoil(other.id()).await;
     let receipt = revoke_all(&world, &phone.subject).await.unwrap();
     // The subject's own record says in which app the other one is.
     assert_eq!(receipt.residual_access_for, ACCESS);
@@ -414,6 +380,7 @@ async fn a_device_that_cannot_be_read_keeps_no_subject_from_being_revoked(world:
     }
 }
 
+/// The store loses the subject after a revocation, and a registration makes it anew.
 async fn a_lost_record_makes_no_old_session_good_again(world: World) {
     let phone = world.registered(Kind::Android, "user-1").await;
     let revoked = world.issue(&phone).await.unwrap();
@@ -421,13 +388,13 @@ async fn a_lost_record_makes_no_old_session_good_again(world: World) {
     let later = world.issue(&phone).await.unwrap();
     let tag = world.engine.keyring.subject_tag(&phone.subject);
     let key = keys::subject(&tag);
-    change_stored(&world, &key, assay::store::Change::Delete).await;
+    records::change(&*world.store, &key, Change::Delete).await;
     for grant in [&revoked, &later] {
         out(&world, &phone, grant, Reason::SubjectRevoked).await;
     }
     world.advance(SECOND);
     world.registered(Kind::Apple, "user-1").await;
-    let record = stored(&world, &key).await.unwrap();
+    let record = records::stored(&*world.store, &key).await.unwrap();
     let subject: SubjectRecord = unseal(&world.engine.keyring, &key, &record).unwrap();
     assert_eq!(subject.devices.len(), 1);
     for grant in [&revoked, &later] {

@@ -25,7 +25,7 @@ use assay::policy::{
     ServiceRates, SessionLimitRule, StepUpPolicy, TrustLevel,
 };
 use assay::reason::Reason;
-use assay::secret::{Secret, random};
+use assay::secret::Secret;
 use assay::session::{
     Actor, Device, Event, EventKind, Requirements, RevocationReason, Session, Standing,
     SuspensionReason,
@@ -35,15 +35,14 @@ use assay::simulator::proof::Dpop;
 use assay::simulator::receipt::Receipt;
 use assay::store::embedded::Embedded;
 use assay::store::redis::{Redis, RedisOptions, Servers};
-use assay::store::{
-    Admission, Change, ChangeSet, Committed, Durability, Item, OperationId, Store, keys,
-};
+use assay::store::{Durability, Store, keys};
 use assay::time::{Clock, Timestamp};
 use assay::token::challenge::ChallengePurpose;
 use assay::token::keyring::Keyring;
 
 use super::phone::{Kind, Phone};
 use super::watched::{Trips, Watched};
+use crate::support::records;
 use crate::support::redis_server::RedisServer;
 
 pub(super) const BANK: &str = "bank";
@@ -594,33 +593,6 @@ impl World {
 
     /// Makes the record of a device one that cannot be read.
     pub(super) async fn spoil(&self, device: DeviceId) {
-        let key = keys::device(&device);
-        let ask = Admission {
-            load: vec![key.clone()],
-            ..Admission::default()
-        };
-        let records = self.store.admit(ask).await.unwrap().records;
-        let expected = records[0].as_ref().map(|record| record.version);
-        let change = Change::Put {
-            value: b"not a record".to_vec(),
-            live_for: None,
-        };
-        let change = ChangeSet {
-            operation: OperationId(random().unwrap()),
-            bucket: key.bucket(),
-            items: vec![Item {
-                key,
-                expected,
-                change,
-            }],
-            claims: Vec::new(),
-            index: Vec::new(),
-            events: Vec::new(),
-            durability: Durability::Local,
-            limits: Vec::new(),
-            windows: Vec::new(),
-        };
-        let done = self.store.commit(change).await;
-        assert_eq!(done, Ok(Committed::Done { replicas_acked: 0 }));
+        records::spoil(&*self.store, &keys::device(&device)).await;
     }
 }

@@ -2,11 +2,11 @@
 
 use assay::grpc::proto;
 use assay::id::DeviceId;
-use assay::secret::random;
-use assay::store::{Admission, Change, ChangeSet, Durability, Item, OperationId, keys};
+use assay::store::keys;
 
 use super::harness::{MEMORY, Phone, Server, World, devices_of, find_by_key, http_get};
 use super::refusal::assert_refused;
+use crate::support::records;
 
 /// The lines of a scrape that begin so.
 async fn shown(server: &Server, beginning: &str) -> Vec<String> {
@@ -69,32 +69,7 @@ async fn signals_of_a_thief_and_what_followed_are_counted_in_the_mode_they_were_
 /// Makes the record of a device one that cannot be read.
 async fn spoil(server: &Server, device: &str) {
     let key = keys::device(&device.parse::<DeviceId>().unwrap());
-    let store = &server.service.engine().store;
-    let ask = Admission {
-        load: vec![key.clone()],
-        ..Admission::default()
-    };
-    let records = store.admit(ask).await.unwrap().records;
-    let change = Change::Put {
-        value: b"not a record".to_vec(),
-        live_for: None,
-    };
-    let change = ChangeSet {
-        operation: OperationId(random().unwrap()),
-        bucket: key.bucket(),
-        items: vec![Item {
-            key,
-            expected: records[0].as_ref().map(|record| record.version),
-            change,
-        }],
-        claims: Vec::new(),
-        index: Vec::new(),
-        events: Vec::new(),
-        durability: Durability::Local,
-        limits: Vec::new(),
-        windows: Vec::new(),
-    };
-    store.commit(change).await.unwrap();
+    records::spoil(&*server.service.engine().store, &key).await;
 }
 
 #[tokio::test]

@@ -105,21 +105,23 @@ async fn without_claims_a_lost_answer_leaves_nothing_open() {
     .await;
 }
 
+/// A change that one replica is wanted to have within so long.
+fn replicated(name: &str, within: Duration) -> ChangeSet {
+    let durability = Durability::Replicated {
+        replicas: 1,
+        within,
+    };
+    let change = ChangeSet {
+        durability,
+        ..change()
+    };
+    change.put(name, None, b"one")
+}
+
 #[tokio::test]
 async fn a_caller_that_goes_away_leaves_nobody_waiting_for_replicas_in_its_place() {
     let server = RedisServer::start();
     let store = impatient(server.url());
-    let replicated = |name: &str, within| {
-        let durability = Durability::Replicated {
-            replicas: 1,
-            within,
-        };
-        let change = ChangeSet {
-            durability,
-            ..change()
-        };
-        change.put(name, None, b"one")
-    };
     assert!(works(&*store).await);
     let patient = tokio::spawn({
         let (store, change) = (
@@ -675,17 +677,6 @@ async fn acknowledged(program: &Path) {
     let follows = ["--replicaof", &format!("127.0.0.1 {port}")];
     let replica = RedisServer::start_program(program, &follows);
     let store = redis(primary.url());
-    let replicated = |name: &str, within| {
-        let durability = Durability::Replicated {
-            replicas: 1,
-            within,
-        };
-        let change = ChangeSet {
-            durability,
-            ..change()
-        };
-        change.put(name, None, b"one")
-    };
     until("the replica follows", || async {
         let info = primary.command("INFO replication");
         info.contains("connected_slaves:1") && info.contains("state=online")

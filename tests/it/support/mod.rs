@@ -3,6 +3,7 @@
 pub(crate) mod certificates;
 pub(crate) mod http_server;
 pub(crate) mod proxy;
+pub(crate) mod records;
 pub(crate) mod redis_cluster;
 pub(crate) mod redis_sentinels;
 pub(crate) mod redis_server;
